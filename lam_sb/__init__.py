@@ -1,0 +1,1 @@
+"""lam_sb: layer anchoring for cross-lingual speech emotion recognition."""

@@ -1,0 +1,513 @@
+"""A store of every layer of every utterance, encoded once.
+
+A store is a folder of safetensors shards, each written under a temporary name
+and renamed, so that a file that exists is complete. ``plan.json`` says which
+rows lie in which shard and in which batches they are encoded; it is renamed
+into place before encoding starts, so that resumed, parallel and single runs
+write the same files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+import torchaudio
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from speechbrain.dataio import audio_io
+from speechbrain.utils.logger import get_logger
+from tqdm import tqdm
+
+from lam_sb.encoders import SAMPLE_RATE, WHISPER_WINDOW, FrozenEncoder
+from lam_sb.segments import segment_means
+
+logger = get_logger(__name__)
+
+FORMAT = 1
+ROWS_PER_SHARD = 256
+DTYPES = {"float16": torch.float16, "float32": torch.float32}
+PRECISIONS = {
+    "fp32": None,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+
+
+class StoreError(ValueError):
+    """A feature store cannot be used as asked."""
+
+
+def load_audio(path: str | Path) -> torch.Tensor:
+    """Read one file as a mono waveform at 16 kHz.
+
+    Arguments
+    ---------
+    path : str | Path
+        Any format that libsndfile reads, any rate, any number of channels.
+
+    Returns
+    -------
+    torch.Tensor
+        (N,) samples.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be read.
+    """
+    try:
+        wav, rate = audio_io.load(str(path), dtype=torch.float32)
+    except (RuntimeError, OSError) as error:
+        raise StoreError(f"Audio that was readable is not now: {error}") from (
+            error
+        )
+    wav = wav.mean(0)
+    if rate != SAMPLE_RATE:
+        wav = torchaudio.functional.resample(wav, rate, SAMPLE_RATE)
+    return wav
+
+
+def row_key(utt_id: str, row: Mapping) -> str:
+    """Identity of a row's features: its id, audio content and phones.
+
+    Labels and paths are in no key: relabelling or moving a corpus costs
+    nothing.
+
+    Arguments
+    ---------
+    utt_id : str
+        Key of the row in its manifest.
+    row : Mapping
+        The row, with ``audio_sha`` and ``phones``.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
+    content = json.dumps([utt_id, row["audio_sha"], row["phones"]])
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+class FeatureStore:
+    """Means over segments of all layers, for any number of corpora.
+
+    Arguments
+    ---------
+    feature_folder : str
+        Where stores lie; this one in ``<name>-<hash16>`` under it, where the
+        hash covers all that the features depend on but the audio.
+    encoder : FrozenEncoder
+        Gives the layers. If it is out of reach, a store made with it and the
+        same settings is looked for instead.
+    time_chunks : int
+        Number of equal time chunks K whose means are stored.
+    extract_precision : str
+        fp32, or fp16 / bf16 for autocast while encoding.
+    storage_dtype : str
+        float16 or float32.
+    batch_seconds : float
+        Padded seconds of audio encoded at once; decides memory and speed, and
+        is in no hash.
+
+    Raises
+    ------
+    StoreError
+        A setting is unknown, or the encoder is out of reach and no one store
+        fits.
+    """
+
+    def __init__(
+        self,
+        feature_folder: str,
+        encoder: FrozenEncoder,
+        time_chunks: int = 8,
+        extract_precision: str = "fp32",
+        storage_dtype: str = "float16",
+        batch_seconds: float = 120.0,
+    ):
+        _check_choice("extract_precision", extract_precision, PRECISIONS)
+        _check_choice("storage_dtype", storage_dtype, DTYPES)
+        self.encoder = encoder
+        self.batch_seconds = batch_seconds
+        self.settings = {
+            "format": FORMAT,
+            "transformers": version("transformers"),
+            "time_chunks": time_chunks,
+            "extract_precision": extract_precision,
+            "storage_dtype": storage_dtype,
+            "final_norm": encoder.final_norm,
+        }
+        if encoder.family == "whisper":
+            self.settings["whisper_context"] = encoder.whisper_context
+            self.settings["whisper_window"] = WHISPER_WINDOW // SAMPLE_RATE
+        if encoder.reachable:
+            self.settings["digest"] = encoder.digest
+            text = json.dumps(self.settings, sort_keys=True)
+            name = hashlib.sha256(text.encode()).hexdigest()[:16]
+            self.path = Path(feature_folder) / f"{encoder.name}-{name}"
+        else:
+            self.path = self._find_copy(Path(feature_folder))
+        self._shards: dict[str, _Shard] = {}
+
+    def _find_copy(self, feature_folder: Path) -> Path:
+        """Path of the one store that fits when the encoder is out of reach."""
+        fitting = []
+        for path in sorted(feature_folder.glob(f"{self.encoder.name}-*")):
+            found = json.loads((path / "store.json").read_text())["settings"]
+            ours = {k: v for k, v in self.settings.items() if k != "digest"}
+            ours["transformers"] = found["transformers"]
+            if ours == {k: v for k, v in found.items() if k != "digest"}:
+                fitting.append(path)
+        if len(fitting) != 1:
+            raise StoreError(
+                f"The encoder {self.encoder.source} is out of reach, and "
+                f"{len(fitting)} stores under {feature_folder} fit its name "
+                f"and these settings: {self.settings}."
+            )
+        return fitting[0]
+
+    def extract(
+        self,
+        rows: Mapping[str, Mapping],
+        device: str = "cpu",
+        rank: int = 0,
+        world: int = 1,
+        progress: bool = True,
+    ) -> None:
+        """Encode the rows that are missing; ranks share the work.
+
+        Arguments
+        ---------
+        rows : Mapping[str, Mapping]
+            Manifest rows by utterance id, with readable ``wav`` paths.
+        device : str
+            Where to encode.
+        rank, world : int
+            This process and their number; each writes its own shards.
+        progress : bool
+            Whether to show hours done.
+
+        Raises
+        ------
+        StoreError
+            No room on the disk, audio that cannot be read, a value that the
+            storage type cannot hold, or an encoder out of reach.
+        """
+        by_key = {row_key(i, row): (i, row) for i, row in rows.items()}
+        shards = self._plan_missing(by_key)
+        todo = [s for n, s in shards if n % world == rank]
+        todo = [s for s in todo if self._shard(s["name"]) is None]
+        if not todo:
+            return
+        self._announce(todo, by_key)
+        seconds = sum(_seconds(s, by_key) for s in todo)
+        self.encoder.to(device)
+        with (
+            tqdm(
+                total=round(seconds / 3600, 4),
+                unit="h of speech",
+                disable=not progress,
+                bar_format="{l_bar}{bar}| {n:.2f}/{total:.2f}{unit} "
+                "[{elapsed}<{remaining}]",
+            ) as bar,
+            _exact_matmul(),
+        ):
+            for shard in todo:
+                self._write_shard(shard, by_key, device, bar)
+
+    def _plan_missing(self, by_key: Mapping) -> list[tuple[int, dict]]:
+        """Shards of the plan that hold rows wanted, planned if need be."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._describe()
+        with FileLock(self.path / ".plan.lock"):
+            plan = self._read_plan()
+            usable = [
+                (n, s)
+                for n, s in enumerate(plan["shards"])
+                if any(k in by_key for k in _keys(s))
+                and (
+                    self._shard(s["name"]) is not None
+                    or all(k in by_key for k in _keys(s))
+                )
+            ]
+            planned = {k for _, s in usable for k in _keys(s)}
+            missing = {k: v for k, v in by_key.items() if k not in planned}
+            new = self._plan(missing)
+            if new:
+                usable += list(enumerate(new, start=len(plan["shards"])))
+                plan["shards"] += new
+                _write_json(self.path / "plan.json", plan)
+        return usable
+
+    def _plan(self, missing: Mapping) -> list[dict]:
+        """Batches of similar length, and shards of whole batches."""
+        order = sorted(missing, key=lambda k: (missing[k][1]["duration"], k))
+        batches: list[list[str]] = []
+        longest = 0.0
+        for key in order:
+            longest = max(longest, self._cost(missing[key][1]["duration"]))
+            if not batches or longest * (len(batches[-1]) + 1) > (
+                self.batch_seconds
+            ):
+                batches.append([])
+                longest = self._cost(missing[key][1]["duration"])
+            batches[-1].append(key)
+        shards: list[list[list[str]]] = []
+        for batch in batches:
+            if not shards or sum(map(len, shards[-1])) >= ROWS_PER_SHARD:
+                shards.append([])
+            shards[-1].append(batch)
+        return [{"name": _shard_name(s), "batches": s} for s in shards]
+
+    def _cost(self, duration: float) -> float:
+        """Seconds that the encoder works on for an utterance."""
+        if self.encoder.family != "whisper":
+            return duration
+        window = WHISPER_WINDOW / SAMPLE_RATE
+        if duration > window or self.encoder.whisper_context == "full":
+            return -(-duration // window) * window
+        return duration
+
+    def _announce(self, todo: Sequence[dict], by_key: Mapping) -> None:
+        """Say where the features will lie and how large they get."""
+        count = sum(len(_keys(s)) for s in todo)
+        values = self.encoder.num_layers * self.encoder.dim
+        size = DTYPES[self.settings["storage_dtype"]].itemsize
+        needed = count * (self.settings["time_chunks"] + 1) * values * size
+        hours = sum(_seconds(s, by_key) for s in todo) / 3600
+        logger.info(
+            f"Encoding {count} utterances ({hours:.2f} h) with "
+            f"{self.encoder.source} into {self.path}: {needed / 1e9:.2f} GB"
+        )
+        free = shutil.disk_usage(self.path).free
+        if needed > free:
+            raise StoreError(
+                f"{self.path} needs {needed / 1e9:.2f} GB, but its disk has "
+                f"{free / 1e9:.2f} GB free; set feature_folder elsewhere."
+            )
+
+    def _write_shard(
+        self, shard: dict, by_key: Mapping, device: str, bar: tqdm
+    ) -> None:
+        tensors: dict[str, list[torch.Tensor]] = {}
+        for batch in shard["batches"]:
+            rows = [by_key[k] for k in batch]
+            for name, tensor in self._encode(rows, device):
+                tensors.setdefault(name, []).append(tensor)
+            bar.update(sum(r["duration"] for _, r in rows) / 3600)
+        path = self.path / f"{shard['name']}.safetensors"
+        stacked = {n: torch.stack(t) for n, t in sorted(tensors.items())}
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            save_file(stacked, temporary)
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise StoreError(
+                f"{path} cannot be written ({error}); what is done is kept."
+            ) from error
+
+    def _encode(
+        self, rows: Sequence[tuple[str, Mapping]], device: str
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """Give each row's segment means and frame counts, row by row."""
+        wavs = [load_audio(row["wav"]) for _, row in rows]
+        lens = torch.tensor([len(w) for w in wavs])
+        padded = torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True)
+        amp = PRECISIONS[self.settings["extract_precision"]]
+        with torch.autocast(
+            torch.device(device).type, dtype=amp, enabled=amp is not None
+        ):
+            layers, frames = self.encoder(padded.to(device), lens.to(device))
+        dtype = DTYPES[self.settings["storage_dtype"]]
+        for (utt_id, _), x, n in zip(rows, layers, frames, strict=True):
+            means = segment_means(x[:, :n], self.settings["time_chunks"])
+            for name, (values, count) in means.items():
+                values = values.cpu().to(dtype)
+                if not values.isfinite().all():
+                    raise StoreError(
+                        f"{utt_id}: its features do not fit into {dtype}; set "
+                        "storage_dtype: float32 and extract_precision: fp32."
+                    )
+                yield name, values
+                yield f"{name}.frames", count.cpu().to(torch.int32)
+
+    def rows(self, rows: Mapping[str, Mapping]) -> FeatureRows:
+        """Features of the rows of a manifest, any subset of the store.
+
+        Arguments
+        ---------
+        rows : Mapping[str, Mapping]
+            Manifest rows by utterance id.
+
+        Returns
+        -------
+        FeatureRows
+            One entry a row, in the manifest's order.
+
+        Raises
+        ------
+        StoreError
+            Rows whose features are not in the store.
+        """
+        wanted = {row_key(i, row): i for i, row in rows.items()}
+        places: dict[str, tuple[_Shard, int]] = {}
+        for planned in self._read_plan()["shards"]:
+            keys = _keys(planned)
+            if wanted.keys().isdisjoint(keys):
+                continue
+            shard = self._shard(planned["name"])
+            if shard is not None:
+                places.update({k: (shard, n) for n, k in enumerate(keys)})
+        missing = [i for k, i in wanted.items() if k not in places]
+        if missing:
+            raise StoreError(
+                f"{len(missing)} of {len(wanted)} rows are not in the store "
+                f"{self.path}, {missing[0]} the first: the manifest's audio "
+                "or phones are not those encoded. Extract them first: "
+                "python -m lam_sb extract <YAML>"
+            )
+        return FeatureRows([places[k] for k in wanted])
+
+    def _shard(self, name: str) -> _Shard | None:
+        """Open a shard, or None where there is none; remove a corrupt one."""
+        path = self.path / f"{name}.safetensors"
+        if name not in self._shards:
+            if not path.exists():
+                return None
+            try:
+                self._shards[name] = _Shard(path)
+            except SafetensorError as error:
+                logger.warning(f"{path} is corrupt ({error}): encoded anew.")
+                path.unlink()
+                return None
+        return self._shards[name]
+
+    def _read_plan(self) -> dict:
+        path = self.path / "plan.json"
+        if not path.exists():
+            return {"shards": []}
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def _describe(self) -> None:
+        """Write store.json: what the store was made with, in words."""
+        path = self.path / "store.json"
+        if not path.exists():
+            encoder = {
+                k: getattr(self.encoder, k)
+                for k in ("source", "family", "num_layers", "dim")
+            }
+            _write_json(path, {"encoder": encoder, "settings": self.settings})
+
+
+@dataclass
+class _Shard:
+    """Memory-mapped tensors of one shard."""
+
+    path: Path
+    tensors: dict[str, torch.Tensor] = field(init=False)
+
+    def __post_init__(self):
+        with safe_open(self.path, "pt") as file:
+            self.tensors = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+
+
+class FeatureRows:
+    """Features of an ordered set of rows, read when asked for.
+
+    Arguments
+    ---------
+    places : Sequence[tuple[_Shard, int]]
+        Shard and position of each row.
+    """
+
+    def __init__(self, places: Sequence[tuple[_Shard, int]]):
+        self.places = list(places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def gather(
+        self,
+        name: str,
+        indices: Sequence[int],
+        layers: Sequence[int] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Read one segment of some rows.
+
+        Arguments
+        ---------
+        name : str
+            ``utterance`` or ``chunks``.
+        indices : Sequence[int]
+            Positions n of the rows.
+        layers : Sequence[int], optional
+            Layer numbers, from 1; all by default.
+
+        Returns
+        -------
+        values : torch.Tensor
+            (n, L, D), or (n, K, L, D) for chunks, in float32.
+        frames : torch.Tensor
+            (n,) or (n, K) number of frames; 0 masks a segment.
+        """
+        rows, frames = [], []
+        picked = None if layers is None else [layer - 1 for layer in layers]
+        for index in indices:
+            shard, position = self.places[index]
+            row = shard.tensors[name][position]
+            rows.append(row if picked is None else row[..., picked, :])
+            frames.append(shard.tensors[f"{name}.frames"][position])
+        return torch.stack(rows).float(), torch.stack(frames)
+
+
+def _keys(shard: Mapping) -> list[str]:
+    return [key for batch in shard["batches"] for key in batch]
+
+
+def _seconds(shard: Mapping, by_key: Mapping) -> float:
+    return sum(by_key[k][1]["duration"] for k in _keys(shard))
+
+
+def _shard_name(batches: Sequence[Sequence[str]]) -> str:
+    return hashlib.sha256(json.dumps(batches).encode()).hexdigest()[:16]
+
+
+def _write_json(path: Path, content: dict) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _check_choice(key: str, value: str, choices: Mapping) -> None:
+    if value not in choices:
+        raise StoreError(
+            f"{key} is '{value}'; use one of {', '.join(choices)}."
+        )
+
+
+@contextlib.contextmanager
+def _exact_matmul() -> Iterator[None]:
+    """Switch TF32 off, which SpeechBrain switches on, and back after."""
+    before = (
+        torch.backends.cuda.matmul.allow_tf32,
+        (torch.backends.cudnn.allow_tf32),
+    )
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before[0]
+        torch.backends.cudnn.allow_tf32 = before[1]

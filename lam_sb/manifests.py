@@ -1,0 +1,564 @@
+"""JSON manifests: the four emotions, and one writer, reader and reporter.
+
+Every ``data_prep/<corpus>_prepare.py`` lists its corpus as `Utterance`s and
+hands them to `write_corpus`, which checks the audio, drops and counts what
+cannot be used, splits by speaker where the corpus has no official splits, and
+writes ``train.json``, ``valid.json``, ``test.json`` and ``prep_report.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import itertools
+import json
+import os
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import soundfile
+from joblib import Parallel, delayed
+
+EMOTIONS = ("neutral", "happy", "angry", "sad")
+SPLITS = ("train", "valid", "test")
+PROTOCOLS = ("speakers", "transductive")
+UNKNOWN = "unknown"
+MISSING_AUDIO_LIMIT = 0.05
+FIELDS = {
+    "wav": str,
+    "audio_sha": str,
+    "duration": (int, float),
+    "emo": (str, type(None)),
+    "speaker": str,
+    "gender": str,
+    "corpus": str,
+    "language": str,
+    "phones": list,
+}
+
+
+class CorpusError(ValueError):
+    """A corpus or manifest is not as it must be; the message says how."""
+
+
+@dataclass
+class Utterance:
+    """One row of a corpus's label table.
+
+    Arguments
+    ---------
+    id : str
+        Unique within the corpus.
+    path : str
+        Audio file, relative to the corpus folder.
+    emo : str, optional
+        One of the four emotions, or None: no label or another emotion.
+    speaker, gender, language : str
+        ``unknown`` where they are.
+    split : str, optional
+        Official split: train, valid or test.
+    phones : list
+        ``[phone, start, end]`` with times in seconds.
+    """
+
+    id: str
+    path: str
+    emo: str | None = None
+    speaker: str = UNKNOWN
+    gender: str = UNKNOWN
+    language: str = UNKNOWN
+    split: str | None = None
+    phones: list = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PrepOptions:
+    """What decides which rows stand in which split.
+
+    Arguments
+    ---------
+    protocol : str
+        ``speakers``: speaker-disjoint splits, about 60/20/20 of the speakers,
+        unless the corpus has its own. ``transductive``: test.json holds every
+        row, train.json and valid.json 80/20 of the speakers; a target corpus
+        then adapts and tests on test.json, a source corpus trains on the
+        other two.
+    split_seed : int
+        Decides the splits.
+    folds, fold : int
+        With ``folds: n``, the speakers fall into n groups; group ``fold`` is
+        the test set, the next one the validation set.
+    min_duration, max_duration : float
+        Seconds; utterances outside are dropped.
+    """
+
+    protocol: str = "speakers"
+    split_seed: int = 0
+    folds: int = 0
+    fold: int = 0
+    min_duration: float = 0.1
+    max_duration: float | None = None
+
+    def __post_init__(self):
+        if self.protocol not in PROTOCOLS:
+            raise CorpusError(
+                f"protocol is '{self.protocol}'; use {' or '.join(PROTOCOLS)}."
+            )
+        if self.folds and not (
+            self.folds >= 3
+            and 0 <= self.fold < self.folds
+            and self.protocol == "speakers"
+        ):
+            raise CorpusError(
+                f"folds: {self.folds}, fold: {self.fold} and protocol: "
+                f"{self.protocol} do not go together; use at least 3 folds, "
+                "numbered from 0, with the protocol speakers."
+            )
+
+
+def prepare_corpus(
+    corpus: str,
+    data_folder: str,
+    save_folder: str,
+    options: PrepOptions,
+    **corpus_options,
+) -> None:
+    """Prepare a corpus by its name; its own files decide how.
+
+    A folder with a labels.csv is read by ``data_prep/csv_prepare.py``, any
+    other by ``data_prep/<corpus>_prepare.py``, found beside the script or in
+    the working folder. Nothing is done where the manifests stand already, made
+    from the same files with the same options.
+
+    Arguments
+    ---------
+    corpus : str
+        Name of the corpus, free for a folder with a labels.csv.
+    data_folder : str
+        Its folder.
+    save_folder : str
+        Where the manifests go.
+    options : PrepOptions
+        Protocol and filters.
+    **corpus_options
+        What the corpus's own prep understands besides.
+
+    Raises
+    ------
+    CorpusError
+        No such folder, no reader for it, or whatever the reader finds.
+    """
+    folder = Path(data_folder)
+    if not folder.is_dir():
+        near = folder.parent if folder.parent.is_dir() else Path()
+        raise CorpusError(
+            f"The corpus folder {folder} of {corpus} does not exist; "
+            f"{near.resolve()} holds: {_listing(near)}."
+        )
+    has_table = (folder / "labels.csv").is_file()
+    module = "csv" if has_table else corpus
+    try:
+        prep = importlib.import_module(f"data_prep.{module}_prepare")
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("data_prep"):
+            raise
+        raise CorpusError(
+            f"Nothing reads the corpus {corpus}: {folder} holds no labels.csv "
+            f"(found: {_listing(folder)}), and there is no "
+            f"data_prep/{corpus}_prepare.py."
+        ) from None
+    prep.prepare(corpus, folder, Path(save_folder), options, **corpus_options)
+
+
+def write_corpus(
+    corpus: str,
+    folder: Path,
+    save_folder: Path,
+    utterances: Iterable[Utterance],
+    options: PrepOptions,
+    dropped: Mapping[str, str] | None = None,
+    notes: Mapping[str, object] | None = None,
+) -> None:
+    """Check, split and write what a reader listed.
+
+    Arguments
+    ---------
+    corpus : str
+        Name, written into every row.
+    folder : Path
+        Corpus folder; paths are written relative to it.
+    save_folder : Path
+        Where the four files go.
+    utterances : Iterable[Utterance]
+        Rows of the label table, those without one of the four emotions too.
+    options : PrepOptions
+        Protocol and filters.
+    dropped : Mapping[str, str], optional
+        Reason by id for what the reader itself left out.
+    notes : Mapping[str, object], optional
+        What the reader wants to be read in the report.
+
+    Raises
+    ------
+    CorpusError
+        Two rows of one id, too much audio missing, or an empty split.
+    """
+    utterances = list(utterances)
+    _check_ids(corpus, utterances)
+    save_folder.mkdir(parents=True, exist_ok=True)
+    audio = _audio_table(folder, utterances, save_folder / "audio_cache.json")
+    report = _Report(corpus, utterances, dict(dropped or {}))
+    _drop_unusable(report, folder, audio, options)
+    splits = _split(report.kept, options)
+    for split in SPLITS:
+        rows = {
+            u.id: _row(u, corpus, audio[u.path])
+            for u in sorted(splits[split], key=lambda u: u.id)
+        }
+        _check_split(corpus, split, rows)
+        _write_json(save_folder / f"{split}.json", rows)
+    content = report.content(splits, options, dict(notes or {}))
+    _write_json(save_folder / "prep_report.json", content)
+
+
+def read_manifest(path: str | Path, data_root: str | Path) -> dict[str, dict]:
+    """Read and check one manifest.
+
+    Arguments
+    ---------
+    path : str | Path
+        A JSON file, keyed by utterance id.
+    data_root : str | Path
+        Replaces ``{data_root}`` in the paths.
+
+    Returns
+    -------
+    dict[str, dict]
+        Rows by utterance id, in the file's order.
+
+    Raises
+    ------
+    CorpusError
+        No such file, no rows, or a row without the fields of a manifest.
+    """
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CorpusError(f"The manifest {path} does not exist.") from None
+    except json.JSONDecodeError as error:
+        raise CorpusError(f"The manifest {path} is no JSON: {error}") from None
+    if not rows:
+        raise CorpusError(f"The manifest {path} holds no rows.")
+    for utt_id, row in rows.items():
+        wrong = [
+            name
+            for name, kind in FIELDS.items()
+            if name not in row or not isinstance(row[name], kind)
+        ]
+        if wrong or row["emo"] not in (*EMOTIONS, None):
+            raise CorpusError(
+                f"{path}, row {utt_id}: "
+                + (
+                    f"{', '.join(wrong)} missing or of a wrong type."
+                    if wrong
+                    else f"emo is '{row['emo']}', not one of "
+                    f"{', '.join(EMOTIONS)} or null."
+                )
+            )
+        row["wav"] = row["wav"].replace("{data_root}", str(data_root))
+    return rows
+
+
+def target_train_path(manifest_folder: str, target: str, protocol: str) -> str:
+    """Manifest of the unlabelled target rows that a run adapts on.
+
+    Arguments
+    ---------
+    manifest_folder, target, protocol : str
+        As in the YAML.
+
+    Returns
+    -------
+    str
+        train.json, or under ``transductive`` test.json, which holds all rows.
+
+    Example
+    -------
+    >>> target_train_path("m", "emodb", "transductive")
+    'm/emodb/test.json'
+    """
+    split = "test" if protocol == "transductive" else "train"
+    return f"{manifest_folder}/{target}/{split}.json"
+
+
+def cluster_of(utt_id: str, speaker: str) -> str:
+    """Cluster of an utterance for intervals: its speaker, or its recording.
+
+    Arguments
+    ---------
+    utt_id : str
+        Utterance id; its first two tokens name a podcast or recording.
+    speaker : str
+        Speaker, or ``unknown``.
+
+    Returns
+    -------
+    str
+        Never the utterance itself: one cluster of all where nothing is known.
+
+    Example
+    -------
+    >>> cluster_of("MSP-PODCAST_0001_0008", "30")
+    '30'
+    >>> cluster_of("MSP-PODCAST_0001_0008", "unknown")
+    'MSP-PODCAST_0001'
+    """
+    if speaker != UNKNOWN:
+        return speaker
+    tokens = utt_id.split("_")
+    return "_".join(tokens[:2]) if len(tokens) > 2 else UNKNOWN
+
+
+class _Report:
+    """Counts, filter step by filter step, by split and emotion."""
+
+    def __init__(
+        self, corpus: str, listed: list[Utterance], dropped: dict[str, str]
+    ):
+        self.corpus = corpus
+        self.kept = listed
+        self.skipped = dropped
+        reasons = dict(Counter(dropped.values()))
+        self.steps = [{"step": "listed", "dropped": reasons} | self._counts()]
+
+    def step(
+        self, name: str, reason_of: Callable[[Utterance], str | None]
+    ) -> None:
+        """Drop what has a reason, and count it."""
+        reasons = {u.id: reason_of(u) for u in self.kept}
+        gone = {i: r for i, r in reasons.items() if r is not None}
+        self.kept = [u for u in self.kept if u.id not in gone]
+        self.skipped.update(gone)
+        counted = {"step": name, "dropped": dict(Counter(gone.values()))}
+        self.steps.append(counted | self._counts())
+
+    def _counts(self) -> dict:
+        kept: dict = defaultdict(Counter)
+        for u in self.kept:
+            kept[u.split or "unsplit"][u.emo or "none"] += 1
+        return {"kept": {s: dict(sorted(c.items())) for s, c in kept.items()}}
+
+    def content(
+        self, splits: Mapping, options: PrepOptions, notes: dict
+    ) -> dict:
+        speakers = {
+            s: {u.speaker for u in rows} - {UNKNOWN}
+            for s, rows in splits.items()
+        }
+        overlaps = {
+            f"{a}+{b}": sorted(speakers[a] & speakers[b])
+            for a, b in itertools.combinations(SPLITS, 2)
+        }
+        return {
+            "corpus": self.corpus,
+            "options": asdict(options),
+            "notes": notes,
+            "steps": self.steps,
+            "splits": {
+                s: dict(sorted(Counter(u.emo or "none" for u in r).items()))
+                for s, r in splits.items()
+            },
+            "speakers": {s: len(v) for s, v in speakers.items()},
+            "speakers_in_two_splits": overlaps,
+            "skipped": dict(sorted(self.skipped.items())),
+        }
+
+
+def _drop_unusable(
+    report: _Report, folder: Path, audio: Mapping, options: PrepOptions
+) -> None:
+    total = len(report.kept)
+    report.step("audio", lambda u: audio[u.path].get("problem"))
+    lost = report.steps[-1]["dropped"]
+    if total == 0 or sum(lost.values()) > MISSING_AUDIO_LIMIT * total:
+        reasons = ", ".join(f"{n} {r}" for r, n in sorted(lost.items()))
+        first = next(iter(report.skipped), "none")
+        raise CorpusError(
+            f"{report.corpus}: of {total} rows in the label table, "
+            f"{reasons or 'none are listed'} (more than "
+            f"{MISSING_AUDIO_LIMIT:.0%}; the first: {first}). Is {folder} "
+            f"complete? It holds: {_listing(folder)}."
+        )
+
+    def out_of_range(u: Utterance) -> str | None:
+        seconds = audio[u.path]["duration"]
+        if seconds < options.min_duration:
+            return "shorter than min_duration"
+        if options.max_duration and seconds > options.max_duration:
+            return "longer than max_duration"
+        return None
+
+    report.step("duration", out_of_range)
+    first_with: dict[str, str] = {}
+    for u in report.kept:
+        first_with.setdefault(audio[u.path]["audio_sha"], u.id)
+    report.step(
+        "duplicates",
+        lambda u: (
+            None
+            if first_with[audio[u.path]["audio_sha"]] == u.id
+            else "same audio as an earlier row"
+        ),
+    )
+
+
+def _split(
+    utterances: Sequence[Utterance], options: PrepOptions
+) -> dict[str, list[Utterance]]:
+    if options.protocol == "transductive":
+        groups = _speaker_groups(utterances, (0.8, 0.2), options.split_seed)
+        return {"train": groups[0], "valid": groups[1], "test": [*utterances]}
+    if options.folds:
+        shares = (1 / options.folds,) * options.folds
+        groups = _speaker_groups(utterances, shares, options.split_seed)
+        groups = groups[options.fold :] + groups[: options.fold]
+        train = [u for group in groups[2:] for u in group]
+        return {"train": train, "valid": groups[1], "test": groups[0]}
+    if any(u.split for u in utterances):
+        return {s: [u for u in utterances if u.split == s] for s in SPLITS}
+    groups = _speaker_groups(utterances, (0.6, 0.2, 0.2), options.split_seed)
+    return dict(zip(SPLITS, groups, strict=True))
+
+
+def _speaker_groups(
+    utterances: Sequence[Utterance], shares: Sequence[float], seed: int
+) -> list[list[Utterance]]:
+    """Speaker-disjoint groups, each with every emotion where possible."""
+    rows: dict[str, list[Utterance]] = defaultdict(list)
+    for u in utterances:
+        rows[cluster_of(u.id, u.speaker)].append(u)
+    speakers = sorted(rows)
+    if len(speakers) < len(shares):
+        raise CorpusError(
+            f"{len(speakers)} speakers or recordings are too few for "
+            f"{len(shares)} speaker-disjoint groups; name the speakers or the "
+            "splits in the label table."
+        )
+    wanted = {u.emo for u in utterances} - {None}
+    generator = random.Random(seed)
+    best: tuple[int, list[list[Utterance]]] = (-1, [])
+    for _ in range(1000):
+        generator.shuffle(speakers)
+        edges = _edges(len(speakers), shares)
+        groups = [
+            [u for s in speakers[a:b] for u in rows[s]]
+            for a, b in itertools.pairwise(edges)
+        ]
+        found = sum(len({u.emo for u in g} & wanted) for g in groups)
+        if found > best[0]:
+            best = (found, groups)
+        if found == len(wanted) * len(groups):
+            break
+    return best[1]
+
+
+def _edges(count: int, shares: Sequence[float]) -> list[int]:
+    """Cut count speakers by shares, at least one a group."""
+    edges, total = [0], 0.0
+    for n, share in enumerate(shares, start=1):
+        total += share
+        left = len(shares) - n
+        edges.append(
+            min(max(round(total * count), edges[-1] + 1), count - left)
+        )
+    return edges
+
+
+def _check_ids(corpus: str, utterances: Sequence[Utterance]) -> None:
+    counts = Counter(u.id for u in utterances)
+    twice = [i for i, n in counts.items() if n > 1]
+    braces = [u.path for u in utterances if set("{}") & set(u.id + u.path)]
+    if twice or braces:
+        raise CorpusError(
+            f"{corpus}: "
+            + (
+                f"{len(twice)} ids stand twice, {twice[0]} the first."
+                if twice
+                else f"braces in {braces[0]}, which manifests cannot hold."
+            )
+        )
+
+
+def _check_split(corpus: str, split: str, rows: Mapping) -> None:
+    if not rows:
+        raise CorpusError(
+            f"{corpus}: the split {split} is empty; check the split column, "
+            "or the protocol and filters."
+        )
+
+
+def _audio_table(
+    folder: Path, utterances: Sequence[Utterance], cache_path: Path
+) -> dict[str, dict]:
+    """Duration and content hash of each file, or what is wrong with it."""
+    cache = {}
+    if cache_path.is_file():
+        cache = json.loads(cache_path.read_text(encoding="utf-8"))
+    paths = sorted({u.path for u in utterances})
+    entries = Parallel(n_jobs=-1, prefer="threads")(
+        delayed(_audio_entry)(folder / p, cache.get(p)) for p in paths
+    )
+    table = dict(zip(paths, entries, strict=True))
+    if table != cache:
+        _write_json(cache_path, table)
+    return table
+
+
+def _audio_entry(path: Path, cached: Mapping | None) -> dict:
+    try:
+        stat = path.stat()
+    except OSError:
+        return {"problem": "missing audio"}
+    if stat.st_size == 0:
+        return {"problem": "empty audio file"}
+    stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    if cached is not None and stamp.items() <= cached.items():
+        return dict(cached)
+    try:
+        info = soundfile.info(str(path))
+        content = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except (soundfile.LibsndfileError, OSError):
+        return stamp | {"problem": "unreadable audio"}
+    if info.frames == 0:
+        return stamp | {"problem": "audio without samples"}
+    seconds = round(info.frames / info.samplerate, 4)
+    return stamp | {"duration": seconds, "audio_sha": content}
+
+
+def _row(u: Utterance, corpus: str, audio: Mapping) -> dict:
+    return {
+        "wav": f"{{data_root}}/{u.path}",
+        "audio_sha": audio["audio_sha"],
+        "duration": audio["duration"],
+        "emo": u.emo,
+        "speaker": u.speaker,
+        "gender": u.gender,
+        "corpus": corpus,
+        "language": u.language,
+        "phones": u.phones,
+    }
+
+
+def _listing(folder: Path) -> str:
+    names = sorted(p.name for p in folder.iterdir())
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+
+
+def _write_json(path: Path, content: object) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,41 @@
+"""Installation of lam_sb, a SpeechBrain plugin for cross-lingual SER."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+setup(
+    name="lam_sb",
+    version="0.1.0",
+    description=(
+        "Layer anchoring for cross-lingual speech emotion recognition: "
+        "a SpeechBrain plugin and recipe"
+    ),
+    long_description=Path(__file__)
+    .with_name("README.md")
+    .read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=["lam_sb"],
+    python_requires=">=3.10",
+    install_requires=[
+        # torchaudio ends at 2.11, and its wheel needs the torch beside it.
+        "torch>=2.11,<2.12",
+        "torchaudio>=2.11,<2.12",
+        "speechbrain>=1.1",
+        "transformers>=5",
+        "hyperpyyaml>=1.2",
+        "sentencepiece>=0.2",
+        "safetensors>=0.5",
+        "soundfile>=0.13",
+        "scikit-learn>=1.5",
+        "scipy>=1.13",
+        "joblib>=1.4",
+        "filelock>=3.15",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "demo": [],
+        "test": ["pytest>=8", "ruff>=0.9"],
+    },
+)
