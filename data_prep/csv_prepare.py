@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from lam_sb.errors import UserError
 from lam_sb.manifests import (
     EMOTIONS,
     UNKNOWN,
-    CorpusError,
     PrepOptions,
     Utterance,
     write_corpus,
@@ -63,7 +63,7 @@ def prepare(
 
     Raises
     ------
-    CorpusError
+    UserError
         A missing column, an unknown emotion or split, or whatever
         `lam_sb.manifests.write_corpus` finds.
     """
@@ -96,7 +96,7 @@ def _read_table(path: Path) -> list[dict[str, str]]:
         columns = [(c or "").strip() for c in reader.fieldnames or []]
         reader.fieldnames = columns
         if "path" not in columns:
-            raise CorpusError(
+            raise UserError(
                 f"{path} has no column 'path'; found: {', '.join(columns)}."
             )
         return [
@@ -111,7 +111,7 @@ def _emotions(
     """Map each value of the emotion column, or say which are unknown."""
     wrong = set(label_map.values()) - {*EMOTIONS, None}
     if wrong:
-        raise CorpusError(
+        raise UserError(
             f"label_map of {corpus} gives {sorted(map(str, wrong))}; use "
             f"{', '.join(EMOTIONS)} or null."
         )
@@ -129,7 +129,7 @@ def _emotions(
             unknown[value] += 1
     if unknown:
         listed = ", ".join(f"{v} ({n})" for v, n in unknown.most_common())
-        raise CorpusError(
+        raise UserError(
             f"{corpus}: unknown emotions in labels.csv: {listed}. Name them "
             "in label_map, for example "
             f"{{{next(iter(unknown))}: null}} for no label."
@@ -142,7 +142,7 @@ def _split(value: str, corpus: str) -> str | None:
         if value.lower() in names:
             return split
     if value:
-        raise CorpusError(
+        raise UserError(
             f"{corpus}: the split '{value}' in labels.csv is none of "
             "train, valid, test."
         )

@@ -17,14 +17,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lam_sb.errors import UserError
+
 SAMPLE_RATE = 16000
 WHISPER_WINDOW = 30 * SAMPLE_RATE
 WHISPER_HOP = 320  # samples a frame: hop of 160, then a stride of 2
 FAMILIES = ("wavlm", "hubert", "wav2vec2", "whisper")
-
-
-class EncoderError(ValueError):
-    """The encoder cannot be found, reached or used as asked."""
 
 
 class FrozenEncoder(nn.Module):
@@ -54,7 +52,7 @@ class FrozenEncoder(nn.Module):
 
     Raises
     ------
-    EncoderError
+    UserError
         The source is no encoder of these families or cannot be reached.
 
     Example
@@ -85,7 +83,7 @@ class FrozenEncoder(nn.Module):
     ):
         super().__init__()
         if whisper_context not in ("full", "valid"):
-            raise EncoderError(
+            raise UserError(
                 f"whisper_context is '{whisper_context}'; use full or valid."
             )
         self.source = str(source)
@@ -95,7 +93,7 @@ class FrozenEncoder(nn.Module):
         try:
             config = json.loads(_fetch(self.source, "config.json").read_text())
             description = _describe(self.source, config)
-        except EncoderError:
+        except UserError:
             description = _described_by_store(self.name, feature_folder)
             if description is None:
                 raise
@@ -148,7 +146,7 @@ class FrozenEncoder(nn.Module):
 
         Raises
         ------
-        EncoderError
+        UserError
             A row is too short for one frame.
         """
         self._load()
@@ -158,7 +156,7 @@ class FrozenEncoder(nn.Module):
         encode = self._whisper if self.family == "whisper" else self._wav2vec
         layers, frames = encode(wavs, lens)
         if frames.min() < 1:
-            raise EncoderError(
+            raise UserError(
                 f"An utterance of {int(lens.min())} samples is too short for "
                 f"one frame of {self.source}; set min_duration."
             )
@@ -183,7 +181,7 @@ class FrozenEncoder(nn.Module):
                 dtype=torch.float32,
             )
         except (OSError, ValueError) as error:
-            raise EncoderError(
+            raise UserError(
                 f"The weights of {self.source} cannot be loaded: {error}"
             ) from error
         model = interface.model
@@ -202,7 +200,7 @@ class FrozenEncoder(nn.Module):
             return WhisperFeatureExtractor(feature_size=config.num_mel_bins)
         try:
             path = _fetch(self.source, "preprocessor_config.json")
-        except EncoderError:
+        except UserError:
             return config.feat_extract_norm == "layer"
         return json.loads(path.read_text()).get("do_normalize", True)
 
@@ -341,7 +339,7 @@ def _describe(source: str, config: dict) -> dict:
     """Read family, depth and width from a Hugging Face config."""
     family = config.get("model_type")
     if family not in FAMILIES:
-        raise EncoderError(
+        raise UserError(
             f"The encoder {source} is of the type '{family}'; "
             f"known are {', '.join(FAMILIES)}."
         )
@@ -366,7 +364,7 @@ def _fetch(source: str, filename: str) -> Path:
     if Path(source).is_dir():
         path = Path(source) / filename
         if not path.is_file():
-            raise EncoderError(
+            raise UserError(
                 f"The encoder folder {source} holds no {filename}; found: "
                 f"{', '.join(sorted(p.name for p in Path(source).iterdir()))}."
             )
@@ -383,7 +381,7 @@ def _fetch(source: str, filename: str) -> Path:
         reason = "it is neither a folder here nor a Hugging Face id"
     except Exception as error:  # the hub's client raises many kinds
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-    raise EncoderError(
+    raise UserError(
         f"The encoder {source} cannot be read ({reason}). Give "
         "--encoder_source a local folder, or download it where there is "
         f"internet: hf download {source}"

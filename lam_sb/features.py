@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,7 @@ from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
 from lam_sb.encoders import SAMPLE_RATE, WHISPER_WINDOW, FrozenEncoder
+from lam_sb.errors import UserError
 from lam_sb.segments import segment_means
 
 logger = get_logger(__name__)
@@ -41,10 +42,6 @@ PRECISIONS = {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
 }
-
-
-class StoreError(ValueError):
-    """A feature store cannot be used as asked."""
 
 
 def load_audio(path: str | Path) -> torch.Tensor:
@@ -62,13 +59,13 @@ def load_audio(path: str | Path) -> torch.Tensor:
 
     Raises
     ------
-    StoreError
+    UserError
         The file cannot be read.
     """
     try:
         wav, rate = audio_io.load(str(path), dtype=torch.float32)
     except (RuntimeError, OSError) as error:
-        raise StoreError(f"Audio that was readable is not now: {error}") from (
+        raise UserError(f"Audio that was readable is not now: {error}") from (
             error
         )
     wav = wav.mean(0)
@@ -122,7 +119,7 @@ class FeatureStore:
 
     Raises
     ------
-    StoreError
+    UserError
         A setting is unknown, or the encoder is out of reach and no one store
         fits.
     """
@@ -170,7 +167,7 @@ class FeatureStore:
             if ours == {k: v for k, v in found.items() if k != "digest"}:
                 fitting.append(path)
         if len(fitting) != 1:
-            raise StoreError(
+            raise UserError(
                 f"The encoder {self.encoder.source} is out of reach, and "
                 f"{len(fitting)} stores under {feature_folder} fit its name "
                 f"and these settings: {self.settings}."
@@ -179,7 +176,7 @@ class FeatureStore:
 
     def extract(
         self,
-        rows: Mapping[str, Mapping],
+        rows: Iterable[tuple[str, Mapping]],
         device: str = "cpu",
         rank: int = 0,
         world: int = 1,
@@ -189,8 +186,8 @@ class FeatureStore:
 
         Arguments
         ---------
-        rows : Mapping[str, Mapping]
-            Manifest rows by utterance id, with readable ``wav`` paths.
+        rows : Iterable[tuple[str, Mapping]]
+            Utterance ids and manifest rows, of any number of manifests.
         device : str
             Where to encode.
         rank, world : int
@@ -200,11 +197,11 @@ class FeatureStore:
 
         Raises
         ------
-        StoreError
+        UserError
             No room on the disk, audio that cannot be read, a value that the
             storage type cannot hold, or an encoder out of reach.
         """
-        by_key = {row_key(i, row): (i, row) for i, row in rows.items()}
+        by_key = {row_key(i, row): (i, row) for i, row in rows}
         shards = self._plan_missing(by_key)
         todo = [s for n, s in shards if n % world == rank]
         todo = [s for s in todo if self._shard(s["name"]) is None]
@@ -292,7 +289,7 @@ class FeatureStore:
         )
         free = shutil.disk_usage(self.path).free
         if needed > free:
-            raise StoreError(
+            raise UserError(
                 f"{self.path} needs {needed / 1e9:.2f} GB, but its disk has "
                 f"{free / 1e9:.2f} GB free; set feature_folder elsewhere."
             )
@@ -314,7 +311,7 @@ class FeatureStore:
             os.replace(temporary, path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise StoreError(
+            raise UserError(
                 f"{path} cannot be written ({error}); what is done is kept."
             ) from error
 
@@ -336,7 +333,7 @@ class FeatureStore:
             for name, (values, count) in means.items():
                 values = values.cpu().to(dtype)
                 if not values.isfinite().all():
-                    raise StoreError(
+                    raise UserError(
                         f"{utt_id}: its features do not fit into {dtype}; set "
                         "storage_dtype: float32 and extract_precision: fp32."
                     )
@@ -358,7 +355,7 @@ class FeatureStore:
 
         Raises
         ------
-        StoreError
+        UserError
             Rows whose features are not in the store.
         """
         wanted = {row_key(i, row): i for i, row in rows.items()}
@@ -372,7 +369,7 @@ class FeatureStore:
                 places.update({k: (shard, n) for n, k in enumerate(keys)})
         missing = [i for k, i in wanted.items() if k not in places]
         if missing:
-            raise StoreError(
+            raise UserError(
                 f"{len(missing)} of {len(wanted)} rows are not in the store "
                 f"{self.path}, {missing[0]} the first: the manifest's audio "
                 "or phones are not those encoded. Extract them first: "
@@ -492,9 +489,7 @@ def _write_json(path: Path, content: dict) -> None:
 
 def _check_choice(key: str, value: str, choices: Mapping) -> None:
     if value not in choices:
-        raise StoreError(
-            f"{key} is '{value}'; use one of {', '.join(choices)}."
-        )
+        raise UserError(f"{key} is '{value}'; use one of {', '.join(choices)}.")
 
 
 @contextlib.contextmanager

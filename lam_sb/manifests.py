@@ -22,6 +22,8 @@ from pathlib import Path
 import soundfile
 from joblib import Parallel, delayed
 
+from lam_sb.errors import UserError
+
 EMOTIONS = ("neutral", "happy", "angry", "sad")
 SPLITS = ("train", "valid", "test")
 PROTOCOLS = ("speakers", "transductive")
@@ -38,10 +40,6 @@ FIELDS = {
     "language": str,
     "phones": list,
 }
-
-
-class CorpusError(ValueError):
-    """A corpus or manifest is not as it must be; the message says how."""
 
 
 @dataclass
@@ -104,7 +102,7 @@ class PrepOptions:
 
     def __post_init__(self):
         if self.protocol not in PROTOCOLS:
-            raise CorpusError(
+            raise UserError(
                 f"protocol is '{self.protocol}'; use {' or '.join(PROTOCOLS)}."
             )
         if self.folds and not (
@@ -112,7 +110,7 @@ class PrepOptions:
             and 0 <= self.fold < self.folds
             and self.protocol == "speakers"
         ):
-            raise CorpusError(
+            raise UserError(
                 f"folds: {self.folds}, fold: {self.fold} and protocol: "
                 f"{self.protocol} do not go together; use at least 3 folds, "
                 "numbered from 0, with the protocol speakers."
@@ -148,13 +146,13 @@ def prepare_corpus(
 
     Raises
     ------
-    CorpusError
+    UserError
         No such folder, no reader for it, or whatever the reader finds.
     """
     folder = Path(data_folder)
     if not folder.is_dir():
         near = folder.parent if folder.parent.is_dir() else Path()
-        raise CorpusError(
+        raise UserError(
             f"The corpus folder {folder} of {corpus} does not exist; "
             f"{near.resolve()} holds: {_listing(near)}."
         )
@@ -165,7 +163,7 @@ def prepare_corpus(
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("data_prep"):
             raise
-        raise CorpusError(
+        raise UserError(
             f"Nothing reads the corpus {corpus}: {folder} holds no labels.csv "
             f"(found: {_listing(folder)}), and there is no "
             f"data_prep/{corpus}_prepare.py."
@@ -203,7 +201,7 @@ def write_corpus(
 
     Raises
     ------
-    CorpusError
+    UserError
         Two rows of one id, too much audio missing, or an empty split.
     """
     utterances = list(utterances)
@@ -241,17 +239,17 @@ def read_manifest(path: str | Path, data_root: str | Path) -> dict[str, dict]:
 
     Raises
     ------
-    CorpusError
+    UserError
         No such file, no rows, or a row without the fields of a manifest.
     """
     try:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CorpusError(f"The manifest {path} does not exist.") from None
+        raise UserError(f"The manifest {path} does not exist.") from None
     except json.JSONDecodeError as error:
-        raise CorpusError(f"The manifest {path} is no JSON: {error}") from None
+        raise UserError(f"The manifest {path} is no JSON: {error}") from None
     if not rows:
-        raise CorpusError(f"The manifest {path} holds no rows.")
+        raise UserError(f"The manifest {path} holds no rows.")
     for utt_id, row in rows.items():
         wrong = [
             name
@@ -259,7 +257,7 @@ def read_manifest(path: str | Path, data_root: str | Path) -> dict[str, dict]:
             if name not in row or not isinstance(row[name], kind)
         ]
         if wrong or row["emo"] not in (*EMOTIONS, None):
-            raise CorpusError(
+            raise UserError(
                 f"{path}, row {utt_id}: "
                 + (
                     f"{', '.join(wrong)} missing or of a wrong type."
@@ -386,7 +384,7 @@ def _drop_unusable(
     if total == 0 or sum(lost.values()) > MISSING_AUDIO_LIMIT * total:
         reasons = ", ".join(f"{n} {r}" for r, n in sorted(lost.items()))
         first = next(iter(report.skipped), "none")
-        raise CorpusError(
+        raise UserError(
             f"{report.corpus}: of {total} rows in the label table, "
             f"{reasons or 'none are listed'} (more than "
             f"{MISSING_AUDIO_LIMIT:.0%}; the first: {first}). Is {folder} "
@@ -442,7 +440,7 @@ def _speaker_groups(
         rows[cluster_of(u.id, u.speaker)].append(u)
     speakers = sorted(rows)
     if len(speakers) < len(shares):
-        raise CorpusError(
+        raise UserError(
             f"{len(speakers)} speakers or recordings are too few for "
             f"{len(shares)} speaker-disjoint groups; name the speakers or the "
             "splits in the label table."
@@ -482,7 +480,7 @@ def _check_ids(corpus: str, utterances: Sequence[Utterance]) -> None:
     twice = [i for i, n in counts.items() if n > 1]
     braces = [u.path for u in utterances if set("{}") & set(u.id + u.path)]
     if twice or braces:
-        raise CorpusError(
+        raise UserError(
             f"{corpus}: "
             + (
                 f"{len(twice)} ids stand twice, {twice[0]} the first."
@@ -494,7 +492,7 @@ def _check_ids(corpus: str, utterances: Sequence[Utterance]) -> None:
 
 def _check_split(corpus: str, split: str, rows: Mapping) -> None:
     if not rows:
-        raise CorpusError(
+        raise UserError(
             f"{corpus}: the split {split} is empty; check the split column, "
             "or the protocol and filters."
         )

@@ -1,0 +1,448 @@
+"""The Brain: cross-entropy on the source plus alignment of anchored layers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import speechbrain as sb
+import torch
+from safetensors.torch import load_file, save_file
+from speechbrain.utils.checkpoints import (
+    mark_as_loader,
+    mark_as_saver,
+    register_checkpoint_hooks,
+)
+from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.logger import get_logger
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lam_sb.data import Batch
+from lam_sb.errors import UserError
+from lam_sb.losses import (
+    balanced_weights,
+    coral_distances,
+    gather_batch,
+    weighted_cross_entropy,
+)
+from lam_sb.manifests import EMOTIONS
+from lam_sb.metrics import uar
+
+logger = get_logger(__name__)
+
+LAYER_COLUMNS = (
+    "epoch",
+    "layer",
+    "alpha",
+    "share",
+    "coral",
+    "floor",
+    "trace_source",
+    "trace_target",
+)
+SHARE_WARNING = 0.2  # of the anchored layers' share at the start
+
+
+@register_checkpoint_hooks
+class History:
+    """What each epoch gave; a checkpoint keeps it, so that a resumed run does.
+
+    ``epochs`` holds one entry a finished epoch, ``current`` the unfinished one.
+    """
+
+    def __init__(self):
+        self.epochs: list[dict] = []
+        self.current: dict = {}
+
+    @mark_as_saver
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        Path(path).write_text(json.dumps([self.epochs, self.current]))
+
+    @mark_as_loader
+    def load(self, path: Path, end_of_epoch: bool) -> None:
+        """Read what `save` wrote."""
+        self.epochs, self.current = json.loads(Path(path).read_text())
+
+    def best_epoch(self) -> int:
+        """Epoch of the lowest validation loss."""
+        return min(self.epochs, key=lambda e: e["valid_loss"])["epoch"]
+
+    def last_epochs(self, count: int) -> list[int]:
+        """Return the last epochs."""
+        return [e["epoch"] for e in self.epochs[-count:]]
+
+
+class LamBrain(sb.Brain):
+    """Trains and tests every system that has the projector and the head.
+
+    Its modules are ``projector``, ``pooling`` and ``head``; its hparams are
+    explained in ``hparams/lam_gl_wavlm.yaml``.
+    """
+
+    def on_fit_start(self) -> None:
+        """Resume, and know again where training stood."""
+        super().on_fit_start()
+        if self.hparams.max_steps is not None:
+            self.optimizer_step_limit = self.hparams.max_steps
+
+    def prepare_fit(
+        self, train_loader: DataLoader, source_labels: torch.Tensor
+    ) -> None:
+        """Tell the brain what it will be fitted on.
+
+        Arguments
+        ---------
+        train_loader : DataLoader
+            Batches of both domains, from a `DualDomainSampler`.
+        source_labels : torch.Tensor
+            (N,) labels of the source's training rows, for class weights.
+        """
+        self.history = History()
+        self.train_sampler = train_loader.batch_sampler
+        steps = len(train_loader)
+        self.hparams.epoch_counter.limit_warmup = (
+            self.hparams.min_steps // steps
+        )
+        count = len(EMOTIONS)
+        weight = (
+            balanced_weights(source_labels, count)
+            if self.hparams.class_weight == "balanced"
+            else torch.ones(count)
+        )
+        self.class_weight = weight.to(self.device)
+        if self.checkpointer is not None:
+            self.checkpointer.add_recoverable("history", self.history)
+            self.checkpointer.add_recoverable("dataloader-TRAIN", train_loader)
+
+    def init_optimizers(self) -> None:
+        """Weight decay on weight matrices only, not on biases or scores."""
+        decayed, others = [], []
+        for name, parameter in self.modules.named_parameters():
+            is_matrix = parameter.ndim > 1 and not name.endswith("bias")
+            (decayed if is_matrix else others).append(parameter)
+        self.optimizer = self.opt_class(
+            [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        )
+        self.optimizers_dict = {"opt_class": self.optimizer}
+        if self.checkpointer is not None:
+            self.checkpointer.add_recoverable("optimizer", self.optimizer)
+
+    def epochs(self) -> Iterator[int]:
+        """Count epochs until training is over, also when resumed then.
+
+        SpeechBrain's counter forgets on resuming that it had stopped.
+        """
+        counter = self.hparams.epoch_counter
+        while counter.current < counter.limit and not self._finished():
+            yield next(counter)
+
+    def _finished(self) -> bool:
+        counter = self.hparams.epoch_counter
+        if self.hparams.select_on == "last":
+            return self._optimizer_step_limit_exceeded
+        waited = counter.current - counter.best_limit
+        return self._optimizer_step_limit_exceeded or (
+            counter.current > counter.limit_warmup
+            and waited >= counter.limit_to_stop
+        )
+
+    def compute_forward(
+        self, batch: Batch, stage: sb.Stage
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Classify the chunks, project the segment.
+
+        Arguments
+        ---------
+        batch : Batch
+            Rows of one or both domains.
+        stage : sb.Stage
+            Not used.
+
+        Returns
+        -------
+        logits : torch.Tensor
+            (B, 4)
+        segment : torch.Tensor
+            (B, M, d) projected segment of each mixed layer.
+        """
+        batch = batch.to(self.device)
+        z = self.modules.projector(batch.x)
+        pooled = self.modules.pooling(z[:, :-1])
+        return self.modules.head(pooled, batch.mask[:, :-1]), z[:, -1]
+
+    def compute_objectives(
+        self,
+        predictions: tuple[torch.Tensor, torch.Tensor],
+        batch: Batch,
+        stage: sb.Stage,
+    ) -> torch.Tensor:
+        """Cross-entropy plus gamma times the alignment loss (equation 4)."""
+        logits, segment = predictions
+        batch = batch.to(self.device)
+        entropy = weighted_cross_entropy(
+            logits, batch.labels, self.class_weight
+        )
+        if stage != sb.Stage.TRAIN:
+            self.outputs.append((logits.detach().cpu(), batch.labels.cpu()))
+            return entropy
+        source, target = self._domains(segment, batch)
+        alignment = entropy.new_zeros(())
+        if self.hparams.gamma:
+            anchored = self._anchored()
+            alignment = self.hparams.gamma * self.hparams.alignment(
+                source[:, anchored], target[:, anchored]
+            )
+        if self.step == 1:
+            self._log_layers(source, target, entropy, alignment)
+        return entropy + alignment
+
+    def _domains(
+        self, segment: torch.Tensor, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Segments of each domain, rows without one left out."""
+        n, has = batch.num_source, batch.mask[:, -1]
+        return segment[:n][has[:n]], segment[n:][has[n:]]
+
+    def _anchored(self) -> list[int]:
+        """Positions of the anchored layers among those mixed."""
+        layers = self.hparams.layers
+        return [
+            layers.index(a) for a in self.hparams.anchor_layers if a in layers
+        ]
+
+    def _log_layers(
+        self,
+        source: torch.Tensor,
+        target: torch.Tensor,
+        entropy: torch.Tensor,
+        alignment: torch.Tensor,
+    ) -> None:
+        """Measure, on an epoch's first batch, what the alignment does."""
+        ratio = self._gradient_ratio(entropy, alignment)
+        with torch.no_grad():
+            source = gather_batch(source.detach().float())
+            target = gather_batch(target.detach().float())
+            scale = self.hparams.scale
+            half = len(source) // 2
+            alpha = _unwrap(self.modules.pooling).alpha
+            traces = source.var(0).sum(-1), target.var(0).sum(-1)
+            share = alpha.square() * (traces[0] + traces[1])
+            columns = {
+                "alpha": alpha,
+                "share": share / share.sum(),
+                "coral": coral_distances(source, target, scale),
+                "floor": coral_distances(source[:half], source[half:], scale),
+                "trace_source": traces[0],
+                "trace_target": traces[1],
+            }
+        lists = {name: values.tolist() for name, values in columns.items()}
+        rows = [
+            {"layer": layer} | {name: lists[name][n] for name in lists}
+            for n, layer in enumerate(self.hparams.layers)
+        ]
+        self.history.current = {"layers": rows, "gradient_ratio": ratio}
+        self._warn_of_small_share()
+
+    def _gradient_ratio(
+        self, entropy: torch.Tensor, alignment: torch.Tensor
+    ) -> float | None:
+        """Gradient norm of alignment over entropy, on the anchored W."""
+        if not alignment.requires_grad:
+            return None
+        weight = _unwrap(self.modules.projector).weight
+        norms = [
+            torch.autograd.grad(loss, weight, retain_graph=True)[0][
+                self._anchored()
+            ].norm()
+            for loss in (alignment, entropy)
+        ]
+        return float(norms[0] / norms[1].clamp(min=1e-12))
+
+    def _warn_of_small_share(self) -> None:
+        shares = [
+            anchored_share(e["layers"], self.hparams.anchor_layers)
+            for e in (*self.history.epochs[:1], self.history.current)
+        ]
+        warned = any(e.get("warned") for e in self.history.epochs)
+        if not warned and shares[-1] < SHARE_WARNING * shares[0]:
+            self.history.current["warned"] = True
+            logger.warning(
+                f"The anchored layers' share of the pooled variance fell from "
+                f"{shares[0]:.3f} to {shares[-1]:.3f}: the alignment switches "
+                "them off rather than aligning them. projection_norm: layer "
+                "or a smaller gamma prevents that."
+            )
+
+    def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
+        """Collect the outputs of validation and test anew."""
+        self.outputs: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def on_stage_end(
+        self, stage: sb.Stage, stage_loss: float, epoch: int | None = None
+    ) -> None:
+        """After validation: log, count for early stopping, save."""
+        if stage == sb.Stage.TRAIN:
+            self.train_loss = stage_loss
+        if stage != sb.Stage.VALID:
+            return
+        logits, labels = map(torch.cat, zip(*self.outputs, strict=True))
+        loss = weighted_cross_entropy(logits, labels, self.class_weight.cpu())
+        entry = {
+            "epoch": epoch,
+            "steps": self.optimizer_step,
+            "train_loss": float(self.train_loss),
+            "valid_loss": float(loss),
+            "valid_uar": uar(labels.numpy(), logits.argmax(-1).numpy()),
+        }
+        self.history.epochs.append(entry | self.history.current)
+        self.history.current = {}
+        self._log_epoch(self.history.epochs[-1])
+        if self.hparams.select_on != "last":
+            self.hparams.epoch_counter.update_metric(entry["valid_loss"])
+        self._save_epoch(epoch, entry["valid_loss"])
+
+    def _log_epoch(self, entry: dict) -> None:
+        stats = {
+            "loss": entry["valid_loss"],
+            "UAR": entry["valid_uar"],
+        }
+        if entry.get("layers"):
+            anchors = self.hparams.anchor_layers
+            rows = [r for r in entry["layers"] if r["layer"] in anchors]
+            stats["anchored share"] = anchored_share(entry["layers"], anchors)
+            for name in ("coral", "floor", "trace_source", "trace_target"):
+                stats[name] = " ".join(f"{r[name]:.3g}" for r in rows) or "-"
+            stats["gradient ratio"] = entry["gradient_ratio"] or 0.0
+        self.hparams.train_logger.log_stats(
+            {"epoch": entry["epoch"], "steps": entry["steps"]},
+            train_stats={"loss": entry["train_loss"]},
+            valid_stats=stats,
+        )
+
+    def _save_epoch(self, epoch: int, loss: float) -> None:
+        """Save a checkpoint to resume from, and the weights to test."""
+        if self.checkpointer is None:
+            return
+        kept = {
+            self.history.best_epoch(),
+            *self.history.last_epochs(self.hparams.average_last),
+        }
+        if if_main_process():
+            path = self._snapshot(epoch)
+            path.parent.mkdir(exist_ok=True)
+            state = self.hparams.model.state_dict()
+            save_file(state, path.with_suffix(".tmp"))
+            path.with_suffix(".tmp").replace(path)
+        self.checkpointer.save_and_keep_only(
+            meta={"valid_loss": loss}, num_to_keep=1
+        )
+        if if_main_process():
+            for path in self._snapshot(epoch).parent.glob("*.safetensors"):
+                if int(path.stem) not in kept:
+                    path.unlink()
+
+    def _snapshot(self, epoch: int) -> Path:
+        """Path of the weights after an epoch."""
+        folder = Path(self.checkpointer.checkpoints_dir) / "weights"
+        return folder / f"{epoch:05d}.safetensors"
+
+    def chosen_epochs(self, select_on: str) -> list[int]:
+        """Epochs whose posteriors are averaged for the test.
+
+        Arguments
+        ---------
+        select_on : str
+            ``last``: the last ``average_last`` validations; otherwise the one
+            of the lowest validation loss.
+
+        Returns
+        -------
+        list[int]
+            One or more epochs whose weights are kept.
+
+        Raises
+        ------
+        UserError
+            Nothing was trained.
+        """
+        if not self.history.epochs:
+            raise UserError(
+                f"{self.hparams.output_folder} holds no trained weights."
+            )
+        if select_on == "last":
+            return self.history.last_epochs(self.hparams.average_last)
+        return [self.history.best_epoch()]
+
+    def posteriors(
+        self, loader: DataLoader, epochs: Sequence[int]
+    ) -> np.ndarray:
+        """Emotion posteriors, averaged over the weights of some epochs.
+
+        Arguments
+        ---------
+        loader : DataLoader
+            Rows in order.
+        epochs : Sequence[int]
+            As from `chosen_epochs`.
+
+        Returns
+        -------
+        np.ndarray
+            (N, 4) in float64, rows summing to 1.
+        """
+        total = torch.zeros((), dtype=torch.float64)
+        for epoch in epochs:
+            state = load_file(self._snapshot(epoch), device=str(self.device))
+            self.hparams.model.load_state_dict(state)
+            self.modules.eval()
+            parts = []
+            with torch.no_grad(), self.evaluation_ctx:
+                for batch in loader:
+                    logits, _ = self.compute_forward(batch, sb.Stage.TEST)
+                    parts.append(logits.double().softmax(-1).cpu())
+            total = total + torch.cat(parts)
+        return (total / len(epochs)).numpy()
+
+    def write_layer_weights(self, path: Path) -> None:
+        """Write layer_weights.csv: each mixed layer in each epoch.
+
+        Arguments
+        ---------
+        path : Path
+            The file.
+        """
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, LAYER_COLUMNS)
+            writer.writeheader()
+            for entry in self.history.epochs:
+                for row in entry.get("layers", ()):
+                    writer.writerow({"epoch": entry["epoch"]} | row)
+
+
+def anchored_share(layers: Sequence[dict], anchors: Sequence[int]) -> float:
+    """Share of the pooled variance that the anchored layers hold.
+
+    Arguments
+    ---------
+    layers : Sequence[dict]
+        Rows with ``layer`` and ``share``.
+    anchors : Sequence[int]
+        Anchored layers.
+
+    Returns
+    -------
+    float
+        Between 0 and 1; 0 where none of them is mixed.
+    """
+    return math.fsum(r["share"] for r in layers if r["layer"] in anchors)
+
+
+def _unwrap(module: nn.Module) -> nn.Module:
+    """Return the module that DistributedDataParallel wraps."""
+    return getattr(module, "module", module)

@@ -1,0 +1,71 @@
+"""A Checkpointer that a crash cannot corrupt."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import yaml
+from speechbrain.utils.checkpoints import (
+    CKPT_PREFIX,
+    METAFNAME,
+    Checkpoint,
+    Checkpointer,
+)
+from speechbrain.utils.distributed import if_main_process
+
+
+class SafeCheckpointer(Checkpointer):
+    """SpeechBrain's Checkpointer, with the meta file renamed into place last.
+
+    SpeechBrain takes a folder with a meta file for a checkpoint and writes
+    that file first, so a run killed while saving could not start again. Here a
+    folder without it is no checkpoint, and the next save removes it.
+
+    Arguments
+    ---------
+    checkpoints_dir : str | Path
+        Where the checkpoints go.
+    recoverables : dict, optional
+        Objects by name.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> import torch
+    >>> model = torch.nn.Linear(1, 1)
+    >>> checkpointer = SafeCheckpointer(folder, {"model": model})
+    >>> _ = checkpointer.save_checkpoint(meta={"loss": torch.tensor(0.5)})
+    >>> checkpointer.find_checkpoint(min_key="loss").meta["loss"]
+    0.5
+    """
+
+    def save_checkpoint(self, *args, **kwargs) -> Checkpoint | None:
+        """Save, then rename the meta file so that the checkpoint counts."""
+        self._remove_unfinished()
+        checkpoint = super().save_checkpoint(*args, **kwargs)
+        if checkpoint is not None:
+            meta = Path(checkpoint.path) / METAFNAME
+            os.replace(meta.with_suffix(".tmp"), meta)
+        return checkpoint
+
+    def _save_checkpoint_metafile(
+        self, fpath: Path, meta_to_include: dict, end_of_epoch: bool = True
+    ) -> dict:
+        meta = {"unixtime": time.time(), "end-of-epoch": end_of_epoch}
+        for key, value in meta_to_include.items():
+            # NumPy and tensor scalars would break loading.
+            meta[key] = value.item() if hasattr(value, "item") else value
+        with open(fpath.with_suffix(".tmp"), "w", encoding="utf-8") as file:
+            file.write("# yamllint disable\n")
+            yaml.safe_dump(meta, file)
+        return meta
+
+    def _remove_unfinished(self) -> None:
+        if not if_main_process():
+            return
+        for path in self.checkpoints_dir.glob(f"{CKPT_PREFIX}*"):
+            if path.is_dir() and not (path / METAFNAME).exists():
+                shutil.rmtree(path)

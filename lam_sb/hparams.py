@@ -1,0 +1,383 @@
+"""YAML files with a base, the command line on top, and one folder a setting."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from filelock import FileLock, Timeout
+from hyperpyyaml import load_hyperpyyaml, resolve_references
+from ruamel.yaml import YAMLError
+from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
+
+from lam_sb.errors import UserError
+
+KEY = re.compile(r"^([A-Za-z_][\w]*)\s*:")
+# What may change in a folder: how far to train, and where things lie.
+FREE_KEYS = (
+    "number_of_epochs",
+    "patience",
+    "data_folder",
+    "source_folder",
+    "target_folder",
+    "manifest_folder",
+    "feature_folder",
+    "output_root",
+    "output_folder",
+    "save_folder",
+    "train_log",
+    "source_train",
+    "source_valid",
+    "target_train",
+    "target_valid",
+    "target_test",
+    "skip_prep",
+    "eval_batch_size",
+    "extract_batch_seconds",
+)
+
+
+def flatten(path: str | Path) -> str:
+    r"""Text of a YAML file with all its bases filled in.
+
+    A file may name another with ``base:``; its own top-level keys then replace
+    the base's, whole, each with the comments above it.
+
+    Arguments
+    ---------
+    path : str | Path
+        The file; ``base`` is relative to it.
+
+    Returns
+    -------
+    str
+        One plain HyperPyYAML text without ``base``.
+
+    Raises
+    ------
+    UserError
+        A file that does not exist, bases in a circle, or a key that the base
+        does not have.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> text = "# Trade-off.\ngamma: 0.5\nlr: 1\n"
+    >>> _ = (folder / "a.yaml").write_text(text)
+    >>> _ = (folder / "b.yaml").write_text("base: a.yaml\nlr: 2\n")
+    >>> print(flatten(folder / "b.yaml"))
+    # Trade-off.
+    gamma: 0.5
+    lr: 2
+    <BLANKLINE>
+    """
+    return "".join(_flatten(Path(path), ()).values())
+
+
+def _flatten(path: Path, above: tuple[Path, ...]) -> dict[str, str]:
+    if not path.is_file():
+        asked = f" (base of {above[-1]})" if above else ""
+        raise UserError(f"There is no YAML file {path}{asked}.")
+    if path.resolve() in above:
+        raise UserError(f"{path} is its own base.")
+    own = _blocks(path.read_text(encoding="utf-8"))
+    if "base" not in own:
+        return own
+    name = yaml.safe_load(own.pop("base"))["base"]
+    merged = _flatten(path.parent / name, (*above, path.resolve()))
+    check_known(own.keys() - {""}, merged, str(path))
+    for key, block in own.items():
+        if key:
+            body = block[len(_comments(block)) :]
+            merged[key] = (_comments(block) or _comments(merged[key])) + body
+    return merged
+
+
+def _blocks(text: str) -> dict[str, str]:
+    """Top-level keys with the comments above them, in order.
+
+    What follows the last key's lines, or stands before a blank line at the
+    top, belongs to the key "".
+    """
+    blocks: dict[str, str] = {"": ""}
+    waiting, key = "", ""
+    for line in text.splitlines(keepends=True):
+        match = KEY.match(line)
+        if match:
+            key = match[1]
+            blocks[key] = waiting + line
+            waiting = ""
+        elif line.startswith("#") or not line.strip():
+            waiting += line
+        else:
+            blocks[key] += waiting + line
+            waiting = ""
+    blocks[key] += waiting
+    if not blocks[key].endswith("\n"):
+        blocks[key] += "\n"
+    if not blocks[""]:
+        del blocks[""]
+    return blocks
+
+
+def _comments(block: str) -> str:
+    """Comment and blank lines above the key of a block."""
+    lines = block.splitlines(keepends=True)
+    count = next((n for n, x in enumerate(lines) if KEY.match(x)), 0)
+    return "".join(lines[:count])
+
+
+def check_known(
+    keys: Sequence[str], known: Mapping[str, object], where: str
+) -> None:
+    """Refuse keys that nothing reads, naming the nearest one.
+
+    Arguments
+    ---------
+    keys : Sequence[str]
+        Keys that were set.
+    known : Mapping[str, object]
+        Keys that exist.
+    where : str
+        Who set them, for the message.
+
+    Raises
+    ------
+    UserError
+        An unknown key.
+    """
+    for key in sorted(keys):
+        if key not in known:
+            near = difflib.get_close_matches(key, [*known, *HELP_TEXTS], n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise UserError(f"{where}: there is no key '{key}'.{hint}")
+
+
+def parse_arguments(
+    argv: Sequence[str],
+) -> tuple[str, RunOptions, dict[str, object]]:
+    """Split a command line into file, run options and YAML overrides.
+
+    As SpeechBrain's own, but values may hold ``=``, names are never
+    abbreviated, and a YAML key without a value is an error instead of null.
+
+    Arguments
+    ---------
+    argv : Sequence[str]
+        Arguments after the script's name.
+
+    Returns
+    -------
+    path : str
+        The YAML file.
+    run_opts : RunOptions
+        SpeechBrain's options (``--device``, ``--debug``, ...).
+    overrides : dict[str, object]
+        Values by YAML key.
+
+    Raises
+    ------
+    UserError
+        No file, or a flag without a value.
+
+    Example
+    -------
+    >>> parse_arguments(["a.yaml", "--gamma=0", "--device", "cpu"])[2]
+    {'gamma': 0}
+    """
+    flags = {
+        o for o, v in RunOptions().as_dict().items() if isinstance(v, bool)
+    }
+    options, overrides, files = [], {}, []
+    rest = list(argv)
+    while rest:
+        name, given, value = rest.pop(0).partition("=")
+        if not name.startswith("--"):
+            files.append(name + given + value)
+            continue
+        key = name[2:]
+        if key in flags and key in HELP_TEXTS:
+            options.append(name)
+            continue
+        if not given and rest and not rest[0].startswith("--"):
+            given, value = "=", rest.pop(0)
+        if not given:
+            raise UserError(f"{name} needs a value, for example {name}=True.")
+        if key in HELP_TEXTS:
+            options += [name, value]
+        else:
+            overrides[key] = yaml.safe_load(value)
+    if len(files) != 1:
+        raise UserError(
+            f"Give one YAML file, for example hparams/lam_gl_wavlm.yaml; "
+            f"found: {' '.join(files) or 'none'}."
+        )
+    _, run_opts, _ = RunOptions.from_command_line_args([files[0], *options])
+    return files[0], run_opts, overrides
+
+
+def load(
+    path: str, overrides: Mapping[str, object]
+) -> tuple[dict, dict[str, object]]:
+    """Load a file over its bases, the command line on top.
+
+    Arguments
+    ---------
+    path : str
+        The YAML file.
+    overrides : Mapping[str, object]
+        Values by key.
+
+    Returns
+    -------
+    hparams : dict
+        Loaded values and objects.
+    settings : dict[str, object]
+        What decides the result, in words, by key: paths and how far to train
+        left out. Its hash is ``settings_hash``.
+
+    Raises
+    ------
+    UserError
+        An unknown key, no ``data_folder``, or a file that does not load.
+    """
+    text = flatten(path)
+    blocks = _blocks(text)
+    check_known(overrides.keys(), blocks, "command line")
+    if (
+        "data_folder" not in overrides
+        and "!PLACEHOLDER" in (blocks["data_folder"].splitlines()[-1])
+    ):
+        raise UserError(
+            "Say where the corpora lie: --data_folder <folder with a folder "
+            "for each corpus>."
+        )
+    try:
+        hparams = load_hyperpyyaml(text, dict(overrides))
+    except (yaml.YAMLError, YAMLError) as error:
+        raise UserError(f"{path} is no valid YAML: {error}") from error
+    return hparams, _settings(text, overrides)
+
+
+def resolved(path: str, overrides: Mapping[str, object]) -> str:
+    """Text that a run leaves as hyperparams.yaml, references filled in.
+
+    Arguments
+    ---------
+    path : str
+        The YAML file.
+    overrides : Mapping[str, object]
+        Values by key.
+
+    Returns
+    -------
+    str
+        One plain YAML that loads to the same values.
+    """
+    return resolve_references(flatten(path), dict(overrides)).read()
+
+
+def _settings(text: str, overrides: Mapping[str, object]) -> dict[str, object]:
+    settings: dict[str, object] = {}
+    for key, block in _blocks(text).items():
+        if not key or key in FREE_KEYS:
+            continue
+        body = block[len(_comments(block)) :]
+        lines = [re.sub(r"\s+#.*$", "", x) for x in body.splitlines()]
+        body = "\n".join(x.rstrip() for x in lines if x.strip())
+        if key in overrides:
+            settings[key] = overrides[key]
+        elif "!" in body:
+            settings[key] = body.partition(":")[2].strip()
+        else:
+            settings[key] = yaml.safe_load(body)[key]
+    return settings
+
+
+def settings_hash(settings: Mapping[str, object]) -> str:
+    """Hash of what decides a result.
+
+    Arguments
+    ---------
+    settings : Mapping[str, object]
+        As from `load`.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    text = yaml.safe_dump(dict(settings), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def experiment_folder(
+    folder: str | Path, settings: Mapping[str, object]
+) -> Iterator[None]:
+    """Hold an output folder for one run under one setting.
+
+    Arguments
+    ---------
+    folder : str | Path
+        The output folder, made if need be.
+    settings : Mapping[str, object]
+        As from `load`; kept beside the results as settings.yaml.
+
+    Raises
+    ------
+    UserError
+        Another run is at work there, or the folder is that of other settings.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"Another run is at work in {folder}; wait for it, or use "
+            "--experiment NAME for a folder of its own."
+        ) from None
+    try:
+        _compare(folder / "settings.yaml", dict(settings))
+        yield
+    finally:
+        lock.release()
+
+
+def _compare(path: Path, settings: dict[str, object]) -> None:
+    if path.is_file():
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        differing = [
+            f"{k}: {before.get(k)!r} there, {settings.get(k)!r} now"
+            for k in sorted(before.keys() | settings.keys())
+            if before.get(k) != settings.get(k)
+        ]
+        if differing:
+            raise UserError(
+                f"{path.parent} was made with other settings "
+                f"({'; '.join(differing)}). Use --experiment NAME for a "
+                "folder of its own."
+            )
+        return
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Print a user's own mistakes as one message, without a traceback."""
+    try:
+        yield
+    except UserError as error:
+        sys.stdout.flush()
+        sys.exit(f"error: {error}")

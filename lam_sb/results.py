@@ -1,0 +1,158 @@
+"""What a run leaves: predictions.csv and results.json."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from lam_sb.data import UNLABELLED, DomainRows
+from lam_sb.manifests import EMOTIONS
+from lam_sb.metrics import Predictions, interval, scores
+
+SCHEMA = 1
+FEW_SPEAKERS = 10
+PACKAGES = ("speechbrain", "torch", "torchaudio", "transformers")
+
+
+def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
+    """Scores of the labelled rows, with the interval of one run.
+
+    Arguments
+    ---------
+    rows : DomainRows
+        Test rows with their labels.
+    posteriors : np.ndarray
+        (N, 4)
+
+    Returns
+    -------
+    dict
+        uar, uar_ci95, macro_f1, accuracy, recall, ovr_uar, confusion, n_test,
+        n_speakers and few_speakers; the scores are None without labels.
+    """
+    labels, guesses = rows.labels.numpy(), posteriors.argmax(1)
+    known = labels != UNLABELLED
+    clusters = np.array(rows.clusters)[known]
+    counts = {
+        "n_test": len(rows),
+        "n_speakers": len(set(clusters)),
+        "few_speakers": len(set(clusters)) < FEW_SPEAKERS,
+    }
+    names = ("uar", "macro_f1", "accuracy", "recall", "ovr_uar", "confusion")
+    if not known.any():
+        return dict.fromkeys((*names, "uar_ci95")) | counts
+    estimate = interval(
+        Predictions(
+            np.array(rows.ids)[known],
+            labels[known],
+            clusters,
+            guesses[known][None],
+        )
+    )
+    limits = [estimate.low, estimate.high]
+    found = scores(labels[known], guesses[known], EMOTIONS)
+    found["uar_ci95"] = None if np.isnan(limits).any() else limits
+    return found | counts
+
+
+def write_predictions(
+    path: Path, rows: DomainRows, posteriors: np.ndarray, corpus: str
+) -> None:
+    """Write predictions.csv, sorted by id.
+
+    Arguments
+    ---------
+    path : Path
+        The file.
+    rows : DomainRows
+        Test rows.
+    posteriors : np.ndarray
+        (N, 4), written with 9 digits.
+    corpus : str
+        Their corpus.
+    """
+    lines = []
+    for n in sorted(range(len(rows)), key=lambda n: rows.ids[n]):
+        label = int(rows.labels[n])
+        lines.append(
+            [
+                rows.ids[n],
+                rows.speakers[n],
+                rows.clusters[n],
+                corpus,
+                EMOTIONS[label] if label != UNLABELLED else "",
+                EMOTIONS[int(posteriors[n].argmax())],
+                *(f"{p:.9f}" for p in posteriors[n]),
+            ]
+        )
+    header = ["id", "speaker", "cluster", "corpus", "label", "prediction"]
+    temporary = path.with_suffix(".tmp")
+    with open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*header, *EMOTIONS])
+        writer.writerows(lines)
+    os.replace(temporary, path)
+
+
+def write_results(path: Path, content: Mapping) -> None:
+    """Write results.json, with the versions it was made with.
+
+    Arguments
+    ---------
+    path : Path
+        The file.
+    content : Mapping
+        Everything but schema, versions and git.
+    """
+    whole = {
+        "schema": SCHEMA,
+        **content,
+        "versions": {p: version(p) for p in PACKAGES},
+        "git": _git_commit(),
+    }
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(whole, indent=1), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def mean_by_layer(
+    epochs: Sequence[Mapping], chosen: Sequence[int], column: str
+) -> dict[str, float]:
+    """Mean of a column of the layer log over some epochs.
+
+    Arguments
+    ---------
+    epochs : Sequence[Mapping]
+        History, with ``layers`` in each epoch.
+    chosen : Sequence[int]
+        Epochs that count.
+    column : str
+        ``alpha`` or ``share``.
+
+    Returns
+    -------
+    dict[str, float]
+        By layer number.
+    """
+    logged = [e["layers"] for e in epochs if e["epoch"] in chosen]
+    return {
+        str(rows[0]["layer"]): float(np.mean([r[column] for r in rows]))
+        for rows in zip(*logged, strict=True)
+    }
+
+
+def _git_commit() -> str | None:
+    """Commit of the working tree that the code lies in, if any."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
