@@ -1,0 +1,123 @@
+"""Tiny random encoders and made-up corpora, shared by all tests."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # bytes must not depend on the machine
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+torch.set_num_threads(1)
+RATE = 16000
+EMOTIONS = ("neutral", "happy", "angry", "sad")
+
+
+def make_encoder(
+    folder: Path, family: str = "wavlm", layers: int = 4, **config
+) -> Path:
+    """Save a random encoder as its family's checkpoints are saved."""
+    import transformers
+
+    torch.manual_seed(0)
+    preprocessor = {"do_normalize": config.pop("do_normalize", False)}
+    if family == "whisper":
+        settings = transformers.WhisperConfig(
+            d_model=32,
+            encoder_layers=layers,
+            encoder_attention_heads=2,
+            encoder_ffn_dim=48,
+            decoder_layers=0,
+            decoder_attention_heads=2,
+            decoder_ffn_dim=8,
+            vocab_size=8,
+            max_target_positions=8,
+            pad_token_id=0,
+            bos_token_id=0,
+            eos_token_id=0,
+            decoder_start_token_id=1,
+            suppress_tokens=None,
+            begin_suppress_tokens=None,
+            **config,
+        )
+        model = transformers.WhisperModel(settings)
+        preprocessor = {"feature_size": 80}
+    else:
+        kind = {"wavlm": "WavLM", "hubert": "Hubert", "wav2vec2": "Wav2Vec2"}
+        settings = getattr(transformers, f"{kind[family]}Config")(
+            hidden_size=32,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            intermediate_size=48,
+            conv_dim=(16,) * 7,
+            num_conv_pos_embeddings=16,
+            num_conv_pos_embedding_groups=4,
+            **config,
+        )
+        model = getattr(transformers, f"{kind[family]}Model")(settings)
+    for parameter in model.parameters():  # random norms: none is the identity
+        if parameter.ndim == 1:
+            torch.nn.init.normal_(parameter, parameter.mean(), 0.1)
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    return folder
+
+
+def make_corpus(
+    folder: Path, speakers: int = 6, takes: int = 2, seed: int = 0, **columns
+) -> Path:
+    """Write a corpus with a labels.csv; each emotion has a pitch of its own."""
+    rng = np.random.default_rng(seed)
+    (folder / "audio").mkdir(parents=True)
+    lines = []
+    for speaker in range(speakers):
+        for n, emotion in enumerate(EMOTIONS):
+            for take in range(takes):
+                name = f"s{speaker:02d}_{n}_{take}_{seed}"
+                count = int(rng.integers(4800, 9600))
+                time = np.arange(count) / RATE
+                pitch = 120 * (1 + n) * (1 + 0.02 * speaker)
+                wav = 0.3 * np.sin(2 * np.pi * pitch * time)
+                wav += 0.05 * rng.standard_normal(count)
+                soundfile.write(folder / f"audio/{name}.wav", wav, RATE)
+                line = {
+                    "path": f"audio/{name}.wav",
+                    "emotion": emotion,
+                    "speaker": f"s{speaker:02d}",
+                }
+                lines.append(line | columns)
+    write_table(folder / "labels.csv", lines)
+    return folder
+
+
+def write_table(path: Path, lines: list[dict]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def read_table(path: Path) -> list[dict]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="session")
+def wavlm(tmp_path_factory) -> Path:
+    return make_encoder(tmp_path_factory.mktemp("encoders") / "tiny-wavlm")
+
+
+@pytest.fixture(scope="session")
+def corpora(tmp_path_factory) -> Path:
+    """Folder with the corpora ``left`` and ``right``; not to be changed."""
+    folder = tmp_path_factory.mktemp("corpora")
+    make_corpus(folder / "left", seed=1)
+    make_corpus(folder / "right", seed=2)
+    return folder
