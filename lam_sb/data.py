@@ -192,6 +192,7 @@ def fit_standardisers(
         raise UserError(
             f"normalise is '{normalise}'; use one of {', '.join(NORMALISE)}."
         )
+    _give(None, [*source, *target])
     if normalise == "none":
         return
     fitted = _fit(source[0], layers)
@@ -202,7 +203,9 @@ def fit_standardisers(
             _give(_fit_speakers(rows, layers), rows)
 
 
-def _give(standardiser: Standardiser, rows: Sequence[DomainRows]) -> None:
+def _give(
+    standardiser: Standardiser | None, rows: Sequence[DomainRows]
+) -> None:
     for part in rows:
         part.standardiser = standardiser
 

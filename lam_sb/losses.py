@@ -116,7 +116,7 @@ class LayerCoral(nn.Module):
 
 
 def gather_batch(x: torch.Tensor) -> torch.Tensor:
-    """Join the batches of all processes; gradients flow back to each.
+    """Join the batches of all processes, differentiably.
 
     Arguments
     ---------
@@ -126,13 +126,18 @@ def gather_batch(x: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     torch.Tensor
-        (world B, ...), x itself without distributed processes.
+        (world B, ...), x itself without distributed processes. A loss of it is
+        the same on all processes; the gradient of this process's rows counts
+        ``world`` times, since DistributedDataParallel averages over processes.
     """
     if not dist.is_available() or not dist.is_initialized():
         return x
-    from torch.distributed.nn.functional import all_gather
-
-    return torch.cat(all_gather(x.contiguous()))
+    world = dist.get_world_size()
+    sent = x.detach().contiguous()
+    gathered = [torch.empty_like(sent) for _ in range(world)]
+    dist.all_gather(gathered, sent)
+    gathered[dist.get_rank()] = sent + world * (x - x.detach())
+    return torch.cat(gathered)
 
 
 def weighted_cross_entropy(

@@ -64,7 +64,9 @@ def make_encoder(
         model = getattr(transformers, f"{kind[family]}Model")(settings)
     for parameter in model.parameters():  # random norms: none is the identity
         if parameter.ndim == 1:
-            torch.nn.init.normal_(parameter, parameter.mean(), 0.1)
+            torch.nn.init.normal_(
+                parameter.data, parameter.data.mean().item(), 0.1
+            )
     model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     return folder
