@@ -62,6 +62,13 @@ from lam_sb.results import (
 )
 
 
+# SpeechBrain's options that decide a result, as the YAML's keys do.
+DECIDING = {
+    *("precision", "eval_precision", "grad_accumulation_factor"),
+    *("optimizer_step_limit", "skip_nonfinite_grads"),
+}
+
+
 def prepare(hparams: dict) -> None:
     """Write the manifests of both corpora."""
     if hparams["skip_prep"]:
@@ -258,6 +265,7 @@ def run(path: str, run_opts: RunOptions, overrides: dict) -> None:
     """Prepare, encode, fit and test within the output folder."""
     start = time.time()
     hparams, settings = load(path, overrides)
+    settings |= {o: run_opts[o] for o in DECIDING & run_opts.overridden_args}
     folder = Path(hparams["output_folder"])
     lock = experiment_folder(folder, settings)
     with lock if if_main_process() else nullcontext():

@@ -8,6 +8,7 @@ known, ``emotion``, ``speaker``, ``split`` (train, valid, test), ``gender``,
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,7 +69,7 @@ def prepare(
         `lam_sb.manifests.write_corpus` finds.
     """
     table = _read_table(folder / "labels.csv")
-    emotions = _emotions(table, corpus, dict(label_map or {}))
+    emotions = _emotions(table, corpus, label_map or {})
     stems = Counter(Path(line["path"]).stem for line in table)
     utterances = [
         Utterance(
@@ -91,24 +92,28 @@ def prepare(
 
 
 def _read_table(path: Path) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = [(c or "").strip() for c in reader.fieldnames or []]
-        reader.fieldnames = columns
-        if "path" not in columns:
-            raise UserError(
-                f"{path} has no column 'path'; found: {', '.join(columns)}."
-            )
-        return [
-            {k: (v or "").strip() for k, v in line.items() if k is not None}
-            for line in reader
-        ]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no UTF-8: {error}; save it so.") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns = [(c or "").strip() for c in reader.fieldnames or []]
+    reader.fieldnames = columns
+    if "path" not in columns:
+        raise UserError(
+            f"{path} has no column 'path'; found: {', '.join(columns)}."
+        )
+    return [
+        {k: (v or "").strip() for k, v in line.items() if k is not None}
+        for line in reader
+    ]
 
 
 def _emotions(
-    table: list[dict], corpus: str, label_map: dict
+    table: list[dict], corpus: str, label_map: Mapping
 ) -> dict[str, str | None]:
     """Map each value of the emotion column, or say which are unknown."""
+    label_map = {str(k): emo for k, emo in label_map.items()}  # YAML: {5: sad}
     wrong = set(label_map.values()) - {*EMOTIONS, None}
     if wrong:
         raise UserError(

@@ -58,6 +58,7 @@ class SafeCheckpointer(Checkpointer):
         for key, value in meta_to_include.items():
             # NumPy and tensor scalars would break loading.
             meta[key] = value.item() if hasattr(value, "item") else value
+        fpath.unlink(missing_ok=True)  # of a name that is written over
         with open(fpath.with_suffix(".tmp"), "w", encoding="utf-8") as file:
             file.write("# yamllint disable\n")
             yaml.safe_dump(meta, file)

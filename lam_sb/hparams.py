@@ -7,19 +7,33 @@ import hashlib
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 
 import yaml
 from filelock import FileLock, Timeout
 from hyperpyyaml import load_hyperpyyaml, resolve_references
-from ruamel.yaml import YAMLError
+from ruamel.yaml import YAML, YAMLError
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
 from lam_sb.errors import UserError
 
-KEY = re.compile(r"^([A-Za-z_][\w]*)\s*:")
+KEY = re.compile(r"""^["']?([A-Za-z_][\w.-]*)["']?\s*:""")
+# Clipping decides the result, so it is a key of the YAML and no run option.
+RUN_OPTIONS = HELP_TEXTS.keys() - {"max_grad_norm"}
+FLAGS = {o for o in RUN_OPTIONS if isinstance(getattr(RunOptions, o), bool)}
+USAGE = """\
+usage: python train.py FILE.yaml [--key value ...] [--option ...]
+
+Every key of the YAML file can be set. What it is, its unit and its default
+stand in hparams/lam_gl_wavlm.yaml, the base of all other files. Values are
+YAML: --anchor_layers "[1, 2]"; booleans are --key=True.
+
+Options of SpeechBrain:
+"""
 # What may change in a folder: how far to train, and where things lie.
 FREE_KEYS = (
     "number_of_epochs",
@@ -90,21 +104,26 @@ def _flatten(path: Path, above: tuple[Path, ...]) -> dict[str, str]:
     own = _blocks(path.read_text(encoding="utf-8"))
     if "base" not in own:
         return own
-    name = yaml.safe_load(own.pop("base"))["base"]
+    name = _parse(own.pop("base"), str(path))["base"]
+    if not isinstance(name, str):
+        raise UserError(f"{path}: base is {name}; name one YAML file.")
     merged = _flatten(path.parent / name, (*above, path.resolve()))
     check_known(own.keys() - {""}, merged, str(path))
     for key, block in own.items():
         if key:
-            body = block[len(_comments(block)) :]
-            merged[key] = (_comments(block) or _comments(merged[key])) + body
+            comments = _comments(block)
+            body = block[len(comments) :]
+            if not comments.strip():
+                comments = _comments(merged[key])
+            merged[key] = comments + body
     return merged
 
 
 def _blocks(text: str) -> dict[str, str]:
     """Top-level keys with the comments above them, in order.
 
-    What follows the last key's lines, or stands before a blank line at the
-    top, belongs to the key "".
+    Comments at the end belong to the last key, lines before the first key
+    that are no comments to the key "". A key that stands twice keeps both.
     """
     blocks: dict[str, str] = {"": ""}
     waiting, key = "", ""
@@ -112,7 +131,7 @@ def _blocks(text: str) -> dict[str, str]:
         match = KEY.match(line)
         if match:
             key = match[1]
-            blocks[key] = waiting + line
+            blocks[key] = blocks.get(key, "") + waiting + line
             waiting = ""
         elif line.startswith("#") or not line.strip():
             waiting += line
@@ -155,9 +174,29 @@ def check_known(
     """
     for key in sorted(keys):
         if key not in known:
-            near = difflib.get_close_matches(key, [*known, *HELP_TEXTS], n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
+            hint = _hint(key, [*known, *sorted(RUN_OPTIONS)])
             raise UserError(f"{where}: there is no key '{key}'.{hint}")
+
+
+def _hint(key: str, known: Sequence[str]) -> str:
+    longer = [name for name in known if name.startswith(key)]
+    near = longer or difflib.get_close_matches(key, known, n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def _parse(text: str, where: str) -> object:
+    """Read YAML as HyperPyYAML does, where 1e-4 is a number."""
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise UserError(f"{where} is no valid YAML: {error}") from None
+
+
+def _dump(content: Mapping[str, object]) -> str:
+    writer, text = YAML(typ="safe", pure=True), StringIO()
+    writer.default_flow_style = False
+    writer.dump(dict(content), text)
+    return text.getvalue()
 
 
 def parse_arguments(
@@ -167,6 +206,7 @@ def parse_arguments(
 
     As SpeechBrain's own, but values may hold ``=``, names are never
     abbreviated, and a YAML key without a value is an error instead of null.
+    ``--help`` prints how to call it and exits.
 
     Arguments
     ---------
@@ -185,35 +225,38 @@ def parse_arguments(
     Raises
     ------
     UserError
-        No file, or a flag without a value.
+        No file, a key without a value, or a value that is no YAML.
 
     Example
     -------
     >>> parse_arguments(["a.yaml", "--gamma=0", "--device", "cpu"])[2]
     {'gamma': 0}
     """
-    flags = {
-        o for o, v in RunOptions().as_dict().items() if isinstance(v, bool)
-    }
+    if {"-h", "--help"} & set(argv):
+        print(_usage())
+        sys.exit()
     options, overrides, files = [], {}, []
     rest = list(argv)
     while rest:
         name, given, value = rest.pop(0).partition("=")
-        if not name.startswith("--"):
+        key = name.removeprefix("--")
+        if key == name:
             files.append(name + given + value)
             continue
-        key = name[2:]
-        if key in flags and key in HELP_TEXTS:
-            options.append(name)
+        if key in FLAGS:
+            options += _flag(name, value or "True")
             continue
         if not given and rest and not rest[0].startswith("--"):
-            given, value = "=", rest.pop(0)
-        if not given:
-            raise UserError(f"{name} needs a value, for example {name}=True.")
-        if key in HELP_TEXTS:
-            options += [name, value]
+            value = rest.pop(0)
+        if not value:
+            hint = _hint(key, sorted(FLAGS))
+            raise UserError(
+                f"{name} needs a value, for example {name}=True.{hint}"
+            )
+        if key in RUN_OPTIONS:
+            options.append(f"{name}={value}")
         else:
-            overrides[key] = yaml.safe_load(value)
+            overrides[key] = _parse(value, f"{name} {value}")
     if len(files) != 1:
         raise UserError(
             f"Give one YAML file, for example hparams/lam_gl_wavlm.yaml; "
@@ -221,6 +264,22 @@ def parse_arguments(
         )
     _, run_opts, _ = RunOptions.from_command_line_args([files[0], *options])
     return files[0], run_opts, overrides
+
+
+def _flag(name: str, value: str) -> list[str]:
+    if value.lower() not in ("true", "false"):
+        raise UserError(f"{name}={value}: use {name} or {name}=False.")
+    return [name] if value.lower() == "true" else []
+
+
+def _usage() -> str:
+    lines = []
+    for option in sorted(RUN_OPTIONS):
+        value = "" if option in FLAGS else " VALUE"
+        lines.append(f"  --{option}{value}")
+        text = textwrap.fill(HELP_TEXTS[option], 70)
+        lines.append(textwrap.indent(text, " " * 6))
+    return USAGE + "\n".join(lines)
 
 
 def load(
@@ -248,22 +307,26 @@ def load(
     UserError
         An unknown key, no ``data_folder``, or a file that does not load.
     """
-    text = flatten(path)
-    blocks = _blocks(text)
-    check_known(overrides.keys(), blocks, "command line")
-    if (
-        "data_folder" not in overrides
-        and "!PLACEHOLDER" in (blocks["data_folder"].splitlines()[-1])
-    ):
+    blocks = _merged(path, overrides)
+    data_folder = blocks.get("data_folder", "")
+    if "!PLACEHOLDER" in data_folder[len(_comments(data_folder)) :]:
         raise UserError(
             "Say where the corpora lie: --data_folder <folder with a folder "
             "for each corpus>."
         )
     try:
-        hparams = load_hyperpyyaml(text, dict(overrides))
-    except (yaml.YAMLError, YAMLError) as error:
-        raise UserError(f"{path} is no valid YAML: {error}") from error
-    return hparams, _settings(text, overrides)
+        hparams = load_hyperpyyaml("".join(blocks.values()))
+    except UserError:
+        raise
+    except (
+        YAMLError,
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        ImportError,
+    ) as error:
+        raise UserError(f"{path} does not load: {error}") from error
+    return hparams, _settings(blocks)
 
 
 def resolved(path: str, overrides: Mapping[str, object]) -> str:
@@ -281,24 +344,35 @@ def resolved(path: str, overrides: Mapping[str, object]) -> str:
     str
         One plain YAML that loads to the same values.
     """
-    return resolve_references(flatten(path), dict(overrides)).read()
+    text = "".join(_merged(path, overrides).values())
+    return resolve_references(text).read()
 
 
-def _settings(text: str, overrides: Mapping[str, object]) -> dict[str, object]:
-    settings: dict[str, object] = {}
-    for key, block in _blocks(text).items():
+def _merged(
+    path: str | Path, overrides: Mapping[str, object]
+) -> dict[str, str]:
+    """Blocks of a file over its bases, the command line on top."""
+    blocks = _flatten(Path(path), ())
+    check_known(overrides.keys(), blocks, "command line")
+    for key, value in overrides.items():
+        blocks[key] = _comments(blocks[key]) + _dump({key: value})
+    return blocks
+
+
+def _settings(blocks: Mapping[str, str]) -> dict[str, object]:
+    """Plain values, and the text of what has a tag, by key."""
+    tagged, plain = {}, []
+    for key, block in blocks.items():
         if not key or key in FREE_KEYS:
             continue
         body = block[len(_comments(block)) :]
         lines = [re.sub(r"\s+#.*$", "", x) for x in body.splitlines()]
         body = "\n".join(x.rstrip() for x in lines if x.strip())
-        if key in overrides:
-            settings[key] = overrides[key]
-        elif "!" in body:
-            settings[key] = body.partition(":")[2].strip()
+        if "!" in body:
+            tagged[key] = body.partition(":")[2].strip()
         else:
-            settings[key] = yaml.safe_load(body)[key]
-    return settings
+            plain.append(block)
+    return (_parse("".join(plain), "the YAML") or {}) | tagged
 
 
 def settings_hash(settings: Mapping[str, object]) -> str:
