@@ -61,7 +61,6 @@ from lam_sb.results import (
     write_results,
 )
 
-
 # SpeechBrain's options that decide a result, as the YAML's keys do.
 DECIDING = {
     *("precision", "eval_precision", "grad_accumulation_factor"),

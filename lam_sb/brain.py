@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 
 from lam_sb.data import Batch
 from lam_sb.errors import UserError
+from lam_sb.files import whole_file
 from lam_sb.losses import (
     balanced_weights,
     coral_distances,
@@ -337,8 +338,8 @@ class LamBrain(sb.Brain):
             path = self._snapshot(epoch)
             path.parent.mkdir(exist_ok=True)
             state = self.hparams.model.state_dict()
-            save_file(state, path.with_suffix(".tmp"))
-            path.with_suffix(".tmp").replace(path)
+            with whole_file(path) as temporary:
+                save_file(state, temporary)
         self.checkpointer.save_and_keep_only(
             meta={"valid_loss": loss}, num_to_keep=1
         )

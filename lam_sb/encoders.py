@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from lam_sb.errors import UserError
 SAMPLE_RATE = 16000
 WHISPER_WINDOW = 30 * SAMPLE_RATE
 WHISPER_HOP = 320  # samples a frame: hop of 160, then a stride of 2
+# Weights that transformers adds and that are used in training only.
+NOT_READ = ("masked_spec_embed",)
 FAMILIES = ("wavlm", "hubert", "wav2vec2", "whisper")
 
 
@@ -91,8 +94,8 @@ class FrozenEncoder(nn.Module):
         self.whisper_context = whisper_context
         self.reachable = True
         try:
-            config = json.loads(_fetch(self.source, "config.json").read_text())
-            description = _describe(self.source, config)
+            path = _fetch(self.source, "config.json")
+            description = _describe(self.source, path.read_text("utf-8"))
         except UserError:
             description = _described_by_store(self.name, feature_folder)
             if description is None:
@@ -112,13 +115,13 @@ class FrozenEncoder(nn.Module):
     @cached_property
     def digest(self) -> str:
         """SHA-256 of weights, config and preprocessor config, by content."""
+        if not self.reachable:
+            raise UserError(f"The encoder {self.source} cannot be read.")
         folder = _fetch(self.source, "config.json").parent
         if not _weight_files(folder):
-            self._load()  # downloads them
-        configs = [folder / "config.json", folder / "preprocessor_config.json"]
-        return _hash_files(
-            [p for p in configs if p.exists()] + _weight_files(folder)
-        )
+            self.load()  # downloads them
+        configs = [folder / "config.json", self._preprocessor_config()]
+        return _hash_files([p for p in configs if p] + _weight_files(folder))
 
     def train(self, mode: bool = True) -> FrozenEncoder:
         """Stay in eval mode, whatever is asked for."""
@@ -149,10 +152,10 @@ class FrozenEncoder(nn.Module):
         UserError
             A row is too short for one frame.
         """
-        self._load()
+        self.load()
         self.model.to(wavs.device)
         lens = lens.to(wavs.device).long()
-        wavs = wavs.float() * _inside(wavs, lens)
+        wavs = wavs.float().masked_fill(~_inside(wavs, lens), 0)
         encode = self._whisper if self.family == "whisper" else self._wav2vec
         layers, frames = encode(wavs, lens)
         if frames.min() < 1:
@@ -162,34 +165,36 @@ class FrozenEncoder(nn.Module):
             )
         return layers, frames
 
-    def _load(self) -> None:
-        """Load the weights through SpeechBrain's interface, once."""
+    def load(self) -> None:
+        """Load the weights through SpeechBrain's interface, once.
+
+        Raises
+        ------
+        UserError
+            They cannot be read.
+        """
         if self.model is not None:
             return
         if not self.reachable:
             _fetch(self.source, "config.json")  # says why it can't be read
-        from huggingface_hub.constants import HF_HUB_CACHE
-        from speechbrain.integrations.huggingface.huggingface import (
-            HFTransformersInterface,
-        )
-
         try:
-            interface = HFTransformersInterface(
-                self.source,
-                save_path="" if Path(self.source).is_dir() else HF_HUB_CACHE,
-                freeze=True,
-                dtype=torch.float32,
-            )
+            model, missing = _load_model(self.source)
         except (OSError, ValueError) as error:
             raise UserError(
                 f"The weights of {self.source} cannot be loaded: {error}"
             ) from error
-        model = interface.model
         self.preprocessor = self._read_preprocessor(model.config)
         if self.family == "whisper":
             model = model.encoder
+            missing = [k for k in missing if k.startswith("encoder.")]
         else:
             RowGroupNorm.replace_first(model.feature_extractor.conv_layers[0])
+        missing = [k for k in missing if k not in NOT_READ]
+        if missing:
+            raise UserError(
+                f"The checkpoint {self.source} lacks {len(missing)} weights of "
+                f"its encoder, {missing[0]} the first."
+            )
         self.model = model.eval().requires_grad_(False)
 
     def _read_preprocessor(self, config: object) -> object:
@@ -198,11 +203,16 @@ class FrozenEncoder(nn.Module):
             from transformers import WhisperFeatureExtractor
 
             return WhisperFeatureExtractor(feature_size=config.num_mel_bins)
-        try:
-            path = _fetch(self.source, "preprocessor_config.json")
-        except UserError:
+        path = self._preprocessor_config()
+        if path is None:
             return config.feat_extract_norm == "layer"
         return json.loads(path.read_text()).get("do_normalize", True)
+
+    def _preprocessor_config(self) -> Path | None:
+        try:
+            return _fetch(self.source, "preprocessor_config.json")
+        except UserError:
+            return None
 
     def _wav2vec(
         self, wavs: torch.Tensor, lens: torch.Tensor
@@ -226,6 +236,8 @@ class FrozenEncoder(nn.Module):
             )
             for block in self.model.encoder.layers
         ]
+        position = self.model.encoder.pos_conv_embed.conv
+        hooks.append(position.register_forward_pre_hook(_zeroing(frames)))
         try:
             mask = _inside(wavs, lens).long()
             last = self.model(wavs, attention_mask=mask).last_hidden_state
@@ -240,6 +252,9 @@ class FrozenEncoder(nn.Module):
         self, wavs: torch.Tensor, lens: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode in windows of 30 s, joined again row by row."""
+        frames = (lens + WHISPER_HOP - 1) // WHISPER_HOP
+        if frames.min() < 1:
+            return wavs, frames
         windows = [
             wav[start : min(start + WHISPER_WINDOW, n)]
             for wav, n in zip(wavs, lens.tolist(), strict=True)
@@ -251,9 +266,8 @@ class FrozenEncoder(nn.Module):
         rows = []
         for n in lens.tolist():
             count = -(-n // WHISPER_WINDOW)
-            rows.append(torch.cat(kept[:count] or [layers[:0]], dim=1))
+            rows.append(torch.cat(kept[:count], dim=1))
             kept = kept[count:]
-        frames = torch.tensor([r.shape[1] for r in rows], device=wavs.device)
         longest = int(frames.max())
         padded = [F.pad(r, (0, 0, 0, longest - r.shape[1])) for r in rows]
         return torch.stack(padded), frames
@@ -326,6 +340,19 @@ def _inside(x: torch.Tensor, lens: torch.Tensor) -> torch.Tensor:
     return torch.arange(x.shape[1], device=x.device) < lens[:, None]
 
 
+def _zeroing(frames: torch.Tensor) -> Callable:
+    """Give a hook that zeroes a module's input (B, C, T) after each row's end.
+
+    A batch norm before the positional convolution (some HuBERTs have one)
+    shifts the zeros that transformers puts there.
+    """
+
+    def hook(_module: nn.Module, inputs: tuple) -> torch.Tensor:
+        return inputs[0] * _inside(inputs[0][:, 0], frames)[:, None]
+
+    return hook
+
+
 def _standardise_rows(wavs: torch.Tensor, lens: torch.Tensor) -> torch.Tensor:
     """Zero mean, unit variance over each row's own samples."""
     inside = _inside(wavs, lens)
@@ -335,8 +362,36 @@ def _standardise_rows(wavs: torch.Tensor, lens: torch.Tensor) -> torch.Tensor:
     return centred * torch.rsqrt(variance + 1e-7)
 
 
-def _describe(source: str, config: dict) -> dict:
-    """Read family, depth and width from a Hugging Face config."""
+def _load_model(source: str) -> tuple[nn.Module, list[str]]:
+    """Load through SpeechBrain's interface; give the weights it lacked too.
+
+    transformers fills missing weights with random ones and goes on.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from speechbrain.integrations.huggingface.huggingface import (
+        HFTransformersInterface,
+    )
+
+    class Interface(HFTransformersInterface):
+        def _from_pretrained(self, *args, **kwargs) -> None:
+            super()._from_pretrained(*args, output_loading_info=True, **kwargs)
+            self.model, self.loading_info = self.model
+
+    interface = Interface(
+        source,
+        save_path="" if Path(source).is_dir() else HF_HUB_CACHE,
+        freeze=True,
+        dtype=torch.float32,
+    )
+    return interface.model, sorted(interface.loading_info["missing_keys"])
+
+
+def _describe(source: str, text: str) -> dict:
+    """Read family, depth and width from the text of a Hugging Face config."""
+    try:
+        config = dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{source}/config.json is broken: {error}") from error
     family = config.get("model_type")
     if family not in FAMILIES:
         raise UserError(
@@ -348,13 +403,34 @@ def _describe(source: str, config: dict) -> dict:
         if family == "whisper"
         else ("num_hidden_layers", "hidden_size")
     )
+    if not {depth, dim} <= config.keys():
+        raise UserError(f"{source}/config.json lacks {depth} or {dim}.")
     return {"family": family, "num_layers": config[depth], "dim": config[dim]}
+
+
+def store_files(name: str, feature_folder: str | Path) -> list[Path]:
+    """Descriptions of the feature stores made with an encoder of this name.
+
+    Arguments
+    ---------
+    name : str
+        Name of the encoder, exactly: wavlm-base is not wavlm-base-plus.
+    feature_folder : str | Path
+        Where the stores lie.
+
+    Returns
+    -------
+    list[Path]
+        Each store's store.json, sorted.
+    """
+    store = re.compile(re.escape(name) + "-[0-9a-f]{16}")
+    files = Path(feature_folder).glob("*/store.json")
+    return sorted(f for f in files if store.fullmatch(f.parent.name))
 
 
 def _described_by_store(name: str, feature_folder: str | None) -> dict | None:
     """Find the encoder's description in a store made with it."""
-    stores = Path(feature_folder or ".").glob(f"{name}-*/store.json")
-    for path in sorted(stores) if feature_folder else []:
+    for path in store_files(name, feature_folder) if feature_folder else []:
         return json.loads(path.read_text(encoding="utf-8"))["encoder"]
     return None
 
@@ -376,7 +452,9 @@ def _fetch(source: str, filename: str) -> Path:
         cached = try_to_load_from_cache(source, filename)
         if isinstance(cached, str):
             return Path(cached)
-        return Path(hf_hub_download(source, filename))
+        if cached is None:
+            return Path(hf_hub_download(source, filename))
+        reason = f"it is known to have no {filename}"
     except HFValidationError:
         reason = "it is neither a folder here nor a Hugging Face id"
     except Exception as error:  # the hub's client raises many kinds

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,8 +27,14 @@ from speechbrain.dataio import audio_io
 from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
-from lam_sb.encoders import SAMPLE_RATE, WHISPER_WINDOW, FrozenEncoder
+from lam_sb.encoders import (
+    SAMPLE_RATE,
+    WHISPER_WINDOW,
+    FrozenEncoder,
+    store_files,
+)
 from lam_sb.errors import UserError
+from lam_sb.files import whole_file, write_json
 from lam_sb.segments import segment_means
 
 logger = get_logger(__name__)
@@ -148,30 +153,31 @@ class FeatureStore:
         if encoder.family == "whisper":
             self.settings["whisper_context"] = encoder.whisper_context
             self.settings["whisper_window"] = WHISPER_WINDOW // SAMPLE_RATE
-        if encoder.reachable:
-            self.settings["digest"] = encoder.digest
-            text = json.dumps(self.settings, sort_keys=True)
-            name = hashlib.sha256(text.encode()).hexdigest()[:16]
-            self.path = Path(feature_folder) / f"{encoder.name}-{name}"
-        else:
-            self.path = self._find_copy(Path(feature_folder))
         self._shards: dict[str, _Shard] = {}
+        try:
+            self.settings["digest"] = encoder.digest
+        except UserError as error:
+            self.path = self._find_copy(Path(feature_folder), error)
+            return
+        text = json.dumps(self.settings, sort_keys=True)
+        name = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.path = Path(feature_folder) / f"{encoder.name}-{name}"
 
-    def _find_copy(self, feature_folder: Path) -> Path:
+    def _find_copy(self, feature_folder: Path, reason: UserError) -> Path:
         """Path of the one store that fits when the encoder is out of reach."""
         fitting = []
-        for path in sorted(feature_folder.glob(f"{self.encoder.name}-*")):
-            found = json.loads((path / "store.json").read_text())["settings"]
+        for path in store_files(self.encoder.name, feature_folder):
+            found = json.loads(path.read_text(encoding="utf-8"))["settings"]
             ours = {k: v for k, v in self.settings.items() if k != "digest"}
             ours["transformers"] = found["transformers"]
             if ours == {k: v for k, v in found.items() if k != "digest"}:
-                fitting.append(path)
+                fitting.append(path.parent)
         if len(fitting) != 1:
             raise UserError(
-                f"The encoder {self.encoder.source} is out of reach, and "
-                f"{len(fitting)} stores under {feature_folder} fit its name "
-                f"and these settings: {self.settings}."
-            )
+                f"{reason} The encoder {self.encoder.source} is out of reach, "
+                f"and {len(fitting)} stores under {feature_folder} fit its "
+                f"name and these settings: {self.settings}."
+            ) from reason
         return fitting[0]
 
     def extract(
@@ -208,44 +214,48 @@ class FeatureStore:
         if not todo:
             return
         self._announce(todo, by_key)
-        seconds = sum(_seconds(s, by_key) for s in todo)
+        self.encoder.load()
         self.encoder.to(device)
-        with (
-            tqdm(
-                total=round(seconds / 3600, 4),
-                unit="h of speech",
-                disable=not progress,
-                bar_format="{l_bar}{bar}| {n:.2f}/{total:.2f}{unit} "
-                "[{elapsed}<{remaining}]",
-            ) as bar,
-            _exact_matmul(),
-        ):
+        with _progress_bar(todo, by_key, progress) as bar, _exact_matmul():
             for shard in todo:
                 self._write_shard(shard, by_key, device, bar)
 
     def _plan_missing(self, by_key: Mapping) -> list[tuple[int, dict]]:
         """Shards of the plan that hold rows wanted, planned if need be."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        usable, missing = self._planned(by_key)
+        if not missing:  # a store that is only read may be read-only
+            return usable
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be made: {error}") from error
         self._describe()
         with FileLock(self.path / ".plan.lock"):
-            plan = self._read_plan()
-            usable = [
-                (n, s)
-                for n, s in enumerate(plan["shards"])
-                if any(k in by_key for k in _keys(s))
-                and (
-                    self._shard(s["name"]) is not None
-                    or all(k in by_key for k in _keys(s))
-                )
-            ]
-            planned = {k for _, s in usable for k in _keys(s)}
-            missing = {k: v for k, v in by_key.items() if k not in planned}
-            new = self._plan(missing)
-            if new:
+            usable, missing = self._planned(by_key)
+            if missing:
+                plan = self._read_plan()
+                new = self._plan(missing)
                 usable += list(enumerate(new, start=len(plan["shards"])))
                 plan["shards"] += new
-                _write_json(self.path / "plan.json", plan)
+                write_json(self.path / "plan.json", plan)
         return usable
+
+    def _planned(self, by_key: Mapping) -> tuple[list[tuple[int, dict]], dict]:
+        """Shards that hold rows wanted, and the rows that none of them holds.
+
+        A shard that is not written counts only if all its rows are wanted.
+        """
+        usable = [
+            (n, s)
+            for n, s in enumerate(self._read_plan()["shards"])
+            if any(k in by_key for k in _keys(s))
+            and (
+                self._shard(s["name"]) is not None
+                or all(k in by_key for k in _keys(s))
+            )
+        ]
+        planned = {k for _, s in usable for k in _keys(s)}
+        return usable, {k: v for k, v in by_key.items() if k not in planned}
 
     def _plan(self, missing: Mapping) -> list[dict]:
         """Batches of similar length, and shards of whole batches."""
@@ -305,15 +315,8 @@ class FeatureStore:
             bar.update(sum(r["duration"] for _, r in rows) / 3600)
         path = self.path / f"{shard['name']}.safetensors"
         stacked = {n: torch.stack(t) for n, t in sorted(tensors.items())}
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        try:
+        with whole_file(path) as temporary:
             save_file(stacked, temporary)
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise UserError(
-                f"{path} cannot be written ({error}); what is done is kept."
-            ) from error
 
     def _encode(
         self, rows: Sequence[tuple[str, Mapping]], device: str
@@ -323,10 +326,16 @@ class FeatureStore:
         lens = torch.tensor([len(w) for w in wavs])
         padded = torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True)
         amp = PRECISIONS[self.settings["extract_precision"]]
-        with torch.autocast(
+        autocast = torch.autocast(
             torch.device(device).type, dtype=amp, enabled=amp is not None
-        ):
-            layers, frames = self.encoder(padded.to(device), lens.to(device))
+        )
+        try:
+            with autocast:
+                layers, frames = self.encoder(
+                    padded.to(device), lens.to(device)
+                )
+        except UserError as error:  # too short
+            raise UserError(f"{rows[lens.argmin()][0]}: {error}") from error
         dtype = DTYPES[self.settings["storage_dtype"]]
         for (utt_id, _), x, n in zip(rows, layers, frames, strict=True):
             means = segment_means(x[:, :n], self.settings["time_chunks"])
@@ -335,7 +344,8 @@ class FeatureStore:
                 if not values.isfinite().all():
                     raise UserError(
                         f"{utt_id}: its features do not fit into {dtype}; set "
-                        "storage_dtype: float32 and extract_precision: fp32."
+                        "storage_dtype: float32 and extract_precision: fp32, "
+                        "or look at its audio."
                     )
                 yield name, values
                 yield f"{name}.frames", count.cpu().to(torch.int32)
@@ -387,7 +397,7 @@ class FeatureStore:
                 self._shards[name] = _Shard(path)
             except SafetensorError as error:
                 logger.warning(f"{path} is corrupt ({error}): encoded anew.")
-                path.unlink()
+                path.unlink(missing_ok=True)
                 return None
         return self._shards[name]
 
@@ -405,7 +415,7 @@ class FeatureStore:
                 k: getattr(self.encoder, k)
                 for k in ("source", "family", "num_layers", "dim")
             }
-            _write_json(path, {"encoder": encoder, "settings": self.settings})
+            write_json(path, {"encoder": encoder, "settings": self.settings})
 
 
 @dataclass
@@ -477,14 +487,20 @@ def _seconds(shard: Mapping, by_key: Mapping) -> float:
     return sum(by_key[k][1]["duration"] for k in _keys(shard))
 
 
+def _progress_bar(
+    todo: Sequence[Mapping], by_key: Mapping, progress: bool
+) -> tqdm:
+    return tqdm(
+        total=sum(_seconds(s, by_key) for s in todo) / 3600,
+        unit="h of speech",
+        disable=not progress,
+        bar_format="{l_bar}{bar}| {n:.2f}/{total:.2f}{unit} "
+        "[{elapsed}<{remaining}]",
+    )
+
+
 def _shard_name(batches: Sequence[Sequence[str]]) -> str:
     return hashlib.sha256(json.dumps(batches).encode()).hexdigest()[:16]
-
-
-def _write_json(path: Path, content: dict) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _check_choice(key: str, value: str, choices: Mapping) -> None:

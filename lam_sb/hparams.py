@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import os
 import re
 import sys
 import textwrap
@@ -20,6 +19,7 @@ from ruamel.yaml import YAML, YAMLError
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
 from lam_sb.errors import UserError
+from lam_sb.files import whole_file
 
 KEY = re.compile(r"""^["']?([A-Za-z_][\w.-]*)["']?\s*:""")
 # Clipping decides the result, so it is a key of the YAML and no run option.
@@ -442,9 +442,8 @@ def _compare(path: Path, settings: dict[str, object]) -> None:
                 "folder of its own."
             )
         return
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        temporary.write_text(yaml.safe_dump(settings), encoding="utf-8")
 
 
 @contextmanager

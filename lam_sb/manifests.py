@@ -12,7 +12,6 @@ import hashlib
 import importlib
 import itertools
 import json
-import os
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ import soundfile
 from joblib import Parallel, delayed
 
 from lam_sb.errors import UserError
+from lam_sb.files import write_json
 
 EMOTIONS = ("neutral", "happy", "angry", "sad")
 SPLITS = ("train", "valid", "test")
@@ -217,9 +217,9 @@ def write_corpus(
             u.id: _row(u, corpus, audio[u.path])
             for u in sorted(splits[split], key=lambda u: u.id)
         }
-        _write_json(save_folder / f"{split}.json", rows)
+        write_json(save_folder / f"{split}.json", rows)
     content = report.content(splits, options, dict(notes or {}))
-    _write_json(save_folder / "prep_report.json", content)
+    write_json(save_folder / "prep_report.json", content)
 
 
 def read_manifest(path: str | Path, data_root: str | Path) -> dict[str, dict]:
@@ -543,7 +543,7 @@ def _audio_table(
     )
     table = dict(zip(paths, entries, strict=True))
     if table != cache:
-        _write_json(cache_path, table)
+        write_json(cache_path, table)
     return table
 
 
@@ -585,10 +585,3 @@ def _row(u: Utterance, corpus: str, audio: Mapping) -> dict:
 def _listing(folder: Path) -> str:
     names = sorted(p.name for p in folder.iterdir())
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-
-
-def _write_json(path: Path, content: object) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

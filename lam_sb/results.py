@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -13,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lam_sb.data import UNLABELLED, DomainRows
+from lam_sb.files import whole_file, write_json
 from lam_sb.manifests import EMOTIONS
 from lam_sb.metrics import Predictions, interval, scores
 
@@ -93,12 +92,13 @@ def write_predictions(
             ]
         )
     header = ["id", "speaker", "cluster", "corpus", "label", "prediction"]
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "w", encoding="utf-8", newline="") as file:
+    with (
+        whole_file(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow([*header, *EMOTIONS])
         writer.writerows(lines)
-    os.replace(temporary, path)
 
 
 def write_results(path: Path, content: Mapping) -> None:
@@ -117,9 +117,7 @@ def write_results(path: Path, content: Mapping) -> None:
         "versions": {p: version(p) for p in PACKAGES},
         "git": _git_commit(),
     }
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(whole, indent=1), encoding="utf-8")
-    os.replace(temporary, path)
+    write_json(path, whole)
 
 
 def mean_by_layer(

@@ -1,0 +1,69 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from lam_sb.errors import UserError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name whose file then takes the path's place.
+
+    Arguments
+    ---------
+    path : Path
+        The file that is to be written.
+
+    Yields
+    ------
+    Path
+        Where to write it; in the same folder, removed if writing fails.
+
+    Raises
+    ------
+    UserError
+        It cannot be written, on a full disk for example.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "report.txt"
+    >>> with whole_file(path) as temporary:
+    ...     _ = temporary.write_text("done")
+    >>> path.read_text()
+    'done'
+    """
+    # Process ids repeat on the machines that share a folder.
+    temporary = path.with_suffix(f".{secrets.token_hex(8)}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path} cannot be written ({error}); what is done is kept."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file that is whole or not there.
+
+    Arguments
+    ---------
+    path : Path
+        The file.
+    content : object
+        Anything that JSON can hold.
+    """
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
