@@ -43,7 +43,7 @@ from lam_sb.data import (
     in_order_loader,
     keep_batch,
 )
-from lam_sb.errors import UserError
+from lam_sb.errors import UserError, check_choice
 from lam_sb.features import FeatureStore
 from lam_sb.hparams import (
     experiment_folder,
@@ -65,6 +65,13 @@ from lam_sb.results import (
 DECIDING = {
     *("precision", "eval_precision", "grad_accumulation_factor"),
     *("optimizer_step_limit", "skip_nonfinite_grads"),
+}
+
+
+CHOICES = {
+    "target_rows": ("four", "all"),
+    "select_on": ("source", "last", "target"),
+    "class_weight": ("balanced", "none"),
 }
 
 
@@ -106,10 +113,6 @@ def read_manifests(hparams: dict) -> dict[str, dict]:
         rows[key] = four_emotions(rows[key])
     if hparams["target_rows"] == "four":
         rows["target_train"] = four_emotions(rows["target_train"])
-    elif hparams["target_rows"] != "all":
-        raise UserError(
-            f"target_rows is '{hparams['target_rows']}'; use four or all."
-        )
     return rows
 
 
@@ -265,6 +268,8 @@ def run(path: str, run_opts: RunOptions, overrides: dict) -> None:
     start = time.time()
     hparams, settings = load(path, overrides)
     settings |= {o: run_opts[o] for o in DECIDING & run_opts.overridden_args}
+    for key, choices in CHOICES.items():
+        check_choice(key, hparams[key], choices)
     folder = Path(hparams["output_folder"])
     lock = experiment_folder(folder, settings)
     with lock if if_main_process() else nullcontext():

@@ -86,6 +86,12 @@ class LamBrain(sb.Brain):
     explained in ``hparams/lam_gl_wavlm.yaml``.
     """
 
+    def fit(self, *args, **kwargs) -> None:
+        """Fit; with ``--test_only``, load what was trained and stop."""
+        if self.test_only:
+            self.on_fit_start()
+        super().fit(*args, **kwargs)
+
     def on_fit_start(self) -> None:
         """Resume, and know again where training stood."""
         super().on_fit_start()
@@ -271,7 +277,11 @@ class LamBrain(sb.Brain):
             for e in (*self.history.epochs[:1], self.history.current)
         ]
         warned = any(e.get("warned") for e in self.history.epochs)
-        if not warned and shares[-1] < SHARE_WARNING * shares[0]:
+        if (
+            self.hparams.gamma
+            and not warned
+            and shares[-1] < SHARE_WARNING * shares[0]
+        ):
             self.history.current["warned"] = True
             logger.warning(
                 f"The anchored layers' share of the pooled variance fell from "

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lam_sb.errors import UserError
+from lam_sb.errors import UserError, check_choice
 from lam_sb.features import FeatureRows
 from lam_sb.manifests import EMOTIONS, UNKNOWN, cluster_of
 
@@ -188,10 +188,7 @@ def fit_standardisers(
     UserError
         An unknown ``normalise``.
     """
-    if normalise not in NORMALISE:
-        raise UserError(
-            f"normalise is '{normalise}'; use one of {', '.join(NORMALISE)}."
-        )
+    check_choice("normalise", normalise, NORMALISE)
     _give(None, [*source, *target])
     if normalise == "none":
         return

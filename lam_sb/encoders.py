@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lam_sb.errors import UserError
+from lam_sb.errors import UserError, check_choice
 
 SAMPLE_RATE = 16000
 WHISPER_WINDOW = 30 * SAMPLE_RATE
@@ -85,10 +85,7 @@ class FrozenEncoder(nn.Module):
         feature_folder: str | None = None,
     ):
         super().__init__()
-        if whisper_context not in ("full", "valid"):
-            raise UserError(
-                f"whisper_context is '{whisper_context}'; use full or valid."
-            )
+        check_choice("whisper_context", whisper_context, ("full", "valid"))
         self.source = str(source)
         self.final_norm = final_norm
         self.whisper_context = whisper_context

@@ -33,7 +33,7 @@ from lam_sb.encoders import (
     FrozenEncoder,
     store_files,
 )
-from lam_sb.errors import UserError
+from lam_sb.errors import UserError, check_choice
 from lam_sb.files import whole_file, write_json
 from lam_sb.segments import segment_means
 
@@ -138,8 +138,8 @@ class FeatureStore:
         storage_dtype: str = "float16",
         batch_seconds: float = 120.0,
     ):
-        _check_choice("extract_precision", extract_precision, PRECISIONS)
-        _check_choice("storage_dtype", storage_dtype, DTYPES)
+        check_choice("extract_precision", extract_precision, PRECISIONS)
+        check_choice("storage_dtype", storage_dtype, DTYPES)
         self.encoder = encoder
         self.batch_seconds = batch_seconds
         self.settings = {
@@ -501,11 +501,6 @@ def _progress_bar(
 
 def _shard_name(batches: Sequence[Sequence[str]]) -> str:
     return hashlib.sha256(json.dumps(batches).encode()).hexdigest()[:16]
-
-
-def _check_choice(key: str, value: str, choices: Mapping) -> None:
-    if value not in choices:
-        raise UserError(f"{key} is '{value}'; use one of {', '.join(choices)}.")
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from speechbrain.utils.autocast import fwd_default_precision
 from torch import nn
 
-from lam_sb.errors import UserError
+from lam_sb.errors import check_choice
 
 SCALES = ("frobenius", "per_dim", "deep_coral")
 REDUCTIONS = ("sum", "mean")
@@ -83,14 +83,8 @@ class LayerCoral(nn.Module):
 
     def __init__(self, scale: str = "frobenius", reduce: str = "sum"):
         super().__init__()
-        for key, value, known in (
-            ("scale", scale, SCALES),
-            ("reduce", reduce, REDUCTIONS),
-        ):
-            if value not in known:
-                raise UserError(
-                    f"{key} is '{value}'; use one of {', '.join(known)}."
-                )
+        check_choice("scale", scale, SCALES)
+        check_choice("reduce", reduce, REDUCTIONS)
         self.scale = scale
         self.reduce = reduce
 

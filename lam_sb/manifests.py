@@ -21,7 +21,7 @@ from pathlib import Path
 import soundfile
 from joblib import Parallel, delayed
 
-from lam_sb.errors import UserError
+from lam_sb.errors import UserError, check_choice
 from lam_sb.files import write_json
 
 EMOTIONS = ("neutral", "happy", "angry", "sad")
@@ -101,10 +101,7 @@ class PrepOptions:
     max_duration: float | None = None
 
     def __post_init__(self):
-        if self.protocol not in PROTOCOLS:
-            raise UserError(
-                f"protocol is '{self.protocol}'; use {' or '.join(PROTOCOLS)}."
-            )
+        check_choice("protocol", self.protocol, PROTOCOLS)
         if self.folds and not (
             self.folds >= 3
             and 0 <= self.fold < self.folds

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import nn
 
-from lam_sb.errors import UserError
+from lam_sb.errors import UserError, check_choice
 
 
 def mixed_layers(
@@ -99,10 +99,7 @@ class LayerProjector(nn.Module):
         projection_norm: str = "none",
     ):
         super().__init__()
-        if projection_norm not in ("none", "layer"):
-            raise UserError(
-                f"projection_norm is '{projection_norm}'; use none or layer."
-            )
+        check_choice("projection_norm", projection_norm, ("none", "layer"))
         self.projection_norm = projection_norm
         bound = 1 / math.sqrt(input_dim)  # as nn.Linear
         shape = (len(layers), input_dim, projection_dim)

@@ -397,6 +397,50 @@ def test_two_processes_give_the_weights_of_one(arguments, tmp_path):
         assert torch.allclose(values, two[name], atol=1e-5), name
 
 
+def test_test_only_tests_what_was_trained(arguments):
+    with pytest.raises(UserError, match="no trained weights"):
+        train.main(arguments("small/lam_gl.yaml", "--test_only"))
+    folder = run(arguments())
+    before = outcome(folder)
+    (folder / "results.json").unlink()
+    run(arguments("small/lam_gl.yaml", "--test_only"))
+    assert outcome(folder) == before
+
+
+def test_mixed_precision_trains(arguments):
+    made = arguments("small/lam_gl.yaml", "--precision=bf16")
+    results = json.loads((run(made) / "results.json").read_text())
+    assert 0 <= results["uar"] <= 1
+    with pytest.raises(UserError, match="precision: 'bf16' there, None now"):
+        run(arguments())
+
+
+def test_selecting_on_the_target_is_marked_as_an_oracle(arguments):
+    results = json.loads(
+        (run(arguments(select_on="target")) / "results.json").read_text()
+    )
+    assert results["target_labels_used"] > 0
+    assert results["uar_source"] is None
+
+
+def test_speaker_normalisation_is_marked(arguments):
+    folder = run(arguments(normalise="speaker"))
+    results = json.loads((folder / "results.json").read_text())
+    assert results["adapts_on"] == "test_speakers"
+
+
+def test_folds_test_each_target_speaker_once(arguments):
+    tested = []
+    for fold in range(3):
+        folder = run(
+            arguments(
+                protocol="speakers", folds=3, fold=fold, experiment=f"f{fold}"
+            )
+        )
+        tested += [r["id"] for r in read_table(folder / "predictions.csv")]
+    assert len(tested) == len(set(tested)) == 48
+
+
 def test_a_debug_run_writes_no_results(arguments):
     made = arguments("small/lam_gl.yaml", "--debug")
     folder = run(made)
@@ -451,7 +495,8 @@ def test_the_recipe_folder_works_after_copying(arguments, tmp_path):
         ({"gama": 1}, "no key 'gama'. Did you mean 'gamma'?"),
         ({"encoder_source": "nobody/nothing"}, "nobody/nothing cannot be read"),
         ({"device": "cuda"}, "no GPU is usable here"),
-        ({"target_rows": "some"}, "use four or all"),
+        ({"target_rows": "some"}, "use one of four, all"),
+        ({"select_on": "best"}, "use one of source, last, target"),
         ({"normalise": "corpus"}, "none, source, domain, speaker"),
     ],
 )
