@@ -427,7 +427,8 @@ class _Shard:
 
     def __post_init__(self):
         with safe_open(self.path, "pt") as file:
-            self.tensors = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+            names = file.keys()
+            self.tensors = {name: file.get_tensor(name) for name in names}
 
 
 class FeatureRows:

@@ -19,12 +19,11 @@ from conftest import (
 )
 from safetensors.torch import load_file
 
+import train
 from lam_sb.brain import LamBrain
 from lam_sb.errors import UserError
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-import train  # noqa: E402 (the script at the root, which is no package)
 
 SMALL = {
     "source": "left",
