@@ -19,6 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import soundfile
@@ -654,11 +655,16 @@ def _fingerprint(
     content.update(OWN_CODE)
     files = [u.path for u in utterances]
     files += [u.alignment for u in utterances if u.alignment]
+    parts = [files[n : n + 500] for n in range(0, len(files), 500)]
     with ThreadPoolExecutor() as threads:  # network drives are slow to ask
-        stamps = threads.map(file_stamp, (folder / f for f in files))
+        stamps = threads.map(partial(_stamps, folder), parts)
         for line in itertools.chain(utterances, stamps):
             content.update(repr(line).encode())
     return content.hexdigest()[:16]
+
+
+def _stamps(folder: Path, files: Iterable[str]) -> list[dict | None]:
+    return [file_stamp(folder / file) for file in files]
 
 
 def _outputs(save_folder: Path) -> list[dict[str, int] | None]:

@@ -388,15 +388,13 @@ def files_in(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name in names:
-        top = folder / name
-        if top.is_dir():
-            below = [p for p in sorted(top.iterdir()) if p.is_dir()]
-            for place in (top, *below):
-                for entry in os.scandir(place):
-                    path = os.path.join(
-                        os.path.relpath(place, folder), entry.name
-                    )
-                    found.setdefault(entry.name, os.path.normpath(path))
+        if (folder / name).is_dir():
+            with os.scandir(folder / name) as entries:
+                below = sorted(e.name for e in entries if e.is_dir())
+            for place in (name, *(os.path.join(name, b) for b in below)):
+                for file in os.listdir(folder / place):
+                    path = os.path.join(place, file).removeprefix("./")
+                    found.setdefault(file, path)
     return {n: p for n, p in found.items() if not n.startswith(".")}
 
 

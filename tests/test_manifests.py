@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import EMOTIONS, RATE, write_table
+from conftest import EMOTIONS, write_table, write_wav
 
 from lam_sb.errors import UserError
 from lam_sb.manifests import (
@@ -31,13 +31,6 @@ from lam_sb.manifests import (
 )
 
 FOUR_FILES = [*(f"{s}.json" for s in SPLITS), "prep_report.json"]
-
-
-def write_wav(path: Path, number: int, count: int = 3200) -> None:
-    """Write a file that no other number gives; 0.2 s long."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    samples = np.full(count, number, dtype=np.int16)
-    soundfile.write(path, samples, RATE)
 
 
 def write_corpus_of(folder: Path, lines: Iterable[dict]) -> Path:
