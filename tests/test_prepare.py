@@ -35,14 +35,8 @@ PODCAST = [
     ("0006", "X", "5", "Test2"),
 ]
 HEADER = [
-    "FileName",
-    "EmoClass",
-    "EmoAct",
-    "EmoVal",
-    "EmoDom",
-    "SpkrID",
-    "Gender",
-    "Split_Set",
+    *("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom"),
+    *("SpkrID", "Gender", "Split_Set"),
 ]
 KEPT = {
     "train": {"angry": 4, "happy": 4, "neutral": 4, "none": 12, "sad": 4},
@@ -182,23 +176,18 @@ def test_each_step_is_counted_by_split_and_emotion(msp):
     )
     for name in ("0001_0010", "0004_0070"):  # happy, Train; neutral, Devel.
         write_textgrid(msp / f"ForceAligned/MSP-PODCAST_{name}.TextGrid")
-    options = {"require_known_speaker": True}
-    steps = prepare(msp, **options)["prep_report"]["steps"]
-    # Unknown speakers: 4 A and 4 O, both in Train. Test2: 4 A and 4 X.
-    listed = {"split Test2 not used": 8, "unknown speaker": 8}
-    train = {"happy": 4, "neutral": 4, "none": 8, "sad": 4}
-    valid, test = {"neutral": 4, "sad": 4}, {"happy": 4, "none": 4}
+    report = prepare(msp)["prep_report"]
     without_two = {
-        "train": train | {"neutral": 3},
-        "valid": valid,
-        "test": test | {"happy": 3},
+        "train": KEPT["train"] | {"neutral": 3},
+        "valid": KEPT["valid"],
+        "test": KEPT["test"] | {"happy": 3},
     }
-    without_copy = without_two | {"valid": valid | {"sad": 3}}
-    assert steps == [
+    without_copy = without_two | {"valid": {"neutral": 4, "sad": 3}}
+    assert report["steps"] == [
         {
             "step": "listed",
-            "dropped": listed,
-            "kept": {"train": train, "valid": valid, "test": test},
+            "dropped": {"split Test2 not used": 8},
+            "kept": KEPT,
         },
         {
             "step": "audio",
@@ -213,9 +202,19 @@ def test_each_step_is_counted_by_split_and_emotion(msp):
         },
         {"step": "official splits", "dropped": {}, "kept": without_copy},
     ]
-    # 18 + 8 + 7 rows, less the copy; two of them aligned.
-    counts = prepare(msp, **options)["prep_report"]["alignments"]
-    assert counts == {"missing alignment": 31, "with phones": 2}
+    # Of 44 rows two are damaged and one is a copy; two of 41 are aligned.
+    counts = {"missing alignment": 39, "with phones": 2}
+    assert report["alignments"] == counts
+
+
+def test_rows_of_unknown_speakers_are_dropped_where_one_is_required(msp):
+    report = prepare(msp, require_known_speaker=True)["prep_report"]
+    # Test2: 4 A and 4 X; unknown: 4 A and 4 O, both in Train.
+    dropped = {"unknown speaker": 8, "split Test2 not used": 8}
+    assert report["steps"][0]["dropped"] == dropped
+    train = {"happy": 4, "neutral": 4, "none": 8, "sad": 4}
+    assert report["splits"] == KEPT | {"train": train}
+    assert report["notes"]["unlabelled"] == {"C": 4, "U": 4, "X": 4}
 
 
 @pytest.mark.parametrize(
@@ -273,7 +272,7 @@ def test_audio_in_folders_of_podcasts_is_found(tmp_path):
 def test_files_of_macos_and_of_no_row_are_no_rows(msp):
     for name in ("._MSP-PODCAST_0001_0000.wav", "MSP-PODCAST_0009_0001.wav"):
         write_wav(msp / "Audios" / name, 99)
-    write_wav(msp / "Labels/._labels_consensus.csv", 98)
+    (msp / "Labels/._labels_consensus.csv").write_bytes(b"\x00\x05\x16\x07")
     rows = all_rows(prepare(msp))
     assert len(rows) == 44
     assert not {"._MSP-PODCAST_0001_0000", "MSP-PODCAST_0009_0001"} & set(rows)
@@ -392,9 +391,8 @@ def test_without_a_label_table_the_error_says_what_is_there(msp):
 
 
 def test_without_any_audio_the_error_says_what_is_there(msp):
-    (msp / "Audios").rename(msp / "Sound")
-    (msp / "Sound").rename(msp.parent / "Sound")
-    with pytest.raises(UserError, match="none of the 52 .*it holds: Labels"):
+    (msp / "Audios").rename(msp.parent / "Sound")
+    with pytest.raises(UserError, match=r"none of the 52 .*it holds: Labels"):
         prepare(msp)
 
 
@@ -479,9 +477,8 @@ def test_emotions_may_be_whole_words_in_any_case(tmp_path):
     rows = rows_of()
     for row in rows:
         row["EmoClass"] = words[row["EmoClass"]]
-    report = prepare(write_podcast(tmp_path / "c", rows=rows), "biic_podcast")[
-        "prep_report"
-    ]
+    folder = write_podcast(tmp_path / "c", rows=rows)
+    report = prepare(folder, "biic_podcast")["prep_report"]
     assert report["splits"] == KEPT
     counts = {"No agreement": 4, "Other": 4, "surprise": 4, "xxx": 4}
     assert report["notes"]["unlabelled"] == counts
@@ -504,9 +501,8 @@ def test_votes_are_read_by_the_single_largest(share, tmp_path):
     for row in rows_of():
         counts = [v / 5 if share else v for v in votes[row.pop("EmoClass")]]
         rows.append(row | dict(zip(names, counts, strict=True)))
-    report = prepare(write_podcast(tmp_path / "c", rows=rows), "biic_podcast")[
-        "prep_report"
-    ]
+    folder = write_podcast(tmp_path / "c", rows=rows)
+    report = prepare(folder, "biic_podcast")["prep_report"]
     assert report["splits"] == KEPT
     # X and U of Train are the ties; those of Test2 are not used.
     counts = {"disgust": 4, "no votes": 4, "tie": 8}
@@ -597,7 +593,9 @@ def test_rows_without_phones_are_dropped_where_they_are_required(msp):
 
 
 def test_no_alignment_at_all_is_an_error_where_they_are_required(msp):
-    with pytest.raises(UserError, match="no row has a TextGrid.*alignment_dir"):
+    with pytest.raises(
+        UserError, match=r"no row has a TextGrid.*alignment_dir"
+    ):
         prepare(msp, require_alignment=True)
     with pytest.raises(UserError, match=r"TextGrid in mine .*Audios, Labels"):
         prepare(msp, alignment_dir="mine")
@@ -678,22 +676,26 @@ def test_a_changed_alignment_is_read_again(msp):
 # Nothing is rebuilt that has not changed
 
 
+MANIFEST = "manifests/msp_podcast/test.json"
+
+
 @pytest.fixture
-def stamps(msp):
-    """Return a function: are the manifests the files that they were?"""
+def unchanged(msp):
+    """Return a function: does another run leave the manifests alone?"""
     prepare(msp)
-    save = msp.parent / "manifests/msp_podcast"
+    path = msp.parent / "manifests/msp_podcast/train.json"
+    before = path.stat().st_mtime_ns
 
-    def inodes() -> set[int]:
-        return {(save / f"{split}.json").stat().st_ino for split in SPLITS}
+    def run(**options) -> bool:
+        prepare(msp, **options)
+        return path.stat().st_mtime_ns == before
 
-    before = inodes()
-    return lambda **options: prepare(msp, **options) and inodes() == before
+    return run
 
 
-def test_nothing_is_written_when_nothing_changed(stamps):
-    assert stamps()
-    assert not stamps(splits={"test": "Test2"})
+def test_nothing_is_written_when_nothing_changed(unchanged):
+    assert unchanged()
+    assert not unchanged(splits={"test": "Test2"})
 
 
 @pytest.mark.parametrize(
@@ -704,25 +706,19 @@ def test_nothing_is_written_when_nothing_changed(stamps):
         lambda msp: write_textgrid(
             msp / "ForceAligned/MSP-PODCAST_0001_0000.TextGrid"
         ),
-        lambda msp: (msp / "Labels/labels_consensus.csv").write_text(
-            (msp / "Labels/labels_consensus.csv")
-            .read_text()
-            .replace(",H,", ",A,")
-        ),
-        lambda msp: (msp.parent / "manifests/msp_podcast/test.json").unlink(),
-        lambda msp: (msp.parent / "manifests/msp_podcast/test.json").write_text(
-            "{}"
-        ),
+        lambda msp: write_podcast(msp, rows=rows_of()[1:]),
+        lambda msp: (msp.parent / MANIFEST).unlink(),
+        lambda msp: (msp.parent / MANIFEST).write_text("{}"),
     ],
 )
-def test_what_changed_is_written_anew(change, msp, stamps):
+def test_what_changed_is_written_anew(change, msp, unchanged):
     change(msp)
-    assert not stamps()
+    assert not unchanged()
     assert prepare(msp)["test"]
 
 
-def test_a_limit_of_duration_is_a_change(msp, stamps):
-    assert not stamps(common={"max_duration": 1.0})
+def test_a_limit_of_duration_is_a_change(msp, unchanged):
+    assert not unchanged(common={"max_duration": 1.0})
 
 
 # Open corpora
