@@ -102,11 +102,10 @@ def prepare(hparams: dict) -> None:
 
 def options_by_role(hparams: dict) -> dict[str, dict]:
     """Options of the readers of both corpora."""
+    source, target = hparams["source_options"], hparams["target_options"]
     options = {
-        role: check_mapping(
-            hparams[role], f"{role}_options", hparams[f"{role}_options"]
-        )
-        for role in ("source", "target")
+        "source": check_mapping(hparams["source"], "source_options", source),
+        "target": check_mapping(hparams["target"], "target_options", target),
     }
     same_name = hparams["source"] == hparams["target"]
     same_rows = (

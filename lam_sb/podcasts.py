@@ -109,11 +109,7 @@ def prepare_podcast(
     _add_splits(table, names["split"], records, folder, splits)
     _add_audio(corpus, folder, records)
     _add_alignments(corpus, folder, records, alignment_dir, require_alignment)
-    unknown = {
-        r["id"]: "unknown speaker"
-        for r in records
-        if require_known_speaker and r["speaker"] == UNKNOWN
-    }
+    unknown = _unknown_speakers(records) if require_known_speaker else {}
     write_records(
         corpus,
         folder,
@@ -180,6 +176,11 @@ def _speaker(line: Mapping, column: str | None, utt_id: str) -> str:
         return cluster_of(utt_id, UNKNOWN)
     value = line.get(column, "")
     return UNKNOWN if value.lower() in ("", UNKNOWN) else value
+
+
+def _unknown_speakers(records: Sequence[Mapping]) -> dict[str, str]:
+    unknown = [r["id"] for r in records if r["speaker"] == UNKNOWN]
+    return dict.fromkeys(unknown, "unknown speaker")
 
 
 def _emotions(
