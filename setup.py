@@ -28,6 +28,7 @@ setup(
         "sentencepiece>=0.2",
         "safetensors>=0.5",
         "soundfile>=0.13",
+        "praatio>=6",
         "scikit-learn>=1.5",
         "scipy>=1.13",
         "joblib>=1.4",

@@ -54,6 +54,7 @@ from lam_sb.hparams import (
     settings_hash,
 )
 from lam_sb.manifests import PrepOptions, prepare_corpus, read_manifest
+from lam_sb.readers import check_mapping
 from lam_sb.results import (
     mean_by_layer,
     score,
@@ -87,6 +88,7 @@ def prepare(hparams: dict) -> None:
         min_duration=hparams["min_duration"],
         max_duration=hparams["max_duration"],
     )
+    corpus_options = options_by_role(hparams)
     for role in ("source", "target"):
         corpus = hparams[role]
         prepare_corpus(
@@ -94,8 +96,31 @@ def prepare(hparams: dict) -> None:
             hparams[f"{role}_folder"],
             f"{hparams['manifest_folder']}/{corpus}",
             options,
-            label_map=hparams["label_map"],
+            **{"label_map": hparams["label_map"]} | corpus_options[role],
         )
+
+
+def options_by_role(hparams: dict) -> dict[str, dict]:
+    """Options of the readers of both corpora."""
+    source, target = hparams["source_options"], hparams["target_options"]
+    options = {
+        "source": check_mapping(hparams["source"], "source_options", source),
+        "target": check_mapping(hparams["target"], "target_options", target),
+    }
+    same_name = hparams["source"] == hparams["target"]
+    same_rows = (
+        options["source"] == options["target"]
+        and hparams["source_folder"] == hparams["target_folder"]
+    )
+    if same_name and not same_rows:
+        raise UserError(
+            f"Source and target are both named {hparams['source']}, but are "
+            "read from other folders or with other options, and would have "
+            "the same manifests. Give one another name, with its folder and "
+            "the option reader: --source esd_en --source_folder <folder> "
+            '--source_options "{reader: esd, language: en}".'
+        )
+    return options
 
 
 def read_manifests(hparams: dict) -> dict[str, dict]:

@@ -2,42 +2,27 @@
 
 The table has a column ``path`` (relative to the corpus folder) and, as far as
 known, ``emotion``, ``speaker``, ``split`` (train, valid, test), ``gender``,
-``language`` and ``id`` (else the file's stem). An empty emotion is no label.
+``language``, ``alignment`` (a TextGrid, relative to the corpus folder) and
+``id`` (else the file's stem). An empty emotion is no label.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from lam_sb.errors import UserError
-from lam_sb.manifests import (
-    EMOTIONS,
-    UNKNOWN,
-    PrepOptions,
-    Utterance,
-    write_corpus,
+from lam_sb.manifests import UNKNOWN, PrepOptions, Utterance, write_corpus
+from lam_sb.readers import (
+    KNOWN_EMOTIONS,
+    SPLIT_NAMES,
+    columns_of,
+    count_unlabelled,
+    map_emotions,
+    read_table,
 )
-
-SYNONYMS = {
-    "neutral": ("neutral", "neu", "neutrality"),
-    "happy": ("happy", "hap", "happiness", "joy"),
-    "angry": ("angry", "ang", "anger"),
-    "sad": ("sad", "sadness"),
-}
-OTHERS = (
-    *("boredom", "bored", "calm", "contempt", "disgust", "disgusted"),
-    *("excited", "excitement", "fear", "fearful", "frustrated"),
-    *("frustration", "other", "surprise", "surprised"),
-)
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "valid": ("valid", "validation", "dev", "development"),
-    "test": ("test", "test1", "testing"),
-}
 
 
 def prepare(
@@ -46,6 +31,7 @@ def prepare(
     save_folder: Path,
     options: PrepOptions,
     label_map: Mapping[str, str | None] | None = None,
+    require_alignment: bool = False,
 ) -> None:
     """Write the manifests of a corpus with a labels.csv.
 
@@ -61,6 +47,8 @@ def prepare(
         Protocol and filters.
     label_map : Mapping[str, str | None], optional
         One of the four emotions, or null for none, by the table's value.
+    require_alignment : bool
+        Drop rows without phones.
 
     Raises
     ------
@@ -68,8 +56,14 @@ def prepare(
         A missing column, an unknown emotion or split, or whatever
         `lam_sb.manifests.write_corpus` finds.
     """
-    table = _read_table(folder / "labels.csv")
-    emotions = _emotions(table, corpus, label_map or {})
+    table = read_table(folder / "labels.csv")
+    if table and "path" not in table[0]:
+        raise UserError(
+            f"{folder / 'labels.csv'} has no column 'path'; found: "
+            f"{', '.join(columns_of(table))}."
+        )
+    values = [line.get("emotion", "") for line in table]
+    emotions = map_emotions(corpus, values, KNOWN_EMOTIONS, label_map)
     stems = Counter(Path(line["path"]).stem for line in table)
     utterances = [
         Utterance(
@@ -80,66 +74,13 @@ def prepare(
             gender=line.get("gender") or UNKNOWN,
             language=line.get("language") or UNKNOWN,
             split=_split(line.get("split", ""), corpus),
+            alignment=line.get("alignment") or None,
         )
         for line in table
     ]
-    other = sum(
-        u.emo is None and bool(line.get("emotion"))
-        for u, line in zip(utterances, table, strict=True)
-    )
-    notes = {"rows of another emotion, kept unlabelled": other}
+    notes = {"unlabelled": count_unlabelled(values, emotions)}
+    options = replace(options, require_alignment=require_alignment)
     write_corpus(corpus, folder, save_folder, utterances, options, notes=notes)
-
-
-def _read_table(path: Path) -> list[dict[str, str]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no UTF-8: {error}; save it so.") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns = [(c or "").strip() for c in reader.fieldnames or []]
-    reader.fieldnames = columns
-    if "path" not in columns:
-        raise UserError(
-            f"{path} has no column 'path'; found: {', '.join(columns)}."
-        )
-    return [
-        {k: (v or "").strip() for k, v in line.items() if k is not None}
-        for line in reader
-    ]
-
-
-def _emotions(
-    table: list[dict], corpus: str, label_map: Mapping
-) -> dict[str, str | None]:
-    """Map each value of the emotion column, or say which are unknown."""
-    label_map = {str(k): emo for k, emo in label_map.items()}  # YAML: {5: sad}
-    wrong = set(label_map.values()) - {*EMOTIONS, None}
-    if wrong:
-        raise UserError(
-            f"label_map of {corpus} gives {sorted(map(str, wrong))}; use "
-            f"{', '.join(EMOTIONS)} or null."
-        )
-    known = {name: emo for emo, names in SYNONYMS.items() for name in names}
-    known |= dict.fromkeys(OTHERS)
-    known[""] = None
-    mapped, unknown = {}, Counter()
-    for line in table:
-        value = line.get("emotion", "")
-        if value in label_map:
-            mapped[value] = label_map[value]
-        elif value.lower() in known:
-            mapped[value] = known[value.lower()]
-        else:
-            unknown[value] += 1
-    if unknown:
-        listed = ", ".join(f"{v} ({n})" for v, n in unknown.most_common())
-        raise UserError(
-            f"{corpus}: unknown emotions in labels.csv: {listed}. Name them "
-            "in label_map, for example "
-            f"{{{next(iter(unknown))}: null}} for no label."
-        )
-    return mapped
 
 
 def _split(value: str, corpus: str) -> str | None:

@@ -67,3 +67,23 @@ def write_json(path: Path, content: object) -> None:
     text = json.dumps(content, indent=1, ensure_ascii=False)
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def file_stamp(path: Path) -> dict[str, int] | None:
+    """Tell cheaply whether a file is still the same.
+
+    Arguments
+    ---------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    dict[str, int] | None
+        Its ``size`` in bytes and ``mtime_ns``; None if it cannot be found.
+    """
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}

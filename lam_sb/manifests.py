@@ -3,32 +3,41 @@
 Every ``data_prep/<corpus>_prepare.py`` lists its corpus as `Utterance`s and
 hands them to `write_corpus`, which checks the audio, drops and counts what
 cannot be used, splits by speaker where the corpus has no official splits, and
-writes ``train.json``, ``valid.json``, ``test.json`` and ``prep_report.json``.
+writes ``train.json``, ``valid.json``, ``test.json`` and ``prep_report.json``,
+unless they are there and nothing has changed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import itertools
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import soundfile
 from joblib import Parallel, delayed
 
+from lam_sb import alignments
 from lam_sb.errors import UserError, check_choice
-from lam_sb.files import write_json
+from lam_sb.files import file_stamp, whole_file, write_json
 
 EMOTIONS = ("neutral", "happy", "angry", "sad")
 SPLITS = ("train", "valid", "test")
 PROTOCOLS = ("speakers", "transductive")
 UNKNOWN = "unknown"
 MISSING_AUDIO_LIMIT = 0.05
+# Other code may write other manifests of the same files.
+OWN_CODE = b"".join(
+    Path(module).read_bytes() for module in (__file__, alignments.__file__)
+)
 FIELDS = {
     "wav": str,
     "audio_sha": str,
@@ -58,8 +67,8 @@ class Utterance:
         ``unknown`` where they are.
     split : str, optional
         Official split: train, valid or test.
-    phones : list
-        ``[phone, start, end]`` with times in seconds.
+    alignment : str, optional
+        TextGrid, relative to the corpus folder.
     """
 
     id: str
@@ -69,7 +78,7 @@ class Utterance:
     gender: str = UNKNOWN
     language: str = UNKNOWN
     split: str | None = None
-    phones: list = field(default_factory=list)
+    alignment: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,8 @@ class PrepOptions:
         the test set, the next one the validation set.
     min_duration, max_duration : float
         Seconds; utterances outside are dropped.
+    require_alignment : bool
+        Drop utterances without phones.
     """
 
     protocol: str = "speakers"
@@ -99,6 +110,7 @@ class PrepOptions:
     fold: int = 0
     min_duration: float = 0.1
     max_duration: float | None = None
+    require_alignment: bool = False
 
     def __post_init__(self):
         check_choice("protocol", self.protocol, PROTOCOLS)
@@ -119,6 +131,7 @@ def prepare_corpus(
     data_folder: str,
     save_folder: str,
     options: PrepOptions,
+    reader: str | None = None,
     **corpus_options,
 ) -> None:
     """Prepare a corpus by its name; its own files decide how.
@@ -138,23 +151,26 @@ def prepare_corpus(
         Where the manifests go.
     options : PrepOptions
         Protocol and filters.
+    reader : str, optional
+        Name whose reader reads the folder, where the corpus has another name.
     **corpus_options
         What the corpus's own prep understands besides.
 
     Raises
     ------
     UserError
-        No such folder, no reader for it, or whatever the reader finds.
+        No such folder, no reader for it, an option that the reader does not
+        know, or whatever the reader finds.
     """
     folder = Path(data_folder)
     if not folder.is_dir():
         near = folder.parent if folder.parent.is_dir() else Path()
         raise UserError(
             f"The corpus folder {folder} of {corpus} does not exist; "
-            f"{near.resolve()} holds: {_listing(near)}."
+            f"{near.resolve()} holds: {listing(near)}."
         )
     has_table = (folder / "labels.csv").is_file()
-    module = "csv" if has_table else corpus
+    module = "csv" if has_table else reader or corpus
     try:
         prep = importlib.import_module(f"data_prep.{module}_prepare")
     except ModuleNotFoundError as error:
@@ -162,10 +178,23 @@ def prepare_corpus(
             raise
         raise UserError(
             f"Nothing reads the corpus {corpus}: {folder} holds no labels.csv "
-            f"(found: {_listing(folder)}), and there is no "
-            f"data_prep/{corpus}_prepare.py."
+            f"(found: {listing(folder)}), and there is no "
+            f"data_prep/{module}_prepare.py."
         ) from None
+    _check_options(corpus, prep, corpus_options)
     prep.prepare(corpus, folder, Path(save_folder), options, **corpus_options)
+
+
+def _check_options(corpus: str, prep: object, options: Mapping) -> None:
+    parameters = inspect.signature(prep.prepare).parameters
+    kinds = {p.kind for p in parameters.values()}
+    known = [*list(parameters)[4:], "reader"]
+    unknown = sorted(set(options) - set(known))
+    if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
+        raise UserError(
+            f"{corpus}: its reader ({prep.__name__}) has no option "
+            f"'{unknown[0]}'; it knows {', '.join(known)}."
+        )
 
 
 def write_corpus(
@@ -204,19 +233,26 @@ def write_corpus(
     utterances = list(utterances)
     _check_ids(corpus, utterances)
     save_folder.mkdir(parents=True, exist_ok=True)
+    reading = (corpus, options, dict(dropped or {}), dict(notes or {}))
+    inputs = _fingerprint(folder, utterances, reading)
+    if _is_done(save_folder, inputs):
+        return
     audio = _audio_table(folder, utterances, save_folder / "audio_cache.json")
     report = _Report(corpus, utterances, dict(dropped or {}))
     _drop_unusable(report, folder, audio, options)
+    phones = _phones(report, folder, save_folder, options)
     splits = _split(report.kept, options)
     _check_splits(corpus, splits)
     for split in SPLITS:
-        rows = {
-            u.id: _row(u, corpus, audio[u.path])
+        rows = (
+            (u.id, _row(u, corpus, audio[u.path], phones))
             for u in sorted(splits[split], key=lambda u: u.id)
-        }
-        write_json(save_folder / f"{split}.json", rows)
+        )
+        _write_manifest(save_folder / f"{split}.json", rows)
     content = report.content(splits, options, dict(notes or {}))
     write_json(save_folder / "prep_report.json", content)
+    done = {"inputs": inputs, "outputs": _outputs(save_folder)}
+    write_json(save_folder / "prep_stamp.json", done)
 
 
 def read_manifest(path: str | Path, data_root: str | Path) -> dict[str, dict]:
@@ -328,6 +364,7 @@ class _Report:
         self.corpus = corpus
         self.kept = listed
         self.skipped = dropped
+        self.alignments: dict[str, int] = {}
         reasons = dict(Counter(dropped.values()))
         self.steps = [{"step": "listed", "dropped": reasons} | self._counts()]
 
@@ -365,6 +402,7 @@ class _Report:
             "options": asdict(options),
             "notes": notes,
             "steps": self.steps,
+            "alignments": self.alignments,
             "splits": {
                 s: dict(sorted(Counter(u.emo or "none" for u in r).items()))
                 for s, r in splits.items()
@@ -391,7 +429,7 @@ def _drop_unusable(
             f"{report.corpus}: of {total} rows in the label table, "
             f"{reasons or 'none are listed'} (more than "
             f"{MISSING_AUDIO_LIMIT:.0%}; the first: {first}). Is {folder} "
-            f"complete? It holds: {_listing(folder)}."
+            f"complete? It holds: {listing(folder)}."
         )
 
     def out_of_range(u: Utterance) -> str | None:
@@ -409,6 +447,25 @@ def _drop_unusable(
             "official splits",
             lambda u: None if u.split else "in no official split",
         )
+
+
+def _phones(
+    report: _Report, folder: Path, save_folder: Path, options: PrepOptions
+) -> dict[str | None, str]:
+    """JSON text of the phones by TextGrid; drops rows without, if asked."""
+    table: dict[str | None, dict] = {None: {"problem": "missing alignment"}}
+    table |= alignments.read_alignments(
+        folder,
+        [u.alignment for u in report.kept if u.alignment],
+        save_folder / "alignment_cache.json",
+    )
+    found = Counter(
+        table[u.alignment].get("problem", "with phones") for u in report.kept
+    )
+    report.alignments = dict(sorted(found.items()))
+    if options.require_alignment:
+        report.step("alignment", lambda u: table[u.alignment].get("problem"))
+    return {path: entry.get("phones", "[]") for path, entry in table.items()}
 
 
 def _drop_duplicates(report: _Report, audio: Mapping) -> None:
@@ -545,13 +602,11 @@ def _audio_table(
 
 
 def _audio_entry(path: Path, cached: Mapping | None) -> dict:
-    try:
-        stat = path.stat()
-    except OSError:
+    stamp = file_stamp(path)
+    if stamp is None:
         return {"problem": "missing audio"}
-    if stat.st_size == 0:
+    if stamp["size"] == 0:
         return {"problem": "empty audio file"}
-    stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
     if cached is not None and stamp.items() <= cached.items():
         return dict(cached)
     try:
@@ -565,7 +620,7 @@ def _audio_entry(path: Path, cached: Mapping | None) -> dict:
     return stamp | {"duration": seconds, "audio_sha": content}
 
 
-def _row(u: Utterance, corpus: str, audio: Mapping) -> dict:
+def _row(u: Utterance, corpus: str, audio: Mapping, phones: Mapping) -> dict:
     return {
         "wav": str(Path("{data_root}", u.path)),
         "audio_sha": audio["audio_sha"],
@@ -575,10 +630,69 @@ def _row(u: Utterance, corpus: str, audio: Mapping) -> dict:
         "gender": u.gender,
         "corpus": corpus,
         "language": u.language,
-        "phones": u.phones,
+        "phones": json.loads(phones[u.alignment]),
     }
 
 
-def _listing(folder: Path) -> str:
+def _write_manifest(path: Path, rows: Iterator[tuple[str, dict]]) -> None:
+    """Write a row a line, one at a time: phones of all take gigabytes."""
+    with (
+        whole_file(path) as temporary,
+        open(temporary, "w", encoding="utf-8") as file,
+    ):
+        file.write("{")
+        for number, (utt_id, row) in enumerate(rows):
+            text = json.dumps({utt_id: row}, ensure_ascii=False)
+            file.write((",\n" if number else "\n") + text[1:-1])
+        file.write("\n}\n")
+
+
+def _fingerprint(
+    folder: Path, utterances: Sequence[Utterance], reading: tuple
+) -> str:
+    """Hash of all that decides the manifests; audio by size and time."""
+    content = hashlib.sha256(repr(reading).encode())
+    content.update(OWN_CODE)
+    files = [u.path for u in utterances]
+    files += [u.alignment for u in utterances if u.alignment]
+    parts = [files[n : n + 500] for n in range(0, len(files), 500)]
+    with ThreadPoolExecutor() as threads:  # network drives are slow to ask
+        stamps = threads.map(partial(_stamps, folder), parts)
+        for line in itertools.chain(utterances, stamps):
+            content.update(repr(line).encode())
+    return content.hexdigest()[:16]
+
+
+def _stamps(folder: Path, files: Iterable[str]) -> list[dict | None]:
+    return [file_stamp(folder / file) for file in files]
+
+
+def _outputs(save_folder: Path) -> list[dict[str, int] | None]:
+    names = (*(f"{split}.json" for split in SPLITS), "prep_report.json")
+    return [file_stamp(save_folder / name) for name in names]
+
+
+def _is_done(save_folder: Path, inputs: str) -> bool:
+    """Whether what is there was made of the same, and nobody changed it."""
+    path = save_folder / "prep_stamp.json"
+    if not path.is_file():
+        return False
+    done = json.loads(path.read_text(encoding="utf-8"))
+    return done == {"inputs": inputs, "outputs": _outputs(save_folder)}
+
+
+def listing(folder: Path) -> str:
+    """First names in a folder, for messages.
+
+    Arguments
+    ---------
+    folder : Path
+        Any folder.
+
+    Returns
+    -------
+    str
+        At most eight names.
+    """
     names = sorted(p.name for p in folder.iterdir())
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")

@@ -99,6 +99,13 @@ def make_corpus(
     return folder
 
 
+def write_wav(path: Path, number: int, count: int = 3200) -> None:
+    """Write a file that no other number gives; 0.2 s long."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = np.full(count, number, dtype=np.int16)
+    soundfile.write(path, samples, RATE)
+
+
 def write_table(path: Path, lines: list[dict]) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(lines[0]))

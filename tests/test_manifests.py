@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import EMOTIONS, RATE, write_table
+from conftest import EMOTIONS, write_table, write_wav
 
 from lam_sb.errors import UserError
 from lam_sb.manifests import (
@@ -31,13 +31,6 @@ from lam_sb.manifests import (
 )
 
 FOUR_FILES = [*(f"{s}.json" for s in SPLITS), "prep_report.json"]
-
-
-def write_wav(path: Path, number: int, count: int = 3200) -> None:
-    """Write a file that no other number gives; 0.2 s long."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    samples = np.full(count, number, dtype=np.int16)
-    soundfile.write(path, samples, RATE)
 
 
 def write_corpus_of(folder: Path, lines: Iterable[dict]) -> Path:
@@ -173,10 +166,10 @@ def test_a_second_run_writes_the_same_bytes(ten_speakers, tmp_path):
         assert (tmp_path / "b" / name).read_bytes() == expected
 
 
-def test_a_run_leaves_the_four_files_and_the_cache(ten_speakers, save):
+def test_a_run_leaves_the_four_files_and_what_spares_work(ten_speakers, save):
     prepare(ten_speakers, save)
     left = sorted(p.name for p in save.iterdir())
-    assert left == sorted([*FOUR_FILES, "audio_cache.json"])
+    assert left == sorted([*FOUR_FILES, "audio_cache.json", "prep_stamp.json"])
 
 
 # labels.csv
@@ -221,8 +214,9 @@ def test_other_emotions_are_kept_unlabelled_and_counted(tmp_path, save):
     manifests = prepare(write_corpus_of(tmp_path / "toy", lines), save)
     assert len(manifests["train"]) == 7
     assert column(manifests["train"], "emo") == {None}
+    counts = dict.fromkeys(["(empty)", *names[:-1]], 1)
     notes = manifests["prep_report"]["notes"]
-    assert notes == {"rows of another emotion, kept unlabelled": 6}
+    assert notes == {"unlabelled": counts}
 
 
 def test_label_map_names_other_labels_and_null_is_no_label(tmp_path, save):
@@ -706,6 +700,7 @@ def test_a_second_preparation_reads_no_audio(
     monkeypatch.setattr(soundfile, "info", refuse)
     monkeypatch.setattr(Path, "read_bytes", refuse)
     assert prepare(damaged, save) == first
+    prepare(damaged, save, max_duration=1.0)  # other options, same audio
     with pytest.raises(AssertionError, match="was read again"):
         prepare(damaged, tmp_path / "new")
 

@@ -1,0 +1,77 @@
+"""Prepare CREMA-D (English, Cao et al. 2014) in its original names.
+
+``AudioWAV/1001_DFA_ANG_XX.wav``: actor, sentence, emotion, intensity. The
+actors' gender is read from ``VideoDemographics.csv`` where that is there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from lam_sb.manifests import UNKNOWN, PrepOptions
+from lam_sb.readers import (
+    find_column,
+    missing_column,
+    prepare_named,
+    read_table,
+)
+
+EMOTIONS = {
+    **{"ANG": "anger", "HAP": "happy", "NEU": "neutral", "SAD": "sad"},
+    **{"DIS": "disgust", "FEA": "fear"},
+}
+
+
+def prepare(
+    corpus: str,
+    folder: Path,
+    save_folder: Path,
+    options: PrepOptions,
+    label_map: Mapping[str, str | None] | None = None,
+) -> None:
+    """Write the manifests of CREMA-D.
+
+    Arguments
+    ---------
+    corpus, folder, save_folder, options
+        As `lam_sb.manifests.prepare_corpus` gives them.
+    label_map : Mapping[str, str | None], optional
+        One of the four emotions, or null for none, by the emotion's name here.
+
+    Raises
+    ------
+    UserError
+        Whatever `lam_sb.readers.prepare_named` finds.
+    """
+    genders = _genders(folder / "VideoDemographics.csv")
+
+    def describe(match: re.Match, path: str) -> dict[str, str]:
+        actor, code = match.groups()
+        return {
+            "emotion": EMOTIONS[code],
+            "speaker": f"cremad_{actor}",
+            "gender": genders.get(actor, UNKNOWN),
+            "language": "en",
+        }
+
+    prepare_named(
+        corpus,
+        folder,
+        save_folder,
+        options,
+        r"(\d{4})_[A-Z]{3}_([A-Z]{3})_[A-Z]{2}",
+        describe,
+        label_map=label_map,
+    )
+
+
+def _genders(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    table = read_table(path)
+    names = [find_column(table, c, [c]) for c in ("ActorID", "Sex")]
+    if None in names:
+        raise missing_column(table, f"ActorID or Sex ({path})")
+    return {row[names[0]]: row[names[1]].lower() for row in table}

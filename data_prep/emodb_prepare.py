@@ -1,0 +1,61 @@
+"""Prepare EmoDB (German, Burkhardt et al. 2005) in its original names.
+
+``03a01Fa.wav``: speaker 03, text a01, emotion F, version a; usually in ``wav``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from lam_sb.manifests import PrepOptions
+from lam_sb.readers import prepare_named
+
+EMOTIONS = {
+    **{"W": "anger", "F": "happiness", "T": "sadness", "N": "neutral"},
+    **{"L": "boredom", "E": "disgust", "A": "anxiety"},
+}
+MEN = ("03", "10", "11", "12", "15")
+
+
+def prepare(
+    corpus: str,
+    folder: Path,
+    save_folder: Path,
+    options: PrepOptions,
+    label_map: Mapping[str, str | None] | None = None,
+) -> None:
+    """Write the manifests of EmoDB.
+
+    Arguments
+    ---------
+    corpus, folder, save_folder, options
+        As `lam_sb.manifests.prepare_corpus` gives them.
+    label_map : Mapping[str, str | None], optional
+        One of the four emotions, or null for none, by the emotion's name here.
+
+    Raises
+    ------
+    UserError
+        Whatever `lam_sb.readers.prepare_named` finds.
+    """
+    prepare_named(
+        corpus,
+        folder,
+        save_folder,
+        options,
+        r"(\d\d)[ab]\d\d([WFTNLEA])[a-z]",
+        _describe,
+        label_map=label_map,
+    )
+
+
+def _describe(match: re.Match, path: str) -> dict[str, str]:
+    speaker, code = match.groups()
+    return {
+        "emotion": EMOTIONS[code],
+        "speaker": f"emodb_{speaker}",
+        "gender": "male" if speaker in MEN else "female",
+        "language": "de",
+    }

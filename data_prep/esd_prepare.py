@@ -1,0 +1,128 @@
+"""Prepare ESD (English and Mandarin, Zhou et al. 2022) in its original names.
+
+``0011/Angry/0011_000351.wav``, perhaps with ``train``, ``evaluation`` and
+``test`` within or around; speakers 0001 to 0010 are Mandarin, 0011 to 0020
+English. Where no folder names the emotion, ``<speaker>.txt`` does (id, text,
+emotion, by tabs). Those subfolders hold the same speakers, so they are no
+splits unless the option ``splits`` makes them so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from lam_sb.errors import UserError, check_choice
+from lam_sb.manifests import PrepOptions
+from lam_sb.readers import KNOWN_EMOTIONS, prepare_named
+
+EMOTION_NAMES: dict[str, str | None] = {
+    **KNOWN_EMOTIONS,
+    **{"中立": "neutral", "快乐": "happy", "伤心": "sad", "生气": "angry"},
+    "惊喜": None,
+}
+LANGUAGES = ("both", "en", "zh")
+SPLIT_FOLDERS = ("train", "evaluation", "test")
+# Copies of ESD differ in how their texts are encoded.
+BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+def prepare(
+    corpus: str,
+    folder: Path,
+    save_folder: Path,
+    options: PrepOptions,
+    label_map: Mapping[str, str | None] | None = None,
+    language: str = "both",
+    splits: Mapping | None = None,
+) -> None:
+    """Write the manifests of ESD, or of one of its languages.
+
+    Arguments
+    ---------
+    corpus, folder, save_folder, options
+        As `lam_sb.manifests.prepare_corpus` gives them.
+    label_map : Mapping[str, str | None], optional
+        One of the four emotions, or null for none, by the emotion's name here.
+    language : str
+        en, zh or both.
+    splits : Mapping, optional
+        Subfolders that are train, valid and test, for example
+        ``{valid: evaluation}``; without it, splits are made by speaker.
+
+    Raises
+    ------
+    UserError
+        A file whose emotion nothing names, or whatever
+        `lam_sb.readers.prepare_named` finds.
+    """
+    check_choice("language", language, LANGUAGES)
+    tables: dict[Path, dict[str, str]] = {}
+
+    def describe(match: re.Match, path: str) -> dict[str, str] | str:
+        spoken = "zh" if int(match[1]) <= 10 else "en"
+        if language not in ("both", spoken):
+            return f"language {spoken}"
+        above = [p.name for p in Path(path).parents]
+        named = [n for n in above if n.lower() in EMOTION_NAMES and n]
+        emotion = named[0] if named else _from_text(folder, path, tables)
+        row = {
+            "emotion": emotion,
+            "speaker": f"esd_{match[1]}",
+            "language": spoken,
+        }
+        if splits:
+            parts = [n for n in above if n.lower() in SPLIT_FOLDERS]
+            row["split"] = parts[0] if parts else ""
+        return row
+
+    prepare_named(
+        corpus,
+        folder,
+        save_folder,
+        options,
+        r"(\d{4})_\d{6}",
+        describe,
+        known=EMOTION_NAMES,
+        label_map=label_map,
+        splits=splits,
+    )
+
+
+def _from_text(folder: Path, path: str, tables: dict) -> str:
+    """Emotion of a file by the text beside its speaker's folders."""
+    name = Path(path).stem
+    speaker = name[:4]
+    for place in (folder / path).parents:
+        text = place / f"{speaker}.txt"
+        if text.is_file():
+            if text not in tables:
+                tables[text] = _read_text(text)
+            if name in tables[text]:
+                return tables[text][name]
+        if place == folder:
+            break
+    raise UserError(
+        f"The emotion of {path} is unknown: no folder above it names one, and "
+        f"no {speaker}.txt."
+    )
+
+
+def _read_text(path: Path) -> dict[str, str]:
+    content = path.read_bytes()
+    for encoding in (
+        "utf-16" if content[:2] in BOMS else "utf-8-sig",
+        "gb18030",
+    ):
+        try:
+            lines = content.decode(encoding).splitlines()
+        except UnicodeDecodeError:
+            continue
+        cells = [line.strip().split("\t") for line in lines]
+        return {
+            row[0].strip(): row[-1].strip() for row in cells if len(row) > 1
+        }
+    raise UserError(
+        f"{path} is in no encoding that can be read; save as UTF-8."
+    )

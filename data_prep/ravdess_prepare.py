@@ -1,0 +1,66 @@
+"""Prepare RAVDESS (English, Livingstone & Russo 2018) in its original names.
+
+``Actor_12/03-01-06-01-02-01-12.wav``: modality, channel, emotion, intensity,
+statement, repetition, actor. Speech as audio alone is read; songs and the sound
+of the videos are left out and counted. Calm is another emotion than neutral.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from lam_sb.manifests import PrepOptions
+from lam_sb.readers import prepare_named
+
+EMOTIONS = {
+    **{"01": "neutral", "02": "calm", "03": "happy", "04": "sad"},
+    **{"05": "angry", "06": "fearful", "07": "disgust", "08": "surprised"},
+}
+
+
+def prepare(
+    corpus: str,
+    folder: Path,
+    save_folder: Path,
+    options: PrepOptions,
+    label_map: Mapping[str, str | None] | None = None,
+) -> None:
+    """Write the manifests of RAVDESS.
+
+    Arguments
+    ---------
+    corpus, folder, save_folder, options
+        As `lam_sb.manifests.prepare_corpus` gives them.
+    label_map : Mapping[str, str | None], optional
+        One of the four emotions, or null for none, by the emotion's name here.
+
+    Raises
+    ------
+    UserError
+        Whatever `lam_sb.readers.prepare_named` finds.
+    """
+    prepare_named(
+        corpus,
+        folder,
+        save_folder,
+        options,
+        r"(0[123])-(0[12])-(0[1-8])-0[12]-0[12]-0[12]-(\d\d)",
+        _describe,
+        label_map=label_map,
+    )
+
+
+def _describe(match: re.Match, path: str) -> dict[str, str] | str:
+    modality, channel, code, actor = match.groups()
+    if channel == "02":
+        return "song"
+    if modality != "03":
+        return "sound of a video"
+    return {
+        "emotion": EMOTIONS[code],
+        "speaker": f"ravdess_{actor}",
+        "gender": "male" if int(actor) % 2 else "female",
+        "language": "en",
+    }
