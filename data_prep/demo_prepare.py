@@ -16,7 +16,7 @@ import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,13 +27,11 @@ from filelock import FileLock
 from scipy.signal import resample_poly
 
 from data_prep.demo_speech import RATE as SYNTHESIS_RATE
-from lam_sb.errors import UserError
+from lam_sb.errors import UserError, check_choice
 from lam_sb.manifests import EMOTIONS
 
 RATE = 16000
-HEADER = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID") + (
-    *("Gender", "Split_Set"),
-)
+HEADER = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set"
 UTTERANCES = 8  # of each speaker
 SPEAKERS = {"train": 20, "valid": 8, "test": 8}
 # Variants of eSpeak NG that sound like people, one for each speaker.
@@ -74,9 +72,9 @@ class Prosody:
 
 PROSODY = {
     "neutral": Prosody(1.0, 0, 0, 0, (3.8, 4.1, 4.0)),
-    "happy": Prosody(1.1, 24, 30, 2, (5.2, 5.7, 4.6)),
-    "angry": Prosody(1.22, 8, 10, 8, (5.6, 2.3, 5.5)),
-    "sad": Prosody(0.82, -14, -25, -8, (2.9, 2.5, 3.1)),
+    "happy": Prosody(1.1, 26, 32, 1, (5.2, 5.7, 4.6)),
+    "angry": Prosody(1.2, 8, 10, 9, (5.6, 2.3, 5.5)),
+    "sad": Prosody(0.8, -14, -25, -9, (2.9, 2.5, 3.1)),
 }
 # Standard deviations, so that the emotions overlap.
 SPEAKER_SPREAD = Prosody(0.06, 6, 6, 1.5, (0.0, 0.0, 0.0))
@@ -113,7 +111,7 @@ class Language:
 
 ENGLISH = Language(
     voice="en-us",
-    rate=165,
+    rate=150,
     test_split="Test1",
     prefix="MSP-PODCAST",
     sentences=(
@@ -128,7 +126,7 @@ ENGLISH = Language(
         "My cousin lives in this house.",
         "The letter has nine pages.",
     ),
-    # ARPAbet; vowels get their stress digit in `_arpabet`.
+    # ARPAbet; vowels get their stress digit later.
     phones={
         **{"ð": "DH", "ə": "AH", "t": "T", "ɹ": "R", "eɪ": "EY", "n": "N"},
         **{"l": "L", "iː": "IY", "i": "IY", "v": "V", "z": "Z", "æ": "AE"},
@@ -141,7 +139,7 @@ ENGLISH = Language(
 )
 MANDARIN = Language(
     voice="cmn",
-    rate=190,
+    rate=180,
     test_split="Test",
     prefix="BIIC-PODCAST",
     sentences=(
@@ -150,7 +148,7 @@ MANDARIN = Language(
         *("会议改到星期一。", "水在瓶子里。", "我哥哥住在这条街。"),
         "报告一共有九页。",
     ),
-    # Pinyin with the coda apart: 店 is d ia n.
+    # Pinyin, with the coda apart.
     phones={
         **{"p": "b", "ph": "p", "m": "m", "f": "f", "t": "d", "th": "t"},
         **{"n": "n", "ŋ": "ng", "l": "l", "k": "g", "kh": "k", "χ": "h"},
@@ -199,28 +197,38 @@ class Line:
     attributes: tuple[float, ...]
 
 
-def make_corpora(folder: str | Path, seed: int = 0) -> str:
-    """Synthesise both demo corpora, unless they are there.
+def make_corpus(data_folder: str | Path, corpus: str, seed: int = 0) -> str:
+    """Synthesise a demo corpus, unless its folder is there.
+
+    It is made under another name and then renamed, by one process at a time:
+    what is there is whole.
 
     Arguments
     ---------
-    folder : str | Path
-        Gets the folder ``corpora`` with one folder a corpus. Made under
-        another name first: what is there is whole.
+    data_folder : str | Path
+        Gets a folder of the corpus's name.
+    corpus : str
+        ``msp_podcast``: English, ``biic_podcast``: Mandarin.
     seed : int
         Decides everything.
 
     Returns
     -------
     str
-        The folder ``corpora``, which is a ``data_folder``.
+        The corpus folder.
 
     Raises
     ------
     UserError
-        The package that brings eSpeak NG is not installed.
+        Another corpus that is not there, or eSpeak NG's package is not
+        installed.
     """
-    return _once(Path(folder) / "corpora", partial(_write_corpora, seed=seed))
+    target = Path(data_folder) / corpus
+    if target.is_dir():
+        return str(target)
+    check_choice(f"{target} is not there, and the demo corpus", corpus, CORPORA)
+    language = CORPORA[corpus]
+    return _once(target, partial(write_corpus, language=language, seed=seed))
 
 
 def make_encoder(folder: str | Path, seed: int = 0) -> str:
@@ -238,27 +246,22 @@ def make_encoder(folder: str | Path, seed: int = 0) -> str:
     str
         Folder of the encoder, which is an ``encoder_source``.
     """
-    target = Path(folder) / "random-wavlm"
-    return _once(target, partial(_write_encoder, seed=seed))
+    return _once(Path(folder) / "random-wavlm", partial(_write_encoder, seed))
 
 
 def _once(target: Path, write: Callable[[Path], None]) -> str:
     """Write a folder that is whole or not there, one process at a time."""
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_suffix(".lock")):
+        with FileLock(target.with_name(f".{target.name}.lock")):
             if not target.is_dir():  # another process was faster
-                temporary = target.with_suffix(".tmp")
-                shutil.rmtree(temporary, ignore_errors=True)
+                print(f"Making {target} for the demo.", flush=True)
+                temporary = target.with_name(f".{target.name}.tmp")
+                shutil.rmtree(temporary, ignore_errors=True)  # of a killed run
+                temporary.mkdir()
                 write(temporary)
                 temporary.rename(target)
     return str(target)
-
-
-def _write_corpora(folder: Path, seed: int) -> None:
-    print("Speaking the demo corpora ...", flush=True)
-    for name, language in CORPORA.items():
-        write_corpus(folder / name, language, seed)
 
 
 def write_corpus(folder: Path, language: Language, seed: int) -> None:
@@ -267,7 +270,7 @@ def write_corpus(folder: Path, language: Language, seed: int) -> None:
     Arguments
     ---------
     folder : Path
-        The corpus folder, not there yet.
+        The corpus folder, still empty.
     language : Language
         What it is made of.
     seed : int
@@ -275,7 +278,7 @@ def write_corpus(folder: Path, language: Language, seed: int) -> None:
     """
     lines = plan(language, seed)
     for part in ("Audios", "Labels", "ForceAligned"):
-        (folder / part).mkdir(parents=True)
+        (folder / part).mkdir()
     speech = speak(lines, seed, folder)
     for line, (wav, phones, words) in zip(lines, speech, strict=True):
         level = LOUDNESS + line.gain
@@ -290,7 +293,10 @@ def write_corpus(folder: Path, language: Language, seed: int) -> None:
             word_intervals(line.text, phones, words, len(wav)),
         )
     defects = _add_defects(folder, lines)
-    _write_labels(folder / "Labels/labels_consensus.csv", lines, defects)
+    splits = {"train": "Train", "valid": "Development"}
+    splits["test"] = language.test_split
+    table = folder / "Labels/labels_consensus.csv"
+    _write_labels(table, lines, splits, defects)
 
 
 def plan(language: Language, seed: int) -> list[Line]:
@@ -313,7 +319,7 @@ def plan(language: Language, seed: int) -> list[Line]:
     list[Line]
         Rows, speaker by speaker.
     """
-    rng = np.random.default_rng([seed, len(language.voice)])
+    rng = np.random.default_rng([seed, *language.prefix.encode()])
     voices = [(v, "female") for v in WOMEN] + [(v, "male") for v in MEN]
     order = rng.permutation(len(voices))
     numbers = rng.permutation(np.arange(1, 1000))[: len(voices)]
@@ -439,26 +445,26 @@ def phone_intervals(
         Start and end in seconds and label, without pauses.
     """
     ends = [start for _, start, _ in phones[1:]] + [samples]
-    codas = [symbol for symbol, _, _ in phones[1:]] + [""]
-    label = _pinyin if language is MANDARIN else _arpabet
+    following = [symbol for symbol, _, _ in phones[1:]] + [""]
     return [
-        (start / SYNTHESIS_RATE, end / SYNTHESIS_RATE, label(symbol, coda))
-        for (symbol, start, _), end, coda in zip(
-            phones, ends, codas, strict=True
+        (
+            start / SYNTHESIS_RATE,
+            end / SYNTHESIS_RATE,
+            _label(language, symbol, after),
+        )
+        for (symbol, start, _), end, after in zip(
+            phones, ends, following, strict=True
         )
         if symbol
     ]
 
 
-def _arpabet(symbol: str, _next: str) -> str:
-    stress = {"ˈ": "1", "ˌ": "2"}.get(symbol[0], "0")
-    label = ENGLISH.phones[symbol.lstrip("ˈˌ")]
-    return label + stress if label[0] in "AEIOU" else label
-
-
-def _pinyin(symbol: str, coda: str) -> str:
-    label = MANDARIN.phones[symbol.lstrip("ˈˌ")]
-    return "ia" if label == "ie" and coda == "n" else label
+def _label(language: Language, symbol: str, following: str) -> str:
+    """Label of a phone; ARPAbet's vowels carry stress, 店 is d ia n."""
+    label = language.phones[symbol.lstrip("ˈˌ")]
+    if label[0] in "AEIOU":
+        return label + {"ˈ": "1", "ˌ": "2"}.get(symbol[0], "0")
+    return "ia" if label == "ie" and following == "n" else label
 
 
 def word_intervals(
@@ -530,14 +536,11 @@ def _add_defects(folder: Path, lines: Sequence[Line]) -> dict[str, str]:
 
 
 def _write_labels(
-    path: Path, lines: Sequence[Line], changed: dict[str, str]
+    path: Path, lines: Sequence[Line], splits: Mapping, changed: Mapping
 ) -> None:
-    splits = {"train": "Train", "valid": "Development"}
-    test = MANDARIN if lines[0].name.startswith(MANDARIN.prefix) else ENGLISH
-    splits["test"] = test.test_split
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADER)
+        writer.writerow(HEADER.split(","))
         for line in lines:
             letter = changed.get(line.name, line.emotion[0].upper())
             writer.writerow(
@@ -552,8 +555,9 @@ def _write_labels(
             )
 
 
-def _write_encoder(folder: Path, seed: int) -> None:
+def _write_encoder(seed: int, folder: Path) -> None:
     import torch
+    from safetensors.torch import save_file
     from transformers import WavLMConfig, WavLMModel
 
     config = WavLMConfig(
@@ -564,13 +568,14 @@ def _write_encoder(folder: Path, seed: int) -> None:
         conv_dim=(32,) * 7,
         num_conv_pos_embeddings=16,
         num_conv_pos_embedding_groups=4,
-        # The other front end norms each utterance, loudness and all.
+        # The other front end norms each utterance, and loudness with it.
         feat_extract_norm="layer",
         conv_bias=True,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = WavLMModel(config)
-    model.save_pretrained(folder)
+        weights = WavLMModel(config).state_dict()
+    config.save_pretrained(folder)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
     preprocessor = json.dumps({"do_normalize": False})
     (folder / "preprocessor_config.json").write_text(preprocessor)
