@@ -44,7 +44,7 @@ MEN = (
     *("Denis", "Diogo", "Lee", "Michael", "Reed", "adam", "benjamin"),
     *("edward", "max", "michel", "robert"),
 )
-LOUDNESS = -27.0  # dB of full scale, RMS of a neutral utterance
+LOUDNESS = -31.0  # dB of full scale, RMS of a neutral utterance
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ class Prosody:
 
 PROSODY = {
     "neutral": Prosody(1.0, 0, 0, 0, (3.8, 4.1, 4.0)),
-    "happy": Prosody(1.1, 26, 32, 1, (5.2, 5.7, 4.6)),
+    "happy": Prosody(1.14, 28, 35, 3, (5.2, 5.7, 4.6)),
     "angry": Prosody(1.2, 8, 10, 9, (5.6, 2.3, 5.5)),
     "sad": Prosody(0.8, -14, -25, -9, (2.9, 2.5, 3.1)),
 }
 # Standard deviations, so that the emotions overlap.
 SPEAKER_SPREAD = Prosody(0.06, 6, 6, 1.5, (0.0, 0.0, 0.0))
-JITTER = Prosody(0.05, 5, 8, 1.5, (0.6, 0.6, 0.6))
+JITTER = Prosody(0.05, 5, 8, 2, (0.6, 0.6, 0.6))
 
 
 @dataclass(frozen=True)
