@@ -220,8 +220,7 @@ def make_corpus(data_folder: str | Path, corpus: str, seed: int = 0) -> str:
     Raises
     ------
     UserError
-        Another corpus that is not there, or eSpeak NG's package is not
-        installed.
+        Another corpus that is not there, or whatever `speak` finds.
     """
     target = Path(data_folder) / corpus
     if target.is_dir():
@@ -401,7 +400,7 @@ def speak(lines: Sequence[Line], seed: int, folder: Path) -> list[tuple]:
     Raises
     ------
     UserError
-        eSpeak NG's package is not installed.
+        eSpeak NG's package is not installed or does not work.
     """
     if importlib.util.find_spec("espeakng_loader") is None:
         raise UserError(
@@ -413,7 +412,14 @@ def speak(lines: Sequence[Line], seed: int, folder: Path) -> list[tuple]:
     job, archive = folder / "requests.json", folder / "speech.npz"
     job.write_text(json.dumps({"seed": seed, "requests": requests}))
     script = Path(__file__).with_name("demo_speech.py")
-    subprocess.run([sys.executable, script, job, archive], check=True)
+    done = subprocess.run(
+        [sys.executable, script, job, archive], capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise UserError(
+            "eSpeak NG cannot speak the demo corpora: "
+            f"{done.stderr.strip() or f'exit status {done.returncode}'}"
+        )
     with np.load(archive) as spoken:
         events = json.loads(str(spoken["events"]))
         speech = [

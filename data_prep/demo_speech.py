@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -78,6 +80,8 @@ class Spoken:
 class Synthesiser:
     """The eSpeak NG library that the package espeakng-loader brings.
 
+    Makes its data's folder the working folder of the process.
+
     Arguments
     ---------
     seed : int
@@ -88,10 +92,12 @@ class Synthesiser:
         import espeakng_loader
 
         self.library = ctypes.CDLL(espeakng_loader.get_library_path())
+        data = Path(espeakng_loader.get_data_path())
+        os.chdir(data.parent)  # eSpeak NG cuts off paths of over 160 bytes
         rate = self.library.espeak_Initialize(
             AUDIO_OUTPUT_SYNCHRONOUS,
             0,
-            espeakng_loader.get_data_path().encode(),
+            data.name.encode(),
             PHONEME_EVENTS | PHONEME_IPA | DONT_EXIT,
         )
         if rate != RATE:
@@ -149,11 +155,12 @@ def main(requests_path: str, speech_path: str) -> None:
     """Speak the requests of a JSON file into one NumPy archive."""
     with open(requests_path, encoding="utf-8") as file:
         job = json.load(file)
+    archive = Path(speech_path).resolve()
     synthesiser = Synthesiser(job["seed"])
     spoken = [synthesiser.speak(request) for request in job["requests"]]
     events = [[s.phones, s.words] for s in spoken]
     np.savez(
-        speech_path,
+        archive,
         events=json.dumps(events),
         **{str(n): s.wav for n, s in enumerate(spoken)},
     )

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import train
 from conftest import read_table, write_table
 from praatio import textgrid
 from scipy.signal import correlate, resample_poly
@@ -26,6 +25,7 @@ from sklearn.model_selection import (
 )
 from sklearn.preprocessing import OneHotEncoder
 
+import train
 from data_prep import demo_prepare
 from data_prep.demo_prepare import CORPORA, make_corpus, plan, speak
 from lam_sb.errors import UserError
@@ -177,16 +177,20 @@ def test_every_emotion_stands_equally_often_in_each_split():
 
 
 def test_a_killed_making_leaves_nothing_that_counts(tmp_path, monkeypatch):
-    def killed(*_):
+    def killed(folder, **_):
+        (folder / "half").write_text("")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo_prepare, "_write_labels", killed)
+    def whole(folder, **_):
+        (folder / "whole").write_text("")
+
+    monkeypatch.setattr(demo_prepare, "write_corpus", killed)
     with pytest.raises(KeyboardInterrupt):
         make_corpus(tmp_path, "msp_podcast")
-    monkeypatch.undo()
     assert not (tmp_path / "msp_podcast").exists()
+    monkeypatch.setattr(demo_prepare, "write_corpus", whole)
     folder = Path(make_corpus(tmp_path, "msp_podcast"))
-    assert len(labels(folder)) == 288
+    assert [p.name for p in folder.iterdir()] == ["whole"]
     assert not list(tmp_path.glob(".*.tmp"))
 
 
