@@ -31,11 +31,11 @@ setup(
         "sentencepiece>=0.2",
         "safetensors>=0.5",
         "soundfile>=0.13",
+        "praatio>=6",
         "scikit-learn>=1.5",
         "scipy>=1.13",
         "joblib>=1.4",
         "filelock>=3.15",
-        "praatio>=6.2",
         "tqdm>=4.66",
     ],
     extras_require={
