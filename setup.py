@@ -4,6 +4,9 @@ from pathlib import Path
 
 from setuptools import setup
 
+# Brings the eSpeak NG library, which speaks the demo corpora.
+DEMO = ["espeakng-loader>=0.2.4"]
+
 setup(
     name="lam_sb",
     version="0.1.0",
@@ -36,7 +39,7 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "demo": [],
-        "test": ["pytest>=8", "ruff>=0.9"],
+        "demo": DEMO,
+        "test": ["pytest>=8", "ruff>=0.9", *DEMO],
     },
 )

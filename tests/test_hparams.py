@@ -570,7 +570,8 @@ def asked_by(path: Path) -> dict:
     """Read what a file and its bases, but for the complete one, ask for."""
     if path.name == COMPLETE.name:
         return {}
-    own = yaml.safe_load(path.read_text())
+    untagged = re.sub(r"(?m)^\w+: !.*$", "", path.read_text())
+    own = yaml.safe_load(untagged)
     return asked_by(path.parent / own.pop("base")) | own
 
 
