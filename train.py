@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 from statistics import mean
@@ -146,9 +147,9 @@ def four_emotions(rows: dict) -> dict:
     return {i: row for i, row in rows.items() if row["emo"] is not None}
 
 
-def encode(hparams: dict, manifests: dict, device: str) -> FeatureStore:
-    """Encode what the feature store lacks; processes share the work."""
-    store = FeatureStore(
+def open_store(hparams: dict) -> FeatureStore:
+    """Open the feature store of the encoder and settings."""
+    return FeatureStore(
         hparams["feature_folder"],
         hparams["encoder"],
         time_chunks=hparams["time_chunks"],
@@ -156,10 +157,28 @@ def encode(hparams: dict, manifests: dict, device: str) -> FeatureStore:
         storage_dtype=hparams["storage_dtype"],
         batch_seconds=hparams["extract_batch_seconds"],
     )
+
+
+def encode(hparams: dict, manifests: dict, device: str) -> FeatureStore:
+    """Encode what the feature store lacks; processes share the work."""
+    store = open_store(hparams)
     rank, world = process_of()
     rows = [row for part in manifests.values() for row in part.items()]
     store.extract(rows, device, rank, world, progress=rank == 0)
     return store
+
+
+def dry_run(hparams: dict, device: str) -> None:
+    """Print what a run would train and test on, and what encoding takes."""
+    prepare(hparams)
+    manifests = read_manifests(hparams)
+    for key in ("source_train", "source_valid", "target_train", "target_test"):
+        corpus, rows = hparams[key.split("_")[0]], manifests[key]
+        counts = Counter(row["emo"] or "unlabelled" for row in rows.values())
+        listed = ", ".join(f"{e} {n}" for e, n in sorted(counts.items()))
+        print(f"{key} ({corpus}): {len(rows)} rows: {listed}")
+    rows = [row for part in manifests.values() for row in part.items()]
+    print(open_store(hparams).estimate(rows, device))
 
 
 def dataio_prepare(
@@ -295,6 +314,8 @@ def run(path: str, run_opts: RunOptions, overrides: dict) -> None:
     settings |= {o: run_opts[o] for o in DECIDING & run_opts.overridden_args}
     for key, choices in CHOICES.items():
         check_choice(key, hparams[key], choices)
+    if hparams["dry_run"]:
+        return dry_run(hparams, choose_device(run_opts))
     folder = Path(hparams["output_folder"])
     lock = experiment_folder(folder, settings)
     with lock if if_main_process() else nullcontext():

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -220,6 +221,61 @@ class FeatureStore:
             for shard in todo:
                 self._write_shard(shard, by_key, device, bar)
 
+    def estimate(
+        self, rows: Iterable[tuple[str, Mapping]], device: str = "cpu"
+    ) -> str:
+        """Say what encoding the missing rows would take; write nothing.
+
+        Arguments
+        ---------
+        rows : Iterable[tuple[str, Mapping]]
+            As for `extract`.
+        device : str
+            Where to encode a few of them, to see how long it takes.
+
+        Returns
+        -------
+        str
+            Where the store lies, its rows, size and time.
+
+        Raises
+        ------
+        UserError
+            The encoder is out of reach and rows are missing.
+        """
+        by_key = {row_key(i, row): (i, row) for i, row in rows}
+        usable, missing = self._planned(by_key)
+        for _, shard in usable:
+            if self._shard(shard["name"]) is None:
+                missing |= {k: by_key[k] for k in _keys(shard)}
+        size = self._bytes(len(by_key)) / 1e9
+        text = (
+            f"Store {self.path}: {len(by_key)} utterances, {size:.2f} GB, "
+            f"{len(missing)} of them to encode"
+        )
+        if not missing:
+            return text
+        batches = [b for s in self._plan(missing) for b in s["batches"]]
+        sample = [missing[k] for k in batches[len(batches) // 2][:4]]
+        self.encoder.load()
+        self.encoder.to(device)
+        list(self._encode(sample[:1], device))  # the first is slower
+        start = time.perf_counter()
+        list(self._encode(sample, device))
+        spent = time.perf_counter() - start
+        total, seen = (
+            sum(self._cost(row["duration"]) for _, row in part)
+            for part in (missing.values(), sample)
+        )
+        minutes = spent * total / seen / 60
+        return f"{text}, about {minutes:.1f} minutes on {device}"
+
+    def _bytes(self, count: int) -> int:
+        """Size of the features of some rows."""
+        values = self.encoder.num_layers * self.encoder.dim
+        each = (self.settings["time_chunks"] + 1) * values
+        return count * each * DTYPES[self.settings["storage_dtype"]].itemsize
+
     def _plan_missing(self, by_key: Mapping) -> list[tuple[int, dict]]:
         """Shards of the plan that hold rows wanted, planned if need be."""
         usable, missing = self._planned(by_key)
@@ -289,9 +345,7 @@ class FeatureStore:
     def _announce(self, todo: Sequence[dict], by_key: Mapping) -> None:
         """Say where the features will lie and how large they get."""
         count = sum(len(_keys(s)) for s in todo)
-        values = self.encoder.num_layers * self.encoder.dim
-        size = DTYPES[self.settings["storage_dtype"]].itemsize
-        needed = count * (self.settings["time_chunks"] + 1) * values * size
+        needed = self._bytes(count)
         hours = sum(_seconds(s, by_key) for s in todo) / 3600
         logger.info(
             f"Encoding {count} utterances ({hours:.2f} h) with "

@@ -53,6 +53,7 @@ FREE_KEYS = (
     "target_valid",
     "target_test",
     "skip_prep",
+    "dry_run",
     "eval_batch_size",
     "extract_batch_seconds",
 )

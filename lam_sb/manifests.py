@@ -176,11 +176,13 @@ def prepare_corpus(
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("data_prep"):
             raise
+        prep = None
+    if not hasattr(prep, "prepare"):
         raise UserError(
             f"Nothing reads the corpus {corpus}: {folder} holds no labels.csv "
             f"(found: {listing(folder)}), and there is no "
-            f"data_prep/{module}_prepare.py."
-        ) from None
+            f"data_prep/{module}_prepare.py that reads it."
+        )
     _check_options(corpus, prep, corpus_options)
     prep.prepare(corpus, folder, Path(save_folder), options, **corpus_options)
 

@@ -55,7 +55,7 @@ def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
             guesses[known][None],
         )
     )
-    limits = [estimate.low, estimate.high]
+    limits = np.clip([estimate.low, estimate.high], 0.0, 1.0).tolist()
     found = scores(labels[known], guesses[known], EMOTIONS)
     found["uar_ci95"] = None if np.isnan(limits).any() else limits
     return found | counts

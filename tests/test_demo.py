@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import read_table, write_table
+from conftest import read_table
 from praatio import textgrid
 from scipy.signal import correlate, resample_poly
 from sklearn.linear_model import LogisticRegression
@@ -31,7 +31,6 @@ from data_prep.demo_prepare import CORPORA, make_corpus, plan, speak
 from lam_sb.errors import UserError
 
 ROOT = Path(__file__).parent.parent
-LETTERS = {"N": "neutral", "H": "happy", "A": "angry", "S": "sad", "X": ""}
 SPLITS = {"Train": "train", "Development": "valid"} | dict.fromkeys(
     ("Test", "Test1"), "test"
 )
@@ -223,25 +222,10 @@ def test_another_corpus_is_used_as_it_is_or_refused(tmp_path):
         make_corpus(tmp_path, "emodb")
 
 
-def readable(folder: Path) -> None:
-    """Stand in for the corpora's own preparation."""
-    lines = [
-        {
-            "path": f"Audios/{row['FileName']}",
-            "emotion": LETTERS[row["EmoClass"]],
-            "speaker": row["SpkrID"],
-            "split": SPLITS[row["Split_Set"]],
-        }
-        for row in labels(folder)
-    ]
-    write_table(folder / "labels.csv", lines)
-
-
 def test_the_demo_learns_across_languages(demo, tmp_path, capsys):
     for corpus in CORPORA:
         place = tmp_path / "demo/corpora" / corpus
         shutil.copytree(demo / corpus, place)
-        readable(place)
     yaml = str(ROOT / "hparams/demo.yaml")
     train.main([yaml, f"--output_root={tmp_path}", "--noprogressbar"])
     path = tmp_path / "demo/msp_podcast-biic_podcast/0/results.json"

@@ -440,6 +440,24 @@ def test_folds_test_each_target_speaker_once(arguments):
     assert len(tested) == len(set(tested)) == 48
 
 
+def test_a_dry_run_counts_and_stops(arguments, tmp_path, capsys):
+    features = tmp_path / "features"
+    made = arguments(dry_run=True, feature_folder=features, experiment="dry")
+    train.main(made)
+    out = capsys.readouterr().out
+    even = "angry 12, happy 12, neutral 12, sad 12"
+    assert f"target_test (right): 48 rows: {even}" in out
+    assert "source_train (left): 40 rows" in out  # 5 of 6 speakers
+    # Both corpora, 9 means of 4 layers of 32 values, 2 bytes each.
+    assert f"96 utterances, {96 * 9 * 4 * 32 * 2 / 1e9:.2f} GB" in out
+    assert "96 of them to encode, about 0." in out
+    assert not features.exists()
+    assert not folder_of(made).exists()
+    run(arguments(feature_folder=features, experiment="wet"))
+    train.main(made)
+    assert "0 of them to encode\n" in capsys.readouterr().out
+
+
 def test_a_debug_run_writes_no_results(arguments):
     made = arguments("small/lam_gl.yaml", "--debug")
     folder = run(made)
