@@ -371,7 +371,7 @@ def test_an_utterance_without_one_frame_is_refused(kind, others, folders, wavs):
 
 
 def test_an_unknown_whisper_context_is_refused(folders):
-    with pytest.raises(UserError, match="'half'; use full or valid"):
+    with pytest.raises(UserError, match="'half'; use one of full, valid"):
         FrozenEncoder(str(folders["whisper"]), whisper_context="half")
 
 
