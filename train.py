@@ -307,9 +307,42 @@ def choose_device(run_opts: RunOptions) -> str:
     return device
 
 
-def run(path: str, run_opts: RunOptions, overrides: dict) -> None:
-    """Prepare, encode, fit and test within the output folder."""
+def fit_and_test(hparams: dict, settings: dict, run_opts: RunOptions) -> None:
+    """Encode, fit, test, and leave the results."""
     start = time.time()
+    manifests = read_manifests(hparams)
+    store = encode(hparams, manifests, choose_device(run_opts))
+    ddp_barrier()
+    rows, loaders = dataio_prepare(hparams, manifests, store)
+
+    brain = LamBrain(
+        modules=hparams["modules"],
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"](),
+    )
+    brain.prepare_fit(loaders["train"], rows["source_train"].labels)
+    # Loading an encoder draws random numbers, reading a store does not.
+    seed_everything(hparams["seed"])
+    brain.fit(brain.epochs(), loaders["train"], loaders["valid"])
+
+    scores = evaluate(hparams, brain, rows["target_test"], loaders["test"])
+    path = Path(hparams["output_folder"]) / "results.json"
+    if if_main_process() and not brain.debug:
+        content = describe_run(hparams, brain, rows) | scores
+        content["store"] = store.path.name
+        content["settings_hash"] = settings_hash(settings)
+        content["seconds"] = round(time.time() - start, 1)
+        write_results(path, content)
+    if if_main_process():
+        print(summary(scores, path))
+
+
+def main(argv: list[str]) -> None:
+    """Do what the command line says, within its output folder."""
+    path, run_opts, overrides = parse_arguments(argv)
+    ddp_init_group(run_opts)
     hparams, settings = load(path, overrides)
     settings |= {o: run_opts[o] for o in DECIDING & run_opts.overridden_args}
     for key, choices in CHOICES.items():
@@ -325,40 +358,8 @@ def run(path: str, run_opts: RunOptions, overrides: dict) -> None:
             args=[resolved(path, overrides)],
         )
         run_on_main(prepare, args=[hparams])
-        manifests = read_manifests(hparams)
-        device = choose_device(run_opts)
-        store = encode(hparams, manifests, device)
-        ddp_barrier()
-        rows, loaders = dataio_prepare(hparams, manifests, store)
-
-        brain = LamBrain(
-            modules=hparams["modules"],
-            opt_class=hparams["opt_class"],
-            hparams=hparams,
-            run_opts=run_opts,
-            checkpointer=hparams["checkpointer"](),
-        )
-        brain.prepare_fit(loaders["train"], rows["source_train"].labels)
-        # Loading an encoder draws random numbers, reading a store does not.
-        seed_everything(hparams["seed"])
-        brain.fit(brain.epochs(), loaders["train"], loaders["valid"])
-
-        scores = evaluate(hparams, brain, rows["target_test"], loaders["test"])
-        if if_main_process() and not brain.debug:
-            content = describe_run(hparams, brain, rows) | scores
-            content["store"] = store.path.name
-            content["settings_hash"] = settings_hash(settings)
-            content["seconds"] = round(time.time() - start, 1)
-            write_results(folder / "results.json", content)
-        if if_main_process():
-            print(summary(scores, folder / "results.json"))
-
-
-def main(argv: list[str]) -> None:
-    """Train and test what the command line says."""
-    path, run_opts, overrides = parse_arguments(argv)
-    ddp_init_group(run_opts)
-    run(path, run_opts, overrides)
+        fit_and_test(hparams, settings, run_opts)
+    return None
 
 
 if __name__ == "__main__":
