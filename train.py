@@ -32,6 +32,7 @@ from speechbrain.utils.distributed import (
     infer_device,
     run_on_main,
 )
+from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import RunOptions
 from torch.utils.data import DataLoader
 
@@ -63,6 +64,7 @@ from lam_sb.results import (
     write_results,
 )
 
+logger = get_logger(__name__)
 # SpeechBrain's options that decide a result, as the YAML's keys do.
 DECIDING = {
     *("precision", "eval_precision", "grad_accumulation_factor"),
@@ -304,6 +306,8 @@ def choose_device(run_opts: RunOptions) -> str:
             f"--device {device}: no GPU is usable here; use --device cpu, or "
             "look at nvidia-smi and the driver."
         )
+    if device == "cpu" and run_opts.device is None:
+        logger.info("No usable GPU was found: running on the CPU.")
     return device
 
 
