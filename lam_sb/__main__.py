@@ -6,6 +6,7 @@ They run in the recipe's folder, where train.py is.
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -19,6 +20,7 @@ def extract(argv: Sequence[str]) -> None:
 
     Started by torchrun, the processes share the work.
     """
+    logging.basicConfig(level=logging.INFO, format="%(name)s - %(message)s")
     train = _train_script()
     path, run_opts, overrides = parse_arguments(argv)
     hparams, _ = load(path, overrides)

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 import train
 from lam_sb.brain import LamBrain
+from lam_sb.data import FeatureDataset
 from lam_sb.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -215,6 +216,23 @@ def test_source_labels_do_reach_training(arguments, corpora, tmp_path):
         )
     )
     assert not same_weights(true, other)
+
+
+def test_each_epoch_passes_the_source_in_another_order(arguments, monkeypatch):
+    seen = []
+    fetch = FeatureDataset.__getitems__
+
+    def noted(self, indices):
+        if len(self.parts) == 2:
+            seen.append([i for i in indices if i < len(self.parts[0])])
+        return fetch(self, indices)
+
+    monkeypatch.setattr(FeatureDataset, "__getitems__", noted)
+    run(arguments())
+    assert len(seen) == 2 * 5
+    first, second = sum(seen[:5], []), sum(seen[5:], [])
+    assert sorted(first) == sorted(second) == list(range(40))
+    assert first != second
 
 
 def test_three_epochs_and_three_more_equal_six(arguments):
