@@ -230,7 +230,9 @@ def test_each_epoch_passes_the_source_in_another_order(arguments, monkeypatch):
     monkeypatch.setattr(FeatureDataset, "__getitems__", noted)
     run(arguments())
     assert len(seen) == 2 * 5
-    first, second = sum(seen[:5], []), sum(seen[5:], [])
+    first, second = (
+        [i for batch in epoch for i in batch] for epoch in (seen[:5], seen[5:])
+    )
     assert sorted(first) == sorted(second) == list(range(40))
     assert first != second
 
