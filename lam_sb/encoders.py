@@ -117,6 +117,11 @@ class FrozenEncoder(nn.Module):
         folder = _fetch(self.source, "config.json").parent
         if not _weight_files(folder):
             self.load()  # downloads them
+        if not _weight_files(folder):
+            raise UserError(
+                f"The weights of {self.source} are not beside its config.json "
+                f"in {folder}; fetch both: hf download {self.source}"
+            )
         configs = [folder / "config.json", self._preprocessor_config()]
         return _hash_files([p for p in configs if p] + _weight_files(folder))
 
