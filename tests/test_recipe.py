@@ -405,8 +405,11 @@ def test_two_processes_give_the_weights_of_one(arguments, tmp_path):
         if world > 1:
             ranks = ["--standalone", f"--nproc_per_node={world}"]
             command = ["-m", "torch.distributed.run", *ranks, *command]
-        done = subprocess.run(
-            [sys.executable, *command], capture_output=True, text=True
+        done = subprocess.run(  # processes that miss each other wait for ever
+            [sys.executable, *command],
+            capture_output=True,
+            text=True,
+            timeout=180,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return weights(folder_of(made))
