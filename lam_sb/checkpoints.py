@@ -14,7 +14,7 @@ from speechbrain.utils.checkpoints import (
     Checkpoint,
     Checkpointer,
 )
-from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 
 class SafeCheckpointer(Checkpointer):
@@ -49,6 +49,9 @@ class SafeCheckpointer(Checkpointer):
         if checkpoint is not None:
             meta = Path(checkpoint.path) / METAFNAME
             os.replace(meta.with_suffix(".tmp"), meta)
+        # All processes must see the same checkpoints when they delete old
+        # ones, or they wait for each other for ever.
+        ddp_barrier()
         return checkpoint
 
     def _save_checkpoint_metafile(
