@@ -28,6 +28,10 @@ setup(
         "speechbrain>=1.1",
         "transformers>=5",
         "hyperpyyaml>=1.2",
+        "ruamel.yaml",  # which HyperPyYAML reads with
+        "pyyaml",
+        "huggingface_hub",
+        "numpy",
         "sentencepiece>=0.2",
         "safetensors>=0.5",
         "soundfile>=0.13",

@@ -91,10 +91,10 @@ class Synthesiser:
     def __init__(self, seed: int):
         import espeakng_loader
 
-        self.library = ctypes.CDLL(espeakng_loader.get_library_path())
+        self.espeak = ctypes.CDLL(espeakng_loader.get_library_path())
         data = Path(espeakng_loader.get_data_path())
         os.chdir(data.parent)  # eSpeak NG cuts off paths of over 160 bytes
-        rate = self.library.espeak_Initialize(
+        rate = self.espeak.espeak_Initialize(
             AUDIO_OUTPUT_SYNCHRONOUS,
             0,
             data.name.encode(),
@@ -103,8 +103,8 @@ class Synthesiser:
         if rate != RATE:
             raise RuntimeError(f"eSpeak NG does not start: {rate}.")
         self.callback = _CALLBACK(self._collect)  # kept alive for the library
-        self.library.espeak_SetSynthCallback(self.callback)
-        self.library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
+        self.espeak.espeak_SetSynthCallback(self.callback)
+        self.espeak.espeak_ng_SetRandSeed(ctypes.c_long(seed))
 
     def speak(self, request: Mapping) -> Spoken:
         """Speak one text.
@@ -122,14 +122,12 @@ class Synthesiser:
         """
         self.spoken, self.blocks = Spoken(), []
         voice = request["voice"].encode()
-        if self.library.espeak_SetVoiceByName(voice) != 0:
+        if self.espeak.espeak_SetVoiceByName(voice) != 0:
             raise RuntimeError(f"eSpeak NG has no voice {request['voice']}.")
         for name, number in PARAMETERS.items():
-            self.library.espeak_SetParameter(number, request[name], 0)
+            self.espeak.espeak_SetParameter(number, request[name], 0)
         text = request["text"].encode()
-        self.library.espeak_Synth(
-            text, len(text) + 1, 0, 1, 0, UTF8, None, None
-        )
+        self.espeak.espeak_Synth(text, len(text) + 1, 0, 1, 0, UTF8, None, None)
         self.spoken.wav = np.concatenate(self.blocks)
         return self.spoken
 
