@@ -32,6 +32,7 @@ def prepare(
     options: PrepOptions,
     label_map: Mapping[str, str | None] | None = None,
     require_alignment: bool = False,
+    phone_set: str = "auto",
 ) -> None:
     """Write the manifests of a corpus with a labels.csv.
 
@@ -49,6 +50,8 @@ def prepare(
         One of the four emotions, or null for none, by the table's value.
     require_alignment : bool
         Drop rows without phones.
+    phone_set : str
+        As in `lam_sb.manifests.PrepOptions`.
 
     Raises
     ------
@@ -79,7 +82,9 @@ def prepare(
         for line in table
     ]
     notes = {"unlabelled": count_unlabelled(values, emotions)}
-    options = replace(options, require_alignment=require_alignment)
+    options = replace(
+        options, require_alignment=require_alignment, phone_set=phone_set
+    )
     write_corpus(corpus, folder, save_folder, utterances, options, notes=notes)
 
 

@@ -28,6 +28,7 @@ from joblib import Parallel, delayed
 from lam_sb import alignments
 from lam_sb.errors import UserError, check_choice
 from lam_sb.files import file_stamp, whole_file, write_json
+from lam_sb.phones import PHONE_SETS, detect_phone_set, phone_class
 
 EMOTIONS = ("neutral", "happy", "angry", "sad")
 SPLITS = ("train", "valid", "test")
@@ -36,7 +37,8 @@ UNKNOWN = "unknown"
 MISSING_AUDIO_LIMIT = 0.05
 # Other code may write other manifests of the same files.
 OWN_CODE = b"".join(
-    Path(module).read_bytes() for module in (__file__, alignments.__file__)
+    Path(__file__).with_name(f"{module}.py").read_bytes()
+    for module in ("manifests", "alignments", "phones")
 )
 FIELDS = {
     "wav": str,
@@ -48,6 +50,7 @@ FIELDS = {
     "corpus": str,
     "language": str,
     "phones": list,
+    "phone_set": str,
 }
 
 
@@ -102,6 +105,9 @@ class PrepOptions:
         Seconds; utterances outside are dropped.
     require_alignment : bool
         Drop utterances without phones.
+    phone_set : str
+        That of the TextGrids: ``auto`` (the one that has all their phones) or
+        one of `lam_sb.phones.PHONE_SETS`, whatever other phones there are.
     """
 
     protocol: str = "speakers"
@@ -111,9 +117,11 @@ class PrepOptions:
     min_duration: float = 0.1
     max_duration: float | None = None
     require_alignment: bool = False
+    phone_set: str = "auto"
 
     def __post_init__(self):
         check_choice("protocol", self.protocol, PROTOCOLS)
+        check_choice("phone_set", self.phone_set, ("auto", *PHONE_SETS))
         if self.folds and not (
             self.folds >= 3
             and 0 <= self.fold < self.folds
@@ -230,7 +238,8 @@ def write_corpus(
     Raises
     ------
     UserError
-        Two rows of one id, too much audio missing, or an empty split.
+        Two rows of one id, too much audio missing, phones of no one set, or
+        an empty split.
     """
     utterances = list(utterances)
     _check_ids(corpus, utterances)
@@ -243,11 +252,15 @@ def write_corpus(
     report = _Report(corpus, utterances, dict(dropped or {}))
     _drop_unusable(report, folder, audio, options)
     phones = _phones(report, folder, save_folder, options)
+    phone_set = _phone_set(report, phones, options)
     splits = _split(report.kept, options)
     _check_splits(corpus, splits)
     for split in SPLITS:
         rows = (
-            (u.id, _row(u, corpus, audio[u.path], phones))
+            (
+                u.id,
+                _row(u, corpus, audio[u.path], phones[u.alignment], phone_set),
+            )
             for u in sorted(splits[split], key=lambda u: u.id)
         )
         _write_manifest(save_folder / f"{split}.json", rows)
@@ -286,25 +299,34 @@ def read_manifest(path: str | Path, data_root: str | Path) -> dict[str, dict]:
     if not rows or not isinstance(rows, dict):
         raise UserError(f"The manifest {path} holds no rows.")
     for utt_id, row in rows.items():
-        wrong = [
-            name
-            for name, kind in FIELDS.items()
-            if not isinstance(row, dict)
-            or name not in row
-            or not isinstance(row[name], kind)
-        ]
-        if wrong or row["emo"] not in (*EMOTIONS, None):
-            raise UserError(
-                f"{path}, row {utt_id}: "
-                + (
-                    f"{', '.join(wrong)} missing or of a wrong type."
-                    if wrong
-                    else f"emo is '{row['emo']}', not one of "
-                    f"{', '.join(EMOTIONS)} or null."
-                )
-            )
+        problem = _problem(row)
+        if problem:
+            raise UserError(f"{path}, row {utt_id}: {problem}.")
         row["wav"] = row["wav"].replace("{data_root}", str(data_root))
     return rows
+
+
+def _problem(row: object) -> str | None:
+    """Say what keeps a row of a manifest from being used."""
+    wrong = [
+        name
+        for name, kind in FIELDS.items()
+        if not isinstance(row, dict)
+        or name not in row
+        or not isinstance(row[name], kind)
+    ]
+    if wrong:
+        return f"{', '.join(wrong)} missing or of a wrong type"
+    if row["emo"] not in (*EMOTIONS, None):
+        return (
+            f"emo is '{row['emo']}', not one of {', '.join(EMOTIONS)} or null"
+        )
+    if row["phone_set"] not in (PHONE_SETS if row["phones"] else ("",)):
+        return (
+            f"phone_set is '{row['phone_set']}', not one of "
+            f"{', '.join(PHONE_SETS)}, or empty without phones"
+        )
+    return None
 
 
 def target_train_path(manifest_folder: str, target: str, protocol: str) -> str:
@@ -367,6 +389,7 @@ class _Report:
         self.kept = listed
         self.skipped = dropped
         self.alignments: dict[str, int] = {}
+        self.phones: dict[str, object] = {}
         reasons = dict(Counter(dropped.values()))
         self.steps = [{"step": "listed", "dropped": reasons} | self._counts()]
 
@@ -405,6 +428,7 @@ class _Report:
             "notes": notes,
             "steps": self.steps,
             "alignments": self.alignments,
+            "phones": self.phones,
             "splits": {
                 s: dict(sorted(Counter(u.emo or "none" for u in r).items()))
                 for s, r in splits.items()
@@ -468,6 +492,31 @@ def _phones(
     if options.require_alignment:
         report.step("alignment", lambda u: table[u.alignment].get("problem"))
     return {path: entry.get("phones", "[]") for path, entry in table.items()}
+
+
+def _phone_set(
+    report: _Report, phones: Mapping[str | None, str], options: PrepOptions
+) -> str:
+    """Set of the kept rows' phones; empty where no row has any."""
+    counts: Counter[str] = Counter()
+    rows = 0
+    for u in report.kept:
+        labels = [label for label, _, _ in json.loads(phones[u.alignment])]
+        counts.update(labels)
+        rows += bool(labels)
+    phone_set = options.phone_set if counts else ""
+    if phone_set == "auto":
+        try:
+            phone_set = detect_phone_set(counts)
+        except UserError as error:
+            raise UserError(f"{report.corpus}: {error}") from None
+    foreign = {
+        label: count
+        for label, count in sorted(counts.items())
+        if not phone_class(label, phone_set)
+    }
+    report.phones = {"phone_set": phone_set, "rows": rows, "foreign": foreign}
+    return phone_set
 
 
 def _drop_duplicates(report: _Report, audio: Mapping) -> None:
@@ -622,7 +671,10 @@ def _audio_entry(path: Path, cached: Mapping | None) -> dict:
     return stamp | {"duration": seconds, "audio_sha": content}
 
 
-def _row(u: Utterance, corpus: str, audio: Mapping, phones: Mapping) -> dict:
+def _row(
+    u: Utterance, corpus: str, audio: Mapping, phones: str, phone_set: str
+) -> dict:
+    found = json.loads(phones)
     return {
         "wav": str(Path("{data_root}", u.path)),
         "audio_sha": audio["audio_sha"],
@@ -632,7 +684,8 @@ def _row(u: Utterance, corpus: str, audio: Mapping, phones: Mapping) -> dict:
         "gender": u.gender,
         "corpus": corpus,
         "language": u.language,
-        "phones": json.loads(phones[u.alignment]),
+        "phones": found,
+        "phone_set": phone_set if found else "",
     }
 
 

@@ -59,6 +59,7 @@ def prepare_podcast(
     columns: Mapping[str, str] | None = None,
     label_file: str | None = None,
     alignment_dir: str | None = None,
+    phone_set: str = "auto",
     require_known_speaker: bool = False,
     require_alignment: bool = False,
 ) -> None:
@@ -87,6 +88,8 @@ def prepare_podcast(
         gender.
     label_file, alignment_dir : str, optional
         Where they are, relative to the folder, if at no usual place.
+    phone_set : str
+        As in `lam_sb.manifests.PrepOptions`.
     require_known_speaker, require_alignment : bool
         Drop rows without.
 
@@ -114,7 +117,9 @@ def prepare_podcast(
         corpus,
         folder,
         save_folder,
-        replace(options, require_alignment=require_alignment),
+        replace(
+            options, require_alignment=require_alignment, phone_set=phone_set
+        ),
         [r for r in records if r["id"] not in unknown],
         EMOTION_VALUES,
         label_map,

@@ -29,6 +29,8 @@ import train
 from data_prep import demo_prepare
 from data_prep.demo_prepare import CORPORA, make_corpus, plan, speak
 from lam_sb.errors import UserError
+from lam_sb.manifests import PrepOptions, prepare_corpus
+from lam_sb.phones import VOWELS, phone_class
 
 ROOT = Path(__file__).parent.parent
 SPLITS = {"Train": "train", "Development": "valid"} | dict.fromkeys(
@@ -137,6 +139,39 @@ def test_phone_times_are_those_of_the_synthesiser(corpus, demo, tmp_path):
             raw = resample_poly(raw, 320, 441)
             shift = correlate(wav, raw, "full").argmax() - len(raw) + 1
             assert abs(shift) / 16000 < 0.005
+
+
+@pytest.mark.parametrize(
+    ("corpus", "phone_set"),
+    [("msp_podcast", "arpa"), ("biic_podcast", "pinyin")],
+)
+def test_the_phone_set_of_each_corpus_is_found(
+    corpus, phone_set, demo, tmp_path
+):
+    options = PrepOptions()
+    prepare_corpus(corpus, str(demo / corpus), str(tmp_path), options)
+    report = json.loads((tmp_path / "prep_report.json").read_text())
+    assert report["phones"] == {
+        "phone_set": phone_set,
+        "rows": 287,  # one has no audio
+        "foreign": {},
+    }
+    rows = json.loads((tmp_path / "test.json").read_text())
+    assert {row["phone_set"] for row in rows.values()} == {phone_set}
+    labels = {p for row in rows.values() for p, _, _ in row["phones"]}
+    assert {phone_class(p, phone_set) for p in labels} >= {*VOWELS, "vowel"}
+
+
+def test_every_label_that_the_demo_can_write_is_known():
+    english, mandarin = CORPORA.values()
+    stressed = [
+        f"{label}{stress}"
+        for label in english.phones.values()
+        for stress in ("012" if label[0] in "AEIOU" else [""])
+    ]
+    assert all(phone_class(label, "arpa") for label in stressed)
+    labels = [*mandarin.phones.values(), "ia"]  # ie before n
+    assert all(phone_class(label, "pinyin") for label in labels)
 
 
 @pytest.mark.parametrize("corpus", CORPORA)

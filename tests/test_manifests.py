@@ -120,6 +120,7 @@ def test_a_row_has_the_fields_of_the_contract_and_no_others(tmp_path, save):
             "corpus": "toy",
             "language": "en",
             "phones": [],
+            "phone_set": "",
         }
     }
     assert re.fullmatch("[0-9a-f]{16}", rows["001"]["audio_sha"])
@@ -793,6 +794,7 @@ def good_row(**changes) -> dict:
         "corpus": "toy",
         "language": "en",
         "phones": [["AA", 0.1, 0.2]],
+        "phone_set": "arpa",
     }
     row |= changes
     return {k: v for k, v in row.items() if v is not Ellipsis}
@@ -827,7 +829,13 @@ def test_a_missing_field_is_named(name, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("duration", "1.5"), ("speaker", 1), ("phones", None), ("emo", 2)],
+    [
+        ("duration", "1.5"),
+        ("speaker", 1),
+        ("phones", None),
+        ("phone_set", None),
+        ("emo", 2),
+    ],
 )
 def test_a_field_of_a_wrong_type_is_named(name, value, tmp_path):
     rows = {"a": good_row(**{name: value})}
@@ -840,6 +848,22 @@ def test_another_emotion_is_an_error_that_lists_the_four(tmp_path):
     path = write_manifest(tmp_path / "m.json", {"a": good_row(emo="fear")})
     with pytest.raises(UserError, match=r"'fear'.*neutral, happy, angry, sad"):
         read_manifest(path, "")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"phone_set": "ipa"}, {"phone_set": ""}, {"phones": []}],
+)
+def test_a_phone_set_belongs_to_phones_and_is_known(changes, tmp_path):
+    path = write_manifest(tmp_path / "m.json", {"a": good_row(**changes)})
+    with pytest.raises(UserError, match=r"row a: phone_set is .* pinyin, or"):
+        read_manifest(path, "")
+
+
+def test_a_row_without_phones_has_no_phone_set(tmp_path):
+    row = good_row(phones=[], phone_set="")
+    path = write_manifest(tmp_path / "m.json", {"a": row})
+    assert read_manifest(path, "")["a"]["phone_set"] == ""
 
 
 def test_a_row_without_a_label_is_read(tmp_path):

@@ -658,8 +658,12 @@ def test_labels_csv_may_name_alignments(tmp_path):
     manifests = prepare(tmp_path / "c", "mine")
     phones = column(all_rows(manifests), "phones")
     assert phones == {"0": [], "1": READ, "2": [], "3": []}
+    sets = column(all_rows(manifests), "phone_set")
+    assert sets == {"0": "", "1": "arpa", "2": "", "3": ""}
     counts = {"missing alignment": 3, "with phones": 1}
     assert manifests["prep_report"]["alignments"] == counts
+    named = prepare(tmp_path / "c", "mine", phone_set="pinyin")
+    assert named["prep_report"]["phones"]["foreign"] == {"AY1": 1, "HH": 1}
 
 
 def test_a_changed_alignment_is_read_again(msp):
@@ -671,6 +675,75 @@ def test_a_changed_alignment_is_read_again(msp):
     assert prepare(msp)["train"][name]["phones"] == [["M", 0.0, 0.5]]
     path.unlink()
     assert prepare(msp)["train"][name]["phones"] == []
+
+
+def write_phones(folder: Path, number: int, *labels: str) -> str:
+    """Give the n-th training row these phones; return its id."""
+    name = f"MSP-PODCAST_0001_00{number:02d}"
+    entries = [(n / 20, (n + 1) / 20, p) for n, p in enumerate(labels)]
+    text = textgrid({"phones": entries})
+    write_textgrid(folder / f"ForceAligned/{name}.TextGrid", text)
+    return name
+
+
+def test_rows_and_report_say_which_set_the_phones_are_of(msp):
+    aligned = [
+        write_phones(msp, 10, "DH", "AH0"),
+        write_phones(msp, 11, "K", "AE1", "T"),
+    ]
+    manifests = prepare(msp)
+    sets = column(all_rows(manifests), "phone_set")
+    assert {i for i, name in sets.items() if name == "arpa"} == {*aligned}
+    assert {name for i, name in sets.items() if i not in aligned} == {""}
+    report = manifests["prep_report"]
+    assert report["options"]["phone_set"] == "auto"
+    assert report["phones"] == {"phone_set": "arpa", "rows": 2, "foreign": {}}
+
+
+def test_without_phones_there_is_no_set(msp):
+    report = prepare(msp, phone_set="pinyin")["prep_report"]
+    assert report["phones"] == {"phone_set": "", "rows": 0, "foreign": {}}
+
+
+def test_only_the_rows_that_are_kept_decide_the_set(msp):
+    write_phones(msp, 10, "DH", "AH0")
+    name = write_phones(msp, 11, "zh", "ong1")
+    (msp / f"Audios/{name}.wav").unlink()
+    assert prepare(msp)["prep_report"]["phones"]["phone_set"] == "arpa"
+
+
+def test_a_mixture_of_two_sets_is_refused_with_its_phones(msp):
+    write_phones(msp, 10, "DH", "AH0", "B", "T")
+    write_phones(msp, 11, "zh", "ong1")
+    with pytest.raises(UserError, match=r"^msp_podcast: the .* ong1, zh\."):
+        prepare(msp)
+    assert not (msp.parent / "manifests/msp_podcast/train.json").exists()
+
+
+def test_phones_that_a_named_set_does_not_have_are_counted(msp):
+    aligned = write_phones(msp, 10, "DH", "AH0", "[noise]", "zh", "[noise]")
+    manifests = prepare(msp, phone_set="arpa")
+    row = manifests["train"][aligned]
+    assert row["phone_set"] == "arpa"
+    assert [p for p, _, _ in row["phones"]][2:] == ["[noise]", "zh", "[noise]"]
+    assert manifests["prep_report"]["phones"] == {
+        "phone_set": "arpa",
+        "rows": 1,
+        "foreign": {"[noise]": 2, "zh": 1},
+    }
+
+
+def test_phones_of_several_sets_need_a_name(msp):
+    name = write_phones(msp, 10, "k", "i")
+    with pytest.raises(UserError, match=r"alike: i, k\. Name .* phone_set"):
+        prepare(msp)
+    manifests = prepare(msp, phone_set="mfa_mandarin")
+    assert manifests["train"][name]["phone_set"] == "mfa_mandarin"
+
+
+def test_an_unknown_phone_set_is_refused(msp):
+    with pytest.raises(UserError, match=r"phone_set is 'ipa'; use .* pinyin"):
+        prepare(msp, phone_set="ipa")
 
 
 # Nothing is rebuilt that has not changed
@@ -722,6 +795,10 @@ def test_what_changed_is_written_anew(change, msp, unchanged):
 
 def test_a_limit_of_duration_is_a_change(msp, unchanged):
     assert not unchanged(common={"max_duration": 1.0})
+
+
+def test_another_phone_set_is_a_change(unchanged):
+    assert not unchanged(phone_set="pinyin")
 
 
 # Open corpora
