@@ -21,6 +21,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
 import speechbrain as sb
 import torch
 from speechbrain.dataio.dataloader import SaveableDataLoader
@@ -40,22 +41,28 @@ from lam_sb.brain import LamBrain
 from lam_sb.data import (
     DomainRows,
     DualDomainSampler,
+    EpisodeSampler,
     FeatureDataset,
+    draw_shots,
     fit_standardisers,
     in_order_loader,
     keep_batch,
+    shot_candidates,
 )
+from lam_sb.ensemble import ensemble_posteriors, fit_ensemble
 from lam_sb.errors import UserError, check_choice
 from lam_sb.features import FeatureStore
 from lam_sb.hparams import (
     experiment_folder,
     load,
+    own_keys,
     parse_arguments,
     plain_errors,
     resolved,
     settings_hash,
 )
 from lam_sb.manifests import PrepOptions, prepare_corpus, read_manifest
+from lam_sb.metrics import uar
 from lam_sb.readers import check_mapping
 from lam_sb.results import (
     mean_by_layer,
@@ -65,6 +72,7 @@ from lam_sb.results import (
 )
 
 logger = get_logger(__name__)
+SHOT_DRAWS = 5  # of few-shot rows; the seed says which of them
 # SpeechBrain's options that decide a result, as the YAML's keys do.
 DECIDING = {
     *("precision", "eval_precision", "grad_accumulation_factor"),
@@ -76,7 +84,59 @@ CHOICES = {
     "target_rows": ("four", "all"),
     "select_on": ("source", "last", "target"),
     "class_weight": ("balanced", "none"),
+    "fit": ("brain", "episodes", "sklearn"),
+    "bound": ("none", "within", "oracle"),
 }
+# Keys that only some systems have a use for, by how they are fitted and by
+# what aligns them; a loss of the user's own may use any.
+TRAINED = {
+    *("projection_dim", "projection_norm", "layer_weighting", "num_blocks"),
+    *("num_heads", "ffn_dim", "dropout", "number_of_epochs", "max_steps"),
+    *("patience", "min_steps", "average_last", "lr", "weight_decay"),
+    *("max_grad_norm", "select_on", "eval_batch_size"),
+}
+FIT_KEYS = {
+    "brain": {*TRAINED, "batch_size", "class_weight"},
+    "episodes": {*TRAINED, "episode_shots", "episode_queries", "target_shots"},
+    "sklearn": {"class_weight"},
+}
+ALIGNMENT_KEYS = {
+    "LayerCoral": {"gamma", "segment", "anchor_layers", "scale", "reduce"},
+    "PhoneticAnchor": {"gamma", "segment", "vowels", "negative", "margin"},
+    "DomainAdversary": {"gamma"},
+    "NoneType": set(),
+}
+
+
+def check(hparams: dict, overrides: dict, path: str) -> set[str]:
+    """Refuse wrong choices and idle keys; return the keys that are idle."""
+    if "system" not in hparams:
+        raise UserError(f"{path} is only a part of other files, no system.")
+    for key, choices in CHOICES.items():
+        check_choice(key, hparams[key], choices)
+    parts = {**FIT_KEYS, **ALIGNMENT_KEYS}
+    every = set().union(*parts.values())
+    alignment = type(hparams["alignment"]).__name__
+    used = FIT_KEYS[hparams["fit"]] | ALIGNMENT_KEYS.get(alignment, every)
+    if alignment == "NoneType" and hparams["mix_layers"] != "top":
+        used.add("anchor_layers")  # left out of the mixture, or only logged
+    idle = every - used
+    for where, keys in (("command line", overrides), (path, own_keys(path))):
+        for key in sorted(idle & set(keys)):
+            raise UserError(
+                f"{where}: the system {hparams['system']} has no use for {key}."
+            )
+    segments = ("utterance", "vowels", "consonants")
+    if alignment == "PhoneticAnchor":
+        segments = ("vowel_classes",)
+    check_choice("segment", hparams["segment"], segments)
+    if hparams["bound"] == "oracle" and hparams["fit"] == "episodes":
+        raise UserError("bound: oracle has no meaning for fit: episodes.")
+    if "gamma" in idle:
+        hparams["gamma"] = 0
+    if "anchor_layers" in idle:
+        hparams["anchor_layers"] = []
+    return idle
 
 
 def prepare(hparams: dict) -> None:
@@ -92,7 +152,8 @@ def prepare(hparams: dict) -> None:
         max_duration=hparams["max_duration"],
     )
     corpus_options = options_by_role(hparams)
-    for role in ("source", "target"):
+    within = hparams["bound"] == "within"
+    for role in ("target",) if within else ("source", "target"):
         corpus = hparams[role]
         prepare_corpus(
             corpus,
@@ -127,21 +188,59 @@ def options_by_role(hparams: dict) -> dict[str, dict]:
 
 
 def read_manifests(hparams: dict) -> dict[str, dict]:
-    """Rows by manifest key, only those that the run uses."""
+    """Rows by what they are for, only those that the run uses."""
+    keys = ("source_train", "source_valid", "target_train", "target_test")
+    paths = dict(zip(keys, keys, strict=True))
+    if hparams["bound"] == "within":
+        paths["source_train"] = "target_train"
+        paths["source_valid"] = "target_valid"
+    by_target = hparams["select_on"] == "target"
+    paths["valid"] = "target_valid" if by_target else paths["source_valid"]
     rows = {}
-    for key in ("source_train", "source_valid", "target_train", "target_test"):
-        folder = hparams[f"{key.split('_')[0]}_folder"]
-        rows[key] = read_manifest(hparams[key], folder)
-    if hparams["select_on"] == "target":
-        folder = hparams["target_folder"]
-        rows["valid"] = read_manifest(hparams["target_valid"], folder)
-    else:
-        rows["valid"] = rows["source_valid"]
+    for key, path in paths.items():
+        folder = hparams[f"{path.split('_')[0]}_folder"]
+        rows[key] = read_manifest(hparams[path], folder)
     for key in ("source_train", "source_valid", "valid"):
         rows[key] = four_emotions(rows[key])
     if hparams["target_rows"] == "four":
         rows["target_train"] = four_emotions(rows["target_train"])
+    return choose_shots(hparams, rows)
+
+
+def choose_shots(hparams: dict, rows: dict[str, dict]) -> dict[str, dict]:
+    """Add the few-shot rows; what may be one leaves everyone's test set."""
+    train, test = rows["target_train"], rows["target_test"]
+    if hparams["bound"] != "none" and train.keys() & test.keys():
+        raise UserError(
+            f"bound: {hparams['bound']} trains on labels of rows that are "
+            "tested here; use protocol: speakers, with folds if need be."
+        )
+    candidates = shot_candidates(train, test, hparams["split_seed"])
+    out = set(candidates)
+    left = {i: row for i, row in test.items() if i not in out}
+    rows = rows | {"target_test": left}
+    if hparams["fit"] == "episodes" and hparams["target_shots"]:
+        drawn = draw_shots(
+            {i: train[i]["emo"] for i in candidates},
+            hparams["target_shots"],
+            hparams["split_seed"],
+            hparams["seed"] % SHOT_DRAWS,
+        )
+        rows["shots"] = {i: train[i] for i in drawn}
     return rows
+
+
+def check_phones(hparams: dict, rows: dict[str, dict]) -> None:
+    """Refuse to align segments that a corpus has nowhere."""
+    if hparams["segment"] == "utterance" or not hparams["gamma"]:
+        return
+    for key in ("source_train", "target_train"):
+        if not any(row["phones"] for row in rows[key].values()):
+            raise UserError(
+                f"segment: {hparams['segment']} needs alignments, but of the "
+                f"{len(rows[key])} rows of {key} ({hparams[key[:6]]}) none "
+                "has any; the README says how to make them."
+            )
 
 
 def four_emotions(rows: dict) -> dict:
@@ -186,102 +285,169 @@ def dry_run(hparams: dict, device: str) -> None:
 def dataio_prepare(
     hparams: dict, manifests: dict, store: FeatureStore
 ) -> tuple[dict[str, DomainRows], dict[str, DataLoader]]:
-    """Make the rows of each split, standardised, and the three loaders."""
+    """Make the rows of each split, standardised, and the loaders."""
+    hidden = () if hparams["bound"] == "oracle" else ("target_train",)
     rows = {
-        key: DomainRows(
-            manifest, store.rows(manifest), labelled=key != "target_train"
-        )
+        key: DomainRows(manifest, store.rows(manifest), key not in hidden)
         for key, manifest in manifests.items()
     }
     source = [rows["source_train"], rows["source_valid"]]
     target = [rows["target_train"], rows["target_test"]]
-    (target if hparams["select_on"] == "target" else source).append(
-        rows["valid"]
-    )
+    target += [rows["shots"]] if "shots" in rows else []
+    by_target = hparams["select_on"] == "target"
+    (target if by_target else source).append(rows["valid"])
     layers, segment = hparams["layers"], hparams["segment"]
     fit_standardisers(hparams["normalise"], source, target, layers)
     train = FeatureDataset(
         rows["source_train"], rows["target_train"], layers, segment
     )
-    sampler = DualDomainSampler(
-        len(rows["source_train"]),
-        len(rows["target_train"]),
-        hparams["batch_size"],
-        hparams["seed"],
-        *process_of(),
-    )
     loaders = {
         "train": SaveableDataLoader(
             train,
-            batch_sampler=sampler,
+            batch_sampler=make_sampler(hparams, rows),
             collate_fn=keep_batch,
             generator=torch.Generator(),
         )
     }
-    for name, key in (("valid", "valid"), ("test", "target_test")):
+    for key in rows.keys() - {"target_train", "source_valid"}:
         dataset = FeatureDataset(rows[key], None, layers, segment)
-        loaders[name] = in_order_loader(dataset, hparams["eval_batch_size"])
+        loaders[key] = in_order_loader(dataset, hparams["eval_batch_size"])
     return rows, loaders
 
 
-def evaluate(
-    hparams: dict, brain: LamBrain, test: DomainRows, loader: DataLoader
-) -> dict:
-    """Test under both label-free rules; write the predictions of the chosen."""
-    rules = dict.fromkeys(("last", "source", hparams["select_on"]))
+def make_sampler(
+    hparams: dict, rows: dict[str, DomainRows]
+) -> DualDomainSampler:
+    """Batches of both domains, or episodes."""
+    source, n_target = rows["source_train"], len(rows["target_train"])
+    if hparams["fit"] == "episodes":
+        return EpisodeSampler(
+            source.labels,
+            n_target,
+            hparams["episode_shots"],
+            hparams["episode_queries"],
+            hparams["seed"],
+            *process_of(),
+        )
+    size, seed = hparams["batch_size"], hparams["seed"]
+    return DualDomainSampler(len(source), n_target, size, seed, *process_of())
+
+
+def fit_brain(
+    hparams: dict,
+    rows: dict[str, DomainRows],
+    loaders: dict[str, DataLoader],
+    run_opts: RunOptions,
+) -> tuple[dict[str, np.ndarray], dict]:
+    """Train; give the test's posteriors by rule, and what was learned."""
+    brain = LamBrain(
+        modules=hparams["modules"],
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"](),
+    )
+    shots = [loaders["shots"]] if "shots" in loaders else []
+    brain.prepare_fit(
+        loaders["train"],
+        rows["source_train"].labels,
+        [loaders["source_train"], *shots],
+    )
+    # Loading an encoder draws random numbers, reading a store does not.
+    seed_everything(hparams["seed"])
+    brain.fit(brain.epochs(), loaders["train"], loaders["valid"])
+
+    rules = dict.fromkeys((hparams["select_on"], "last", "source"))
     if hparams["select_on"] == "target":
         del rules["source"]  # the validation set was the target's
-    for rule in rules:
-        rules[rule] = brain.posteriors(loader, brain.chosen_epochs(rule))
-    posteriors = rules[hparams["select_on"]]
+    posteriors = {
+        rule: brain.posteriors(
+            loaders["target_test"], brain.chosen_epochs(rule)
+        )
+        for rule in rules
+    }
     if if_main_process() and not brain.debug:
         folder = Path(hparams["output_folder"])
         brain.write_layer_weights(folder / "layer_weights.csv")
-        write_predictions(
-            folder / "predictions.csv", test, posteriors, hparams["target"]
-        )
-    others = {
-        f"uar_{rule}": score(test, rules[rule])["uar"]
-        if rule in rules
-        else None
-        for rule in ("last", "source")
-    }
-    return score(test, posteriors) | others
+    return posteriors, describe_training(brain, hparams["select_on"])
 
 
-def describe_run(
-    hparams: dict, brain: LamBrain, rows: dict[str, DomainRows]
-) -> dict:
-    """Say in words and numbers what was trained on what."""
-    keys = (
-        *("experiment", "system", "source", "target", "seed", "split_seed"),
-        *("protocol", "folds", "fold", "normalise", "select_on"),
-        *("target_rows", "gamma", "segment", "layers", "anchor_layers"),
-    )
-    epochs = brain.history.epochs
-    chosen = brain.chosen_epochs(hparams["select_on"])
-    oracle = hparams["select_on"] == "target"
-    speaker = hparams["normalise"] == "speaker"
-    four = hparams["target_rows"] == "four"
-    coral = type(hparams["alignment"]).__name__
-    return {key: hparams[key] for key in keys} | {
-        "encoder": hparams["encoder_source"],
-        "adapts_on": "test_speakers" if speaker else "target_train",
-        "target_row_filter": "labels" if four else "none",
-        "alignment": coral if hparams["gamma"] else "none",
-        "anchor_rule": "fixed",
+def describe_training(brain: LamBrain, select_on: str) -> dict:
+    """Say what was learned, and for how long."""
+    epochs, chosen = brain.history.epochs, brain.chosen_epochs(select_on)
+    return {
         "layer_weights": mean_by_layer(epochs, chosen, "alpha"),
         "layer_share": mean_by_layer(epochs, chosen, "share"),
         "valid_uar": mean(epochs[e - 1]["valid_uar"] for e in chosen),
-        "n_train_source": len(rows["source_train"]),
-        "n_train_target": len(rows["target_train"]),
-        "target_labels_used": len(rows["valid"]) if oracle else 0,
-        "shots": 0,
         "epochs": len(epochs),
         "steps": epochs[-1]["steps"],
         "best_epoch": brain.history.best_epoch(),
         "device": str(brain.device),
     }
+
+
+def fit_classifiers(
+    hparams: dict, rows: dict[str, DomainRows]
+) -> tuple[dict[str, np.ndarray], dict]:
+    """Fit the ensemble; give what `fit_brain` gives, as far as it has it."""
+    train = [rows["source_train"]]
+    if hparams["bound"] == "oracle":
+        train.append(rows["target_train"])
+    layers = hparams["layers"]
+    classifier = fit_ensemble(
+        train, layers, hparams["seed"], hparams["class_weight"]
+    )
+    posteriors = {
+        key: ensemble_posteriors(classifier, rows[key], layers)
+        for key in ("valid", "target_test")
+    }
+    guesses = posteriors["valid"].argmax(1)
+    names = ("layer_weights", "layer_share", "epochs", "steps", "best_epoch")
+    return {hparams["select_on"]: posteriors["target_test"]}, {
+        **dict.fromkeys(names),
+        "valid_uar": uar(rows["valid"].labels.numpy(), guesses),
+        "device": "cpu",
+    }
+
+
+def describe_run(hparams: dict, rows: dict[str, DomainRows]) -> dict:
+    """Say in words and numbers what was trained on what."""
+    keys = (
+        *("experiment", "system", "source", "target", "seed", "split_seed"),
+        *("protocol", "folds", "fold", "normalise", "select_on", "bound"),
+        *("target_rows", "gamma", "segment", "layers", "anchor_layers"),
+    )
+    loss = hparams["alignment"] if hparams["gamma"] else None
+    speaker = hparams["normalise"] == "speaker"
+    four = hparams["target_rows"] == "four"
+    shots = rows["shots"].ids if "shots" in rows else []
+    described = {key: hparams[key] for key in keys}
+    if hparams["bound"] == "within":
+        described["source"] = hparams["target"]
+    return described | {
+        "encoder": hparams["encoder_source"],
+        "adapts_on": "test_speakers" if speaker else "target_train",
+        "target_row_filter": "labels" if four else "none",
+        "alignment": "none" if loss is None else type(loss).__name__,
+        "anchor_rule": "fixed",
+        "n_train_source": len(rows["source_train"]),
+        "n_train_target": len(rows["target_train"]),
+        "target_labels_used": target_labels(hparams, rows),
+        "shots": hparams["target_shots"] if shots else 0,
+        "shot_ids": shots,
+    }
+
+
+def target_labels(hparams: dict, rows: dict[str, DomainRows]) -> int:
+    """Count the target's labels that decided anything."""
+    parts = ["shots"] if "shots" in rows else []
+    if hparams["select_on"] == "target":
+        parts.append("valid")
+    if hparams["bound"] == "oracle":
+        parts.append("target_train")
+    if hparams["bound"] == "within":
+        parts += ["source_train", "source_valid"]
+    return sum(int((rows[p].labels >= 0).sum()) for p in parts)
 
 
 def summary(scores: dict, path: Path) -> str:
@@ -315,32 +481,31 @@ def fit_and_test(hparams: dict, settings: dict, run_opts: RunOptions) -> None:
     """Encode, fit, test, and leave the results."""
     start = time.time()
     manifests = read_manifests(hparams)
+    check_phones(hparams, manifests)
     store = encode(hparams, manifests, choose_device(run_opts))
     ddp_barrier()
     rows, loaders = dataio_prepare(hparams, manifests, store)
-
-    brain = LamBrain(
-        modules=hparams["modules"],
-        opt_class=hparams["opt_class"],
-        hparams=hparams,
-        run_opts=run_opts,
-        checkpointer=hparams["checkpointer"](),
-    )
-    brain.prepare_fit(loaders["train"], rows["source_train"].labels)
-    # Loading an encoder draws random numbers, reading a store does not.
-    seed_everything(hparams["seed"])
-    brain.fit(brain.epochs(), loaders["train"], loaders["valid"])
-
-    scores = evaluate(hparams, brain, rows["target_test"], loaders["test"])
+    if hparams["fit"] == "sklearn":
+        posteriors, learned = fit_classifiers(hparams, rows)
+    else:
+        posteriors, learned = fit_brain(hparams, rows, loaders, run_opts)
+    if not if_main_process():
+        return
+    test, chosen = rows["target_test"], posteriors[hparams["select_on"]]
+    found = {rule: score(test, p) for rule, p in posteriors.items()}
+    scores = found[hparams["select_on"]]
     path = Path(hparams["output_folder"]) / "results.json"
-    if if_main_process() and not brain.debug:
-        content = describe_run(hparams, brain, rows) | scores
+    if not run_opts.debug:
+        target = hparams["target"]
+        write_predictions(path.parent / "predictions.csv", test, chosen, target)
+        content = describe_run(hparams, rows) | learned | scores
+        for rule in ("last", "source"):
+            content[f"uar_{rule}"] = found.get(rule, {}).get("uar")
         content["store"] = store.path.name
         content["settings_hash"] = settings_hash(settings)
         content["seconds"] = round(time.time() - start, 1)
         write_results(path, content)
-    if if_main_process():
-        print(summary(scores, path))
+    print(summary(scores, path))
 
 
 def main(argv: list[str]) -> None:
@@ -349,8 +514,8 @@ def main(argv: list[str]) -> None:
     ddp_init_group(run_opts)
     hparams, settings = load(path, overrides)
     settings |= {o: run_opts[o] for o in DECIDING & run_opts.overridden_args}
-    for key, choices in CHOICES.items():
-        check_choice(key, hparams[key], choices)
+    for key in check(hparams, overrides, path):
+        settings.pop(key, None)
     if hparams["dry_run"]:
         return dry_run(hparams, choose_device(run_opts))
     folder = Path(hparams["output_folder"])

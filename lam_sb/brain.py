@@ -1,4 +1,4 @@
-"""The Brain: cross-entropy on the source plus alignment of anchored layers."""
+"""The Brain: classification of the source plus alignment of the domains."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,13 @@ from lam_sb.data import Batch
 from lam_sb.errors import UserError
 from lam_sb.files import whole_file
 from lam_sb.losses import (
+    DomainAdversary,
+    PhoneticAnchor,
     balanced_weights,
+    class_means,
     coral_distances,
     gather_batch,
+    prototype_logits,
     weighted_cross_entropy,
 )
 from lam_sb.manifests import EMOTIONS
@@ -79,11 +84,33 @@ class History:
         return [e["epoch"] for e in self.epochs[-count:]]
 
 
+@dataclass
+class Outputs:
+    """What a batch gives.
+
+    Arguments
+    ---------
+    logits : torch.Tensor
+        (B, 4)
+    head : torch.Tensor
+        (B, 4), the logits, or (B, e), the embeddings behind them.
+    segments : torch.Tensor
+        (B, S, M, d) projected segments of each mixed layer.
+    """
+
+    logits: torch.Tensor
+    head: torch.Tensor
+    segments: torch.Tensor
+
+
 class LamBrain(sb.Brain):
     """Trains and tests every system that has the projector and the head.
 
-    Its modules are ``projector``, ``pooling`` and ``head``; its hparams are
-    explained in ``hparams/lam_gl_wavlm.yaml``.
+    Its modules are ``projector``, ``pooling`` and ``head``, and ``alignment``
+    where that loss learns; its hparams are explained in
+    ``hparams/lam_gl_wavlm.yaml``. With ``fit: episodes``, the head gives
+    embeddings, and a row is classified by the nearest prototype: the support's
+    in an episode, those of `prepare_fit` otherwise.
     """
 
     def fit(self, *args, **kwargs) -> None:
@@ -99,7 +126,10 @@ class LamBrain(sb.Brain):
             self.optimizer_step_limit = self.hparams.max_steps
 
     def prepare_fit(
-        self, train_loader: DataLoader, source_labels: torch.Tensor
+        self,
+        train_loader: DataLoader,
+        source_labels: torch.Tensor,
+        prototype_loaders: Sequence[DataLoader] = (),
     ) -> None:
         """Tell the brain what it will be fitted on.
 
@@ -109,7 +139,12 @@ class LamBrain(sb.Brain):
             Batches of both domains, from a `DualDomainSampler`.
         source_labels : torch.Tensor
             (N,) labels of the source's training rows, for class weights.
+        prototype_loaders : Sequence[DataLoader]
+            Labelled rows of which ``fit: episodes`` makes prototypes: the
+            source's training rows and, for the test alone, the target's shots,
+            whose prototypes count as much as the source's.
         """
+        self.prototype_loaders = list(prototype_loaders)
         self.history = History()
         self.train_sampler = train_loader.batch_sampler
         steps = len(train_loader)
@@ -120,6 +155,7 @@ class LamBrain(sb.Brain):
         weight = (
             balanced_weights(source_labels, count)
             if self.hparams.class_weight == "balanced"
+            and not self._in_episodes()
             else torch.ones(count)
         )
         self.class_weight = weight.to(self.device)
@@ -159,62 +195,103 @@ class LamBrain(sb.Brain):
             and waited >= counter.limit_to_stop
         )
 
-    def compute_forward(
-        self, batch: Batch, stage: sb.Stage
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Classify the chunks, project the segment.
+    def _in_episodes(self) -> bool:
+        return self.hparams.fit == "episodes"
+
+    def compute_forward(self, batch: Batch, stage: sb.Stage) -> Outputs:
+        """Classify the chunks, project the segments.
 
         Arguments
         ---------
         batch : Batch
             Rows of one or both domains.
         stage : sb.Stage
-            Not used.
+            In training, an episode's prototypes are those of its support.
 
         Returns
         -------
-        logits : torch.Tensor
-            (B, 4)
-        segment : torch.Tensor
-            (B, M, d) projected segment of each mixed layer.
+        Outputs
+            Of all rows.
         """
         batch = batch.to(self.device)
+        chunks = self.hparams.time_chunks
         z = self.modules.projector(batch.x)
-        pooled = self.modules.pooling(z[:, :-1])
-        return self.modules.head(pooled, batch.mask[:, :-1]), z[:, -1]
+        pooled = self.modules.pooling(z[:, :chunks])
+        head = logits = self.modules.head(pooled, batch.mask[:, :chunks])
+        if self._in_episodes():
+            n = self._support()
+            prototypes = (
+                class_means(head[:n], batch.labels[:n], len(EMOTIONS))
+                if stage == sb.Stage.TRAIN
+                else self.prototypes
+            )
+            logits = prototype_logits(head, prototypes)
+        return Outputs(logits, head, z[:, chunks:])
+
+    def _support(self) -> int:
+        """Rows that a training batch begins with, and that are not scored."""
+        shots = self.hparams.episode_shots if self._in_episodes() else 0
+        return shots * len(EMOTIONS)
 
     def compute_objectives(
-        self,
-        predictions: tuple[torch.Tensor, torch.Tensor],
-        batch: Batch,
-        stage: sb.Stage,
+        self, predictions: Outputs, batch: Batch, stage: sb.Stage
     ) -> torch.Tensor:
         """Cross-entropy plus gamma times the alignment loss (equation 4)."""
-        logits, segment = predictions
         batch = batch.to(self.device)
+        n = self._support() if stage == sb.Stage.TRAIN else 0
         entropy = weighted_cross_entropy(
-            logits, batch.labels, self.class_weight
+            predictions.logits[n:], batch.labels[n:], self.class_weight
         )
         if stage != sb.Stage.TRAIN:
-            self.outputs.append((logits.detach().cpu(), batch.labels.cpu()))
+            logits = predictions.logits.detach().cpu()
+            self.outputs.append((logits, batch.labels.cpu()))
             return entropy
-        source, target = self._domains(segment, batch)
         alignment = entropy.new_zeros(())
+        if self.hparams.gamma or self.step == 1:
+            source, target = self._segments(predictions.segments, batch)
         if self.hparams.gamma:
-            anchored = self._anchored()
-            alignment = self.hparams.gamma * self.hparams.alignment(
-                source[:, anchored], target[:, anchored]
-            )
+            loss = self._align(predictions, batch, source, target)
+            alignment = self.hparams.gamma * loss
         if self.step == 1:
             self._log_layers(source, target, entropy, alignment)
         return entropy + alignment
 
-    def _domains(
-        self, segment: torch.Tensor, batch: Batch
+    def _gathered(
+        self, x: torch.Tensor, batch: Batch
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Segments of each domain, rows without one left out."""
-        n, has = batch.num_source, batch.mask[:, -1]
-        return segment[:n][has[:n]], segment[n:][has[n:]]
+        """Values of the source's and target's rows, of all processes."""
+        n = batch.num_source
+        return gather_batch(x[self._support() : n]), gather_batch(x[n:])
+
+    def _segments(
+        self, segments: torch.Tensor, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Segments (N, M, d) of each domain, those without frames left out."""
+        mask = batch.mask[:, self.hparams.time_chunks :]
+        domains = self._gathered(segments, batch)
+        masks = self._gathered(mask, batch)
+        return domains[0][masks[0]], domains[1][masks[1]]
+
+    def _align(
+        self,
+        predictions: Outputs,
+        batch: Batch,
+        source: torch.Tensor,
+        target: torch.Tensor,
+    ) -> torch.Tensor:
+        """Alignment loss of the rows of all processes."""
+        alignment = self.hparams.alignment
+        if isinstance(alignment, DomainAdversary):
+            embeddings = self._gathered(predictions.head, batch)
+            return self.modules.alignment(*embeddings)
+        if isinstance(alignment, PhoneticAnchor):
+            pool = _unwrap(self.modules.pooling)
+            pooled = self._gathered(pool(predictions.segments), batch)
+            mask = batch.mask[:, self.hparams.time_chunks :]
+            labels, _ = self._gathered(batch.labels, batch)
+            return alignment(*pooled, *self._gathered(mask, batch), labels)
+        anchored = self._anchored()
+        return alignment(source[:, anchored], target[:, anchored])
 
     def _anchored(self) -> list[int]:
         """Positions of the anchored layers among those mixed."""
@@ -233,8 +310,7 @@ class LamBrain(sb.Brain):
         """Measure, on an epoch's first batch, what the alignment does."""
         ratio = self._gradient_ratio(entropy, alignment)
         with torch.no_grad():
-            source = gather_batch(source.detach().float())
-            target = gather_batch(target.detach().float())
+            source, target = source.detach().float(), target.detach().float()
             scale = self.hparams.scale
             half = len(source) // 2
             alpha = _unwrap(self.modules.pooling).alpha
@@ -259,14 +335,16 @@ class LamBrain(sb.Brain):
     def _gradient_ratio(
         self, entropy: torch.Tensor, alignment: torch.Tensor
     ) -> float | None:
-        """Gradient norm of alignment over entropy, on the anchored W."""
+        """Gradient norm of alignment over entropy, on the anchored W.
+
+        On all W where no layer is anchored.
+        """
         if not alignment.requires_grad:
             return None
         weight = _unwrap(self.modules.projector).weight
+        rows = self._anchored() or slice(None)
         norms = [
-            torch.autograd.grad(loss, weight, retain_graph=True)[0][
-                self._anchored()
-            ].norm()
+            torch.autograd.grad(loss, weight, retain_graph=True)[0][rows].norm()
             for loss in (alignment, entropy)
         ]
         return float(norms[0] / norms[1].clamp(min=1e-12))
@@ -293,6 +371,27 @@ class LamBrain(sb.Brain):
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
         """Collect the outputs of validation and test anew."""
         self.outputs: list[tuple[torch.Tensor, torch.Tensor]] = []
+        if stage == sb.Stage.VALID and self._in_episodes():
+            self._make_prototypes(self.prototype_loaders[:1])
+
+    def _make_prototypes(self, loaders: Sequence[DataLoader]) -> None:
+        """Mean over the loaders of their rows' class means."""
+        self.modules.eval()
+        means = []
+        for loader in loaders:
+            heads, labels = [], []
+            for batch in loader:
+                batch = batch.to(self.device)
+                mask = batch.mask[:, : self.hparams.time_chunks]
+                with torch.no_grad(), self.evaluation_ctx:
+                    z = self.modules.projector(batch.x[:, : mask.shape[1]])
+                    heads.append(
+                        self.modules.head(self.modules.pooling(z), mask)
+                    )
+                labels.append(batch.labels)
+            x, y = torch.cat(heads).float(), torch.cat(labels)
+            means.append(class_means(x, y, len(EMOTIONS)))
+        self.prototypes = torch.stack(means).mean(0)
 
     def on_stage_end(
         self, stage: sb.Stage, stage_loss: float, epoch: int | None = None
@@ -326,10 +425,13 @@ class LamBrain(sb.Brain):
         if entry.get("layers"):
             anchors = self.hparams.anchor_layers
             rows = [r for r in entry["layers"] if r["layer"] in anchors]
-            stats["anchored share"] = anchored_share(entry["layers"], anchors)
-            for name in ("coral", "floor", "trace_source", "trace_target"):
-                stats[name] = " ".join(f"{r[name]:.3g}" for r in rows) or "-"
-            stats["gradient ratio"] = entry["gradient_ratio"] or 0.0
+            if rows:
+                share = anchored_share(entry["layers"], anchors)
+                stats["anchored share"] = share
+                for name in ("coral", "floor", "trace_source", "trace_target"):
+                    stats[name] = " ".join(f"{r[name]:.3g}" for r in rows)
+            if entry["gradient_ratio"] is not None:
+                stats["gradient ratio"] = entry["gradient_ratio"]
         self.hparams.train_logger.log_stats(
             {"epoch": entry["epoch"], "steps": entry["steps"]},
             train_stats={"loss": entry["train_loss"]},
@@ -412,10 +514,12 @@ class LamBrain(sb.Brain):
             state = load_file(self._snapshot(epoch), device=str(self.device))
             self.hparams.model.load_state_dict(state)
             self.modules.eval()
+            if self._in_episodes():
+                self._make_prototypes(self.prototype_loaders)
             parts = []
             with torch.no_grad(), self.evaluation_ctx:
                 for batch in loader:
-                    logits, _ = self.compute_forward(batch, sb.Stage.TEST)
+                    logits = self.compute_forward(batch, sb.Stage.TEST).logits
                     parts.append(logits.double().softmax(-1).cpu())
             total = total + torch.cat(parts)
         return (total / len(epochs)).numpy()

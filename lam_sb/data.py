@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ NORMALISE = ("none", "source", "domain", "speaker")
 UNLABELLED = -1
 SPEAKER_PRIOR = 20  # rows: how slowly a speaker's own mean is trusted
 READ_AT_ONCE = 256  # rows, when statistics stream over a store
+CANDIDATES = 0.2  # of the rows that are adapted on and tested
 
 
 @dataclass
@@ -27,10 +28,10 @@ class Batch:
     Arguments
     ---------
     x : torch.Tensor
-        (B, K + 1, M, D) standardised layers: K time chunks, then the segment
-        that is aligned.
+        (B, K + S, M, D) standardised layers: K time chunks, then the segment
+        that is aligned, S = 1, or S = 6 vowel classes.
     mask : torch.Tensor
-        (B, K + 1) bool, False where a chunk or the segment has no frames.
+        (B, K + S) bool, False where a chunk or segment has no frames.
     labels : torch.Tensor
         (B,) classes; -1 where the label is unknown or must not be seen.
     num_source : int
@@ -116,14 +117,16 @@ class DomainRows:
         Returns
         -------
         x : torch.Tensor
-            (n, K + 1, M, D)
+            (n, K + S, M, D), S = 6 for ``vowel_classes``, otherwise 1.
         mask : torch.Tensor
-            (n, K + 1) bool
+            (n, K + S) bool
         """
         chunks, chunk_frames = self.features.gather("chunks", indices, layers)
-        whole, frames = self.features.gather(segment, indices, layers)
-        x = torch.cat([chunks, whole[:, None]], dim=1)
-        mask = torch.cat([chunk_frames, frames[:, None]], dim=1) > 0
+        aligned, frames = self.features.gather(segment, indices, layers)
+        if frames.ndim == 1:
+            aligned, frames = aligned[:, None], frames[:, None]
+        x = torch.cat([chunks, aligned], dim=1)
+        mask = torch.cat([chunk_frames, frames], dim=1) > 0
         if self.standardiser is not None:
             x = self.standardiser(x, [self.speakers[i] for i in indices])
         return x, mask
@@ -273,6 +276,91 @@ def _chunks(
         )
 
 
+def shot_candidates(
+    train: Iterable[str], test: Iterable[str], split_seed: int
+) -> list[str]:
+    """Target rows that shots may come from, and that nobody is tested on.
+
+    Arguments
+    ---------
+    train, test : Iterable[str]
+        Ids of the target's training and test rows.
+    split_seed : int
+        Decides the draw. Labels do not, so all systems and seeds, with labels
+        or without, have one test set.
+
+    Returns
+    -------
+    list[str]
+        All training rows where none of them is tested; otherwise a fifth of
+        the rows that are both, which must leave the test set.
+
+    Example
+    -------
+    >>> shot_candidates(["a", "b"], ["c"], split_seed=0)
+    ['a', 'b']
+    >>> len(shot_candidates("abcdefghij", "abcdefghij", split_seed=0))
+    2
+    """
+    train = sorted(train)
+    shared = sorted(set(train) & set(test))
+    if not shared:
+        return train
+    generator = np.random.default_rng([split_seed, len(shared)])
+    count = round(CANDIDATES * len(shared))
+    picked = generator.choice(len(shared), count, replace=False)
+    return [shared[n] for n in sorted(picked)]
+
+
+def draw_shots(
+    emotions: Mapping[str, str | None],
+    shots: int,
+    split_seed: int,
+    draw: int,
+) -> list[str]:
+    """Draw labelled target rows for the few-shot baseline.
+
+    Arguments
+    ---------
+    emotions : Mapping[str, str | None]
+        Label by id of the rows that shots may come from.
+    shots : int
+        Rows an emotion.
+    split_seed : int
+        Decides all draws.
+    draw : int
+        Which of them, from 0.
+
+    Returns
+    -------
+    list[str]
+        4 shots ids, emotion by emotion.
+
+    Raises
+    ------
+    UserError
+        Too few rows of an emotion.
+
+    Example
+    -------
+    >>> rows = {f"{e}{n}": e for e in EMOTIONS for n in range(9)}
+    >>> drawn = draw_shots(rows, shots=2, split_seed=0, draw=1)
+    >>> [i[:-1] for i in drawn]
+    ['neutral', 'neutral', 'happy', 'happy', 'angry', 'angry', 'sad', 'sad']
+    """
+    generator = np.random.default_rng([split_seed, draw])
+    drawn = []
+    for emotion in EMOTIONS:
+        ids = sorted(i for i, e in emotions.items() if e == emotion)
+        if len(ids) < shots:
+            raise UserError(
+                f"target_shots: {shots} of {emotion} are asked for, but only "
+                f"{len(ids)} labelled target rows may be used as shots."
+            )
+        drawn += generator.choice(ids, shots, replace=False).tolist()
+    return drawn
+
+
 class FeatureDataset(Dataset):
     """Rows of one or two domains, fetched a whole batch at once.
 
@@ -390,16 +478,20 @@ class DualDomainSampler(Sampler):
         return self.n_source // self.batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = self._permutation(0, self.epoch, self.n_source)
+        past = (self.epoch - 1) * len(self) * self.batch_size
         for step in range(len(self)):
             start = step * self.batch_size + self.first
-            source = order[start : start + self.share]
-            past = (self.epoch - 1) * len(self) * self.batch_size
             target = [
-                self._target_row(past + n)
+                self.n_source + self._target_row(past + n)
                 for n in range(start, start + self.share)
             ]
-            yield source.tolist() + [self.n_source + t for t in target]
+            yield self._source_rows(step) + target
+
+    def _source_rows(self, step: int) -> list[int]:
+        """Source rows of one batch, this process's share."""
+        order = self._permutation(0, self.epoch, self.n_source)
+        start = step * self.batch_size + self.first
+        return order[start : start + self.share].tolist()
 
     def _target_row(self, position: int) -> int:
         """Row at a position of the target's endless stream."""
@@ -411,6 +503,81 @@ class DualDomainSampler(Sampler):
             generator = np.random.default_rng([self.seed, domain, number])
             self._orders[domain] = number, generator.permutation(n)
         return self._orders[domain][1]
+
+
+class EpisodeSampler(DualDomainSampler):
+    """Episodes of a prototypical network, and target rows besides.
+
+    An episode has ``shots`` support rows and ``queries`` query rows of each
+    emotion, from the source, and as many target rows as queries. A process
+    gets the whole support, which comes first, and its share of the rest. An
+    epoch has about as many queries as the source has rows.
+
+    Arguments
+    ---------
+    labels : torch.Tensor
+        (n_source,) classes of the source rows.
+    n_target : int
+        Target rows, numbered from n_source.
+    shots, queries : int
+        Rows an emotion.
+    seed : int
+        Decides all episodes.
+    rank, world : int
+        This process and their number.
+
+    Raises
+    ------
+    UserError
+        An emotion has fewer rows than an episode needs, or the queries cannot
+        be shared by the processes.
+
+    Example
+    -------
+    >>> labels = torch.arange(40) % 4
+    >>> sampler = EpisodeSampler(labels, 3, shots=1, queries=2, seed=0)
+    >>> episode = next(iter(sampler))
+    >>> len(episode), labels[episode[:4]].tolist()  # support: one of each
+    (20, [0, 1, 2, 3])
+    """
+
+    def __init__(
+        self,
+        labels: torch.Tensor,
+        n_target: int,
+        shots: int,
+        queries: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ):
+        self.rows = [
+            (labels == c).nonzero()[:, 0].numpy() for c in range(len(EMOTIONS))
+        ]
+        self.shots = shots
+        self.queries = queries
+        for emotion, rows in zip(EMOTIONS, self.rows, strict=True):
+            if len(rows) < shots + queries:
+                raise UserError(
+                    f"The source has {len(rows)} training rows of {emotion}, "
+                    f"but an episode takes {shots} + {queries}; set smaller "
+                    "episode_shots or episode_queries."
+                )
+        count = len(EMOTIONS) * queries
+        super().__init__(len(labels), n_target, count, seed, rank, world)
+
+    def _source_rows(self, step: int) -> list[int]:
+        """Support rows, then this process's share of the queries."""
+        generator = np.random.default_rng([self.seed, 2, self.epoch, step])
+        count = self.shots + self.queries
+        drawn = [
+            generator.choice(rows, count, replace=False) for rows in self.rows
+        ]
+        support = np.concatenate([rows[: self.shots] for rows in drawn])
+        queries = np.concatenate([rows[self.shots :] for rows in drawn])
+        queries = generator.permutation(queries)
+        share = queries[self.first : self.first + self.share]
+        return [*support.tolist(), *share.tolist()]
 
 
 class InOrder(Sampler):

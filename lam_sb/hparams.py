@@ -63,7 +63,8 @@ def flatten(path: str | Path) -> str:
     r"""Text of a YAML file with all its bases filled in.
 
     A file may name another with ``base:``; its own top-level keys then replace
-    the base's, whole, each with the comments above it.
+    the base's, whole, each with the comments above it. In a list of bases,
+    the keys of each replace those of the ones before.
 
     Arguments
     ---------
@@ -105,11 +106,22 @@ def _flatten(path: Path, above: tuple[Path, ...]) -> dict[str, str]:
     own = _blocks(path.read_text(encoding="utf-8"))
     if "base" not in own:
         return own
-    name = _parse(own.pop("base"), str(path))["base"]
-    if not isinstance(name, str):
-        raise UserError(f"{path}: base is {name}; name one YAML file.")
-    merged = _flatten(path.parent / name, (*above, path.resolve()))
-    check_known(own.keys() - {""}, merged, str(path))
+    names = _parse(own.pop("base"), str(path))["base"]
+    names = names if isinstance(names, list) else [names]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path}: base is {names}; name YAML files.")
+    above = (*above, path.resolve())
+    merged = _flatten(path.parent / names[0], above)
+    for name in names[1:]:
+        _replace(merged, _flatten(path.parent / name, above), name)
+    return _replace(merged, own, str(path))
+
+
+def _replace(
+    merged: dict[str, str], own: Mapping[str, str], where: str
+) -> dict[str, str]:
+    """Put own keys in the place of those of the bases."""
+    check_known(own.keys() - {""}, merged, where)
     for key, block in own.items():
         if key:
             comments = _comments(block)
@@ -118,6 +130,23 @@ def _flatten(path: Path, above: tuple[Path, ...]) -> dict[str, str]:
                 comments = _comments(merged[key])
             merged[key] = comments + body
     return merged
+
+
+def own_keys(path: str | Path) -> set[str]:
+    """Keys that a file sets over its base.
+
+    Arguments
+    ---------
+    path : str | Path
+        The file.
+
+    Returns
+    -------
+    set[str]
+        Its own top-level keys; none of a complete file, which has no base.
+    """
+    blocks = _blocks(Path(path).read_text(encoding="utf-8"))
+    return blocks.keys() - {"", "base"} if "base" in blocks else set()
 
 
 def _blocks(text: str) -> dict[str, str]:

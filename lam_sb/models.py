@@ -10,6 +10,8 @@ from torch import nn
 
 from lam_sb.errors import UserError, check_choice
 
+EMBEDDING = 64  # width before the last layer of the head
+
 
 def mixed_layers(
     mix_layers: str | list[int], anchor_layers: list[int], num_layers: int
@@ -119,7 +121,7 @@ class LayerProjector(nn.Module):
 
 
 class LayerPooling(nn.Module):
-    """Learned weighting of the layers, equations 2 and 3.
+    """Weighted mean of the layers, equations 2 and 3.
 
     L_avg = sum_l alpha_l z_l with alpha = softmax(a), a learned from 0.
 
@@ -127,6 +129,8 @@ class LayerPooling(nn.Module):
     ---------
     layers : list[int]
         Layer numbers that are mixed; sets their count M.
+    layer_weighting : str
+        ``attention``: a is learned; ``mean``: it stays 0.
 
     Example
     -------
@@ -137,9 +141,12 @@ class LayerPooling(nn.Module):
     torch.Size([5, 2, 8])
     """
 
-    def __init__(self, layers: list[int]):
+    def __init__(self, layers: list[int], layer_weighting: str = "attention"):
         super().__init__()
-        self.scores = nn.Parameter(torch.zeros(len(layers)))
+        check_choice("layer_weighting", layer_weighting, ("attention", "mean"))
+        self.scores = nn.Parameter(
+            torch.zeros(len(layers)), layer_weighting == "attention"
+        )
 
     @property
     def alpha(self) -> torch.Tensor:
@@ -160,8 +167,9 @@ class EmotionHead(nn.Module):
     ---------
     dim : int
         Width d of the pooled layers.
-    num_classes : int
-        Number of emotions.
+    num_classes : int, optional
+        Number of emotions; None gives embeddings of width 64, the input of
+        the last layer before its ReLU.
     num_blocks, num_heads, ffn_dim : int
         Of the transformer encoder.
     dropout : float
@@ -177,7 +185,7 @@ class EmotionHead(nn.Module):
     def __init__(
         self,
         dim: int = 128,
-        num_classes: int = 4,
+        num_classes: int | None = 4,
         num_blocks: int = 2,
         num_heads: int = 4,
         ffn_dim: int = 256,
@@ -190,11 +198,13 @@ class EmotionHead(nn.Module):
         self.transformer = nn.TransformerEncoder(
             block, num_blocks, enable_nested_tensor=False
         )
-        widths = (dim, dim, dim, 64)
+        widths = [dim, dim, dim, EMBEDDING]
+        if num_classes is not None:
+            widths.append(num_classes)
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
-        self.classifier = nn.Sequential(*layers, nn.Linear(64, num_classes))
+        self.classifier = nn.Sequential(*layers[:-2])
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Classify.
@@ -209,7 +219,7 @@ class EmotionHead(nn.Module):
         Returns
         -------
         torch.Tensor
-            (B, num_classes) logits.
+            (B, num_classes) logits, or (B, 64) embeddings.
         """
         y = self.transformer(x, src_key_padding_mask=~mask)
         weights = mask[..., None].to(y.dtype)

@@ -31,6 +31,7 @@ FILES = sorted(
     path
     for path in (ROOT / "hparams").rglob("*.yaml")
     if path.parent.name != "study"  # grids of runs, no systems
+    and path.name != "settings.yaml"  # a part of others
 )
 NAMES = [str(path.relative_to(ROOT / "hparams")) for path in FILES]
 
@@ -570,9 +571,13 @@ def asked_by(path: Path) -> dict:
     """Read what a file and its bases, but for the complete one, ask for."""
     if path.name == COMPLETE.name:
         return {}
-    untagged = re.sub(r"(?m)^\w+: !.*$", "", path.read_text())
-    own = yaml.safe_load(untagged)
-    return asked_by(path.parent / own.pop("base")) | own
+    objects = r"(?m)^(\w+: !.*|modules:)\n(    .*\n)*"
+    own = yaml.safe_load(re.sub(objects, "", path.read_text()))
+    bases = own.pop("base", [])
+    asked = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        asked |= asked_by(path.parent / base)
+    return asked | own
 
 
 def place(encoders: dict, path: Path, tmp_path: Path) -> dict:
