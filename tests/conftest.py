@@ -15,6 +15,9 @@ import pytest
 import soundfile
 import torch
 
+from data_prep.demo_prepare import CORPORA
+from data_prep.demo_prepare import make_corpus as make_demo_corpus
+
 torch.set_num_threads(1)
 RATE = 16000
 EMOTIONS = ("neutral", "happy", "angry", "sad")
@@ -129,4 +132,13 @@ def corpora(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("corpora")
     make_corpus(folder / "left", seed=1)
     make_corpus(folder / "right", seed=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory) -> Path:
+    """Folder with both demo corpora; not to be changed."""
+    folder = tmp_path_factory.mktemp("demo")
+    for corpus in CORPORA:
+        make_demo_corpus(folder, corpus)
     return folder

@@ -5,9 +5,12 @@ import torch
 from lam_sb.data import (
     DomainRows,
     DualDomainSampler,
+    EpisodeSampler,
     FeatureDataset,
+    draw_shots,
     fit_standardisers,
     in_order_loader,
+    shot_candidates,
 )
 from lam_sb.errors import UserError
 
@@ -199,3 +202,70 @@ def test_unknown_normalisation_and_no_rows_are_refused():
         fit_standardisers("batch", [rows()], [rows()], [1])
     with pytest.raises(UserError, match="No rows are left"):
         DomainRows({}, MadeUpRows(torch.zeros(0, 2, 1, 4)), True)
+
+
+def episodes(rank=0, world=1, epoch=1):
+    labels = torch.arange(60) % 4
+    sampler = EpisodeSampler(labels, 7, 2, 3, seed=4, rank=rank, world=world)
+    sampler.set_epoch(epoch)
+    return labels, list(sampler)
+
+
+def test_an_episode_has_support_then_queries_then_target_rows():
+    labels, batches = episodes()
+    assert len(batches) == 60 // 12
+    for batch in batches:
+        assert len(batch) == 4 * 2 + 4 * 3 + 4 * 3
+        source, target = batch[:20], batch[20:]
+        assert labels[source[:8]].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+        assert sorted(labels[source[8:]].tolist()) == [0] * 3 + [1] * 3 + (
+            [2] * 3 + [3] * 3
+        )
+        assert len(set(source)) == 20  # no query is in its own support
+        assert all(60 <= row < 67 for row in target)
+    seen = [row for batch in batches for row in batch[20:]]
+    for start in range(0, 56, 7):  # the target cycles as ever
+        assert sorted(seen[start : start + 7]) == list(range(60, 67))
+    assert batches == episodes()[1]
+    assert batches != episodes(epoch=2)[1]
+
+
+def test_ranks_share_queries_and_target_but_have_the_whole_support():
+    _, whole = episodes()
+    ranks = [episodes(rank, 2)[1] for rank in (0, 1)]
+    for one, *two in zip(whole, *ranks, strict=True):
+        assert two[0][:8] == two[1][:8] == one[:8]
+        assert two[0][8:14] + two[1][8:14] == one[8:20]
+        assert two[0][14:] + two[1][14:] == one[20:]
+
+
+def test_too_few_rows_for_an_episode_are_refused():
+    labels = torch.tensor([0, 1, 2, 3] * 4 + [0, 1, 2] * 9)
+    with pytest.raises(UserError, match=r"4 training rows of sad.* 2 \+ 3"):
+        EpisodeSampler(labels, 7, shots=2, queries=3, seed=0)
+
+
+def test_shot_candidates_leave_the_test_set_only_where_they_must():
+    rows = [f"u{n}" for n in range(50)]
+    assert shot_candidates(rows[:20], rows[20:], 0) == sorted(rows[:20])
+    shared = shot_candidates(rows, rows, 0)
+    assert len(shared) == 10
+    assert shared == shot_candidates(rows[::-1], rows, 0)
+    assert shared != shot_candidates(rows, rows, 1)
+    assert set(shot_candidates(rows[:30], rows[20:], 0)) < set(rows[20:30])
+
+
+def test_shots_are_drawn_for_each_emotion_and_draw():
+    emotions = ("neutral", "happy", "angry", "sad")
+    rows = {f"u{n}": (*emotions, None)[n % 5] for n in range(100)}
+    draws = [draw_shots(rows, 5, split_seed=0, draw=d) for d in range(5)]
+    for drawn in draws:
+        assert [rows[i] for i in drawn] == [
+            e for e in emotions for _ in range(5)
+        ]
+        assert len(set(drawn)) == 20
+    assert len(set(map(tuple, draws))) == 5
+    assert draws[1] == draw_shots(rows, 5, split_seed=0, draw=1)
+    assert draws[1] != draw_shots(rows, 5, split_seed=1, draw=1)
+    with pytest.raises(UserError, match="target_shots: 21 of neutral"):
+        draw_shots(rows, 21, split_seed=0, draw=0)

@@ -19,6 +19,7 @@ from lam_sb.hparams import (
     experiment_folder,
     flatten,
     load,
+    own_keys,
     parse_arguments,
     plain_errors,
     resolved,
@@ -123,6 +124,26 @@ def test_a_chain_of_bases_is_followed_the_nearest_wins(toy):
     hparams, _ = load_toy(over(middle, "lr: 2\n"))
     assert (hparams["gamma"], hparams["lr"], hparams["last"]) == (1, 2, "end")
     assert hparams["counter"]["gamma"] == 1
+
+
+def test_of_several_bases_the_last_wins_and_may_be_a_part(toy):
+    over(toy, "gamma: 1\nlr: 1\n", "system.yaml")
+    write(toy.parent / "part.yaml", "# Ours.\nlr: 2\nlast: part\n")
+    path = write(
+        toy.parent / "both.yaml", "base: [system.yaml, part.yaml]\nlast: own\n"
+    )
+    hparams, _ = load_toy(path)
+    assert (hparams["gamma"], hparams["lr"], hparams["last"]) == (1, 2, "own")
+    assert "# Ours.\nlr: 2\n" in flatten(path)
+    write(toy.parent / "part.yaml", "gama: 2\n")
+    with pytest.raises(UserError, match=r"part.yaml: there is no key 'gama'"):
+        flatten(path)
+
+
+def test_own_keys_are_those_set_over_a_base(toy):
+    path = over(toy, 'gamma: 1\n"lr": 1\n')
+    assert own_keys(path) == {"gamma", "lr"}
+    assert own_keys(toy) == set()  # complete by itself
 
 
 def test_a_base_is_found_from_the_file_that_names_it(toy, tmp_path):

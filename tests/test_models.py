@@ -57,6 +57,31 @@ def test_head_has_four_fully_connected_layers():
     assert widths == [(128, 128), (128, 128), (128, 64), (64, 4)]
 
 
+def test_the_head_without_classes_gives_the_input_of_the_last_layer():
+    torch.manual_seed(0)
+    head = EmotionHead(16, num_heads=2, ffn_dim=8).eval()
+    embed = EmotionHead(16, None, num_heads=2, ffn_dim=8).eval()
+    embed.load_state_dict(
+        {k: v for k, v in head.state_dict().items() if k in embed.state_dict()}
+    )
+    x, mask = torch.randn(5, 3, 16), torch.ones(5, 3, dtype=torch.bool)
+    embeddings = embed(x, mask)
+    assert embeddings.shape == (5, 64)
+    assert (embeddings < 0).any()  # before the ReLU
+    logits = head.classifier[-1](embeddings.relu())
+    assert torch.allclose(logits, head(x, mask), atol=1e-6)
+
+
+def test_the_mean_of_the_layers_is_not_learned():
+    pool = LayerPooling([1, 2, 3, 4], layer_weighting="mean")
+    z = torch.randn(5, 2, 4, 8)
+    assert torch.allclose(pool(z), z.mean(2), atol=1e-6)
+    assert not any(p.requires_grad for p in pool.parameters())
+    assert all(p.requires_grad for p in LayerPooling([1, 2]).parameters())
+    with pytest.raises(UserError, match="use one of attention, mean"):
+        LayerPooling([1], layer_weighting="max")
+
+
 def test_mixed_layers_by_name_and_by_list():
     assert mixed_layers("all", [8], 3 + 6) == list(range(1, 10))
     assert mixed_layers("top", [1], 6) == [6]

@@ -1,0 +1,321 @@
+"""Every system of Table 2, on the demo's corpora and a tiny encoder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_encoder, read_table, write_table
+from safetensors.torch import load_file
+
+import train
+from lam_sb.errors import UserError
+from lam_sb.hparams import flatten
+from lam_sb.manifests import EMOTIONS
+
+HPARAMS = Path(__file__).parent.parent / "hparams"
+SYSTEMS = {  # layers that are mixed, of 12, and what aligns the domains
+    "cc": ([12], "none"),
+    "ensemble": ([12], "none"),
+    "few_shot": ([12], "DomainAdversary"),
+    "pc": ([12], "PhoneticAnchor"),
+    "pc_avg": ([*range(1, 13)], "PhoneticAnchor"),
+    "pc_atn": ([*range(1, 13)], "PhoneticAnchor"),
+    "layer_atn": ([*range(1, 13)], "none"),
+    "layer_drop": (None, "none"),
+    **dict.fromkeys(
+        ("lam_gl", "lam_al", "lam_bl", "lam_wl", "lam_rl1", "lam_rl2"),
+        ([*range(1, 13)], "LayerCoral"),
+    ),
+    "lam_rl3": ([*range(1, 13)], "LayerCoral"),
+}
+# The paper's, as methods.md of this project and its Table 1 list them.
+ANCHORS = {
+    "wavlm": {"lam_gl": [8, 9, 11], "lam_bl": [11], "lam_wl": [5, 6, 7]},
+    "whisper": {"lam_gl": [1, 2, 3], "lam_bl": [2], "lam_wl": [7, 10, 11]},
+}
+for own in ANCHORS.values():
+    own |= {"lam_al": [*range(1, 13)], "lam_rl1": [2, 6, 9]}
+    own |= {"lam_rl2": [1, 5, 12], "lam_rl3": [3, 7, 11]}
+    own |= {"layer_atn": own["lam_gl"], "layer_drop": own["lam_gl"]}
+FILES = [(s, e) for s in SYSTEMS for e in ANCHORS]
+BACK = [(s, "wavlm") for s in ("cc", "ensemble", "few_shot", "pc", "lam_gl")]
+DIRECTIONS = [
+    *((*file, "msp_podcast", "biic_podcast") for file in FILES),
+    *((*file, "biic_podcast", "msp_podcast") for file in BACK),
+]
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("twelve")
+    return {
+        family: make_encoder(folder / f"tiny-{family}", family, layers=12)
+        for family in ANCHORS
+    }
+
+
+@pytest.fixture
+def run(demo, encoders, tmp_path, tmp_path_factory):
+    """Train two epochs; give the results and their folder."""
+    shared = tmp_path_factory.getbasetemp() / "systems"
+
+    def train_and_test(system: str, encoder: str = "wavlm", **keys):
+        source = keys.pop("source", "msp_podcast")
+        target = keys.pop("target", "biic_podcast")
+        pairs = {
+            "data_folder": demo,
+            "encoder_source": encoders[encoder],
+            "whisper_context": "valid",
+            "feature_folder": shared / "features",
+            "manifest_folder": shared / "manifests",
+            "output_root": tmp_path / "results",
+        }
+        if system != "ensemble":
+            pairs |= {"number_of_epochs": 2, "num_heads": 2, "ffn_dim": 16}
+            pairs |= {"projection_dim": 16}
+        pairs |= {"source": source, "target": target} | keys
+        train.main(
+            [
+                str(HPARAMS / f"{system}_{encoder}.yaml"),
+                "--noprogressbar",
+                *(f"--{key}={value}" for key, value in pairs.items()),
+            ]
+        )
+        name = keys.get("experiment", f"{system}_{encoder}")
+        seed = keys.get("seed", 0)
+        folder = tmp_path / f"results/{name}/{source}-{target}/{seed}"
+        return json.loads((folder / "results.json").read_text()), folder
+
+    return train_and_test
+
+
+def test_each_system_has_a_file_for_each_encoder():
+    found = {path.stem for path in HPARAMS.glob("*.yaml")} - {"demo"}
+    named = {f"{system}_{encoder}" for system, encoder in FILES}
+    assert named <= found
+
+
+@pytest.mark.parametrize(("system", "encoder", "source", "target"), DIRECTIONS)
+def test_a_system_trains_and_tests(system, encoder, source, target, run):
+    results, folder = run(system, encoder, source=source, target=target)
+    layers, alignment = SYSTEMS[system]
+    anchors = ANCHORS[encoder].get(system, [])
+    if layers is None:
+        layers = [n for n in range(1, 13) if n not in anchors]
+    assert results["system"] == system
+    assert (results["source"], results["target"]) == (source, target)
+    assert results["layers"] == layers
+    assert results["alignment"] == alignment
+    assert results["anchor_layers"] == anchors
+    assert results["gamma"] == (0 if alignment == "none" else 0.5)
+    assert 0 <= results["uar"] <= 1
+    table = read_table(folder / "predictions.csv")
+    assert len(table) == results["n_test"] > 50
+    for row in table:
+        shares = [float(row[emotion]) for emotion in EMOTIONS]
+        assert sum(shares) == pytest.approx(1, abs=1e-6)
+        assert row["prediction"] == EMOTIONS[shares.index(max(shares))]
+    if system != "ensemble":
+        assert results["epochs"] == 2
+        weights = results["layer_weights"]
+        assert list(weights) == [str(n) for n in layers]
+        equal = pytest.approx(1 / len(layers), abs=1e-9)
+        if system in ("pc_avg", "cc", "pc", "few_shot"):
+            assert set(weights.values()) == {equal}
+        else:
+            assert len(set(weights.values())) > 1
+    expected = 20 if system == "few_shot" else 0
+    assert results["target_labels_used"] == expected
+
+
+@pytest.mark.parametrize("negative", ["emotion", "vowel"])
+def test_the_phonetic_anchor_changes_what_is_learned(negative, run):
+    results, with_anchor = run("pc", negative=negative)
+    off, without = run("pc", gamma=0, experiment="off")
+    assert (results["alignment"], off["alignment"]) == (
+        "PhoneticAnchor",
+        "none",
+    )
+    assert weights_of(with_anchor) != weights_of(without)
+    plain, control = run("cc")
+    assert weights_of(without) == weights_of(control)
+    assert off["uar"] == plain["uar"]
+
+
+def weights_of(folder: Path) -> dict:
+    path = max((folder / "save/weights").glob("*.safetensors"))
+    return {k: v.tolist() for k, v in load_file(path).items()}
+
+
+def test_lam_with_gamma_0_is_layer_atn(run):
+    _, off = run("lam_gl", gamma=0)
+    _, control = run("layer_atn")
+    assert weights_of(off) == weights_of(control)
+
+
+def relabelled(demo: Path, tmp_path: Path) -> Path:
+    """Copy the corpora, the Mandarin labels turned round."""
+    data = tmp_path / "relabelled"
+    shutil.copytree(demo, data)
+    path = data / "biic_podcast/Labels/labels_consensus.csv"
+    table, turned = read_table(path), dict(zip("NHAS", "HASN", strict=True))
+    for row in table:
+        row["EmoClass"] = turned.get(row["EmoClass"], row["EmoClass"])
+    write_table(path, table)
+    return data
+
+
+@pytest.mark.parametrize("system", ["few_shot", "pc", "ensemble"])
+def test_target_labels_change_nothing(system, run, demo, tmp_path):
+    keys = {"target_shots": 0} if system == "few_shot" else {}
+    true, folder = run(system, **keys)
+    keys |= {"data_folder": relabelled(demo, tmp_path), "experiment": "other"}
+    keys["manifest_folder"] = tmp_path / "manifests"
+    other, changed = run(system, **keys)
+    assert true["shots"] == other["shots"] == 0
+    assert true["target_labels_used"] == 0
+    assert true["uar"] != other["uar"]  # only the truth was changed
+    tables = [read_table(f / "predictions.csv") for f in (folder, changed)]
+    for row in [*tables[0], *tables[1]]:
+        del row["label"]
+    assert tables[0] == tables[1]
+    if system != "ensemble":
+        assert weights_of(folder) == weights_of(changed)
+
+
+@pytest.mark.parametrize("protocol", ["speakers", "transductive"])
+def test_five_shots_are_twenty_labels_that_nobody_is_tested_on(
+    protocol, run, tmp_path
+):
+    keys = {"protocol": protocol, "manifest_folder": tmp_path / "manifests"}
+    used, tested = [], []
+    for seed in (0, 1):
+        results, folder = run("few_shot", seed=seed, **keys)
+        table = read_table(folder / "predictions.csv")
+        assert results["shots"] == 5
+        assert results["target_labels_used"] == len(results["shot_ids"]) == 20
+        used.append(results["shot_ids"])
+        tested.append({row["id"] for row in table})
+        assert tested[-1].isdisjoint(results["shot_ids"])
+        manifest = json.loads(
+            (
+                tmp_path
+                / "manifests/biic_podcast"
+                / ("train.json" if protocol == "speakers" else "test.json")
+            ).read_text()
+        )
+        assert [manifest[i]["emo"] for i in results["shot_ids"]] == [
+            e for e in EMOTIONS for _ in range(5)
+        ]
+    assert used[0] != used[1]  # another draw
+    assert tested[0] == tested[1]
+    _, folder = run("cc", **keys)
+    everyone = {r["id"] for r in read_table(folder / "predictions.csv")}
+    assert everyone == tested[0]
+    none, _ = run("few_shot", target_shots=0, experiment="none", **keys)
+    five, _ = run("few_shot", seed=0, experiment="five", **keys)
+    assert none["uar"] != five["uar"]  # the shots do something
+
+
+def test_bounds_use_target_labels_and_say_so(run, tmp_path):
+    within, _ = run("layer_atn", bound="within", experiment="within")
+    assert within["source"] == within["target"] == "biic_podcast"
+    assert within["target_labels_used"] > within["n_train_source"]
+    assert within["bound"] == "within"
+    oracle, _ = run("layer_atn", bound="oracle", experiment="oracle")
+    plain, _ = run("layer_atn")
+    assert oracle["target_labels_used"] == oracle["n_train_target"]
+    assert plain["target_labels_used"] == 0
+    assert oracle["uar"] != plain["uar"]
+    assert oracle["n_test"] == within["n_test"] == plain["n_test"]
+    voted, _ = run("ensemble", bound="oracle", experiment="voted")
+    assert voted["target_labels_used"] == oracle["n_train_target"]
+    for bound in ("within", "oracle"):
+        with pytest.raises(UserError, match="tested here; use protocol"):
+            run(
+                "layer_atn",
+                bound=bound,
+                protocol="transductive",
+                experiment=bound,
+                manifest_folder=tmp_path / "manifests",
+            )
+
+
+@pytest.mark.parametrize(
+    ("system", "key", "value"),
+    [
+        ("cc", "anchor_layers", "[1]"),
+        ("cc", "gamma", 0.1),
+        ("layer_atn", "scale", "per_dim"),
+        ("layer_drop", "segment", "vowels"),
+        ("ensemble", "lr", 0.1),
+        ("ensemble", "batch_size", 8),
+        ("few_shot", "batch_size", 8),
+        ("few_shot", "class_weight", "none"),
+        ("pc", "anchor_layers", "[1]"),
+        ("pc", "reduce", "mean"),
+        ("lam_gl", "target_shots", 5),
+        ("lam_gl", "negative", "vowel"),
+    ],
+)
+def test_a_key_without_use_is_refused(system, key, value, run, tmp_path):
+    message = f"the system {system} has no use for {key}"
+    with pytest.raises(UserError, match=f"command line: {message}"):
+        run(system, **{key: value})
+    path = tmp_path / "own.yaml"
+    base = HPARAMS / f"{system}_wavlm.yaml"
+    path.write_text(f"base: {base}\n{key}: {value}\n")
+    with pytest.raises(UserError, match=f"own.yaml: {message}"):
+        train.main([str(path), "--data_folder", str(tmp_path)])
+
+
+def test_the_files_set_no_key_that_their_systems_have_no_use_for():
+    for path in HPARAMS.rglob("*.yaml"):
+        if path.name != "settings.yaml":
+            hparams, _ = train.load(
+                str(path), {"data_folder": "/d", "encoder_source": "unused"}
+            )
+            train.check(hparams, {}, str(path))
+
+
+def test_segments_need_alignments(run, demo, tmp_path):
+    data = tmp_path / "unaligned"
+    shutil.copytree(demo, data)
+    shutil.rmtree(data / "biic_podcast/ForceAligned")
+    keys = {"data_folder": data, "manifest_folder": tmp_path / "manifests"}
+    with pytest.raises(UserError, match=r"rows of target_train \(biic_pod"):
+        run("pc", **keys)
+    with pytest.raises(UserError, match="segment 'utterance'"):
+        run("pc", segment="utterance", **keys)
+
+
+def test_a_part_of_other_files_is_no_system(tmp_path):
+    with pytest.raises(UserError, match="only a part of other files"):
+        train.main([str(HPARAMS / "small/settings.yaml")])
+
+
+def test_the_small_files_share_one_setting():
+    for path in (HPARAMS / "small").glob("*.yaml"):
+        if path.name != "settings.yaml":
+            text = flatten(path)
+            assert "normalise: domain" in text
+            assert "max_steps: 200" in text
+
+
+def test_coral_acts_on_vowels_where_there_are_any(run):
+    results, folder = run("lam_gl", segment="vowels", experiment="vowels")
+    assert results["segment"] == "vowels"
+    _, whole = run("lam_gl")
+    assert weights_of(folder) != weights_of(whole)
+    assert torch.isfinite(
+        torch.tensor(
+            [
+                float(r["coral"])
+                for r in read_table(folder / "layer_weights.csv")
+            ]
+        )
+    ).all()
