@@ -167,6 +167,30 @@ class FrozenEncoder(nn.Module):
             )
         return layers, frames
 
+    def frame_centres(self, count: int) -> list[float]:
+        """When the middle of each frame's samples is heard.
+
+        Arguments
+        ---------
+        count : int
+            Number of frames.
+
+        Returns
+        -------
+        list[float]
+            Seconds from the utterance's start.
+        """
+        shift = width = WHISPER_HOP
+        if self.family != "whisper":
+            self.load()
+            config, shift, width = self.model.config, 1, 1
+            for kernel, stride in zip(
+                config.conv_kernel, config.conv_stride, strict=True
+            ):
+                width += (kernel - 1) * shift
+                shift *= stride
+        return [(shift * t + width / 2) / SAMPLE_RATE for t in range(count)]
+
     def load(self) -> None:
         """Load the weights through SpeechBrain's interface, once.
 

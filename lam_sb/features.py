@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,7 +37,8 @@ from lam_sb.encoders import (
 )
 from lam_sb.errors import UserError, check_choice
 from lam_sb.files import whole_file, write_json
-from lam_sb.segments import segment_means
+from lam_sb.phones import phone_spans
+from lam_sb.segments import PHONE_SEGMENTS, frame_classes, segment_means
 
 logger = get_logger(__name__)
 
@@ -83,22 +85,23 @@ def load_audio(path: str | Path) -> torch.Tensor:
 def row_key(utt_id: str, row: Mapping) -> str:
     """Identity of a row's features: its id, audio content and phones.
 
-    Labels and paths are in no key: relabelling or moving a corpus costs
-    nothing.
+    The phones are those of the segments, vowels and consonants with their
+    times: another phone set is another key. Labels and paths are in no key:
+    relabelling or moving a corpus costs nothing.
 
     Arguments
     ---------
     utt_id : str
         Key of the row in its manifest.
     row : Mapping
-        The row, with ``audio_sha`` and ``phones``.
+        The row, with ``audio_sha``, ``phones`` and ``phone_set``.
 
     Returns
     -------
     str
         32 hexadecimal digits.
     """
-    content = json.dumps([utt_id, row["audio_sha"], row["phones"]])
+    content = json.dumps([utt_id, row["audio_sha"], _spans(row)])
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
@@ -248,7 +251,7 @@ class FeatureStore:
         for _, shard in usable:
             if self._shard(shard["name"]) is None:
                 missing |= {k: by_key[k] for k in _keys(shard)}
-        size = self._bytes(len(by_key)) / 1e9
+        size = self._bytes(by_key.values()) / 1e9
         text = (
             f"Store {self.path}: {len(by_key)} utterances, {size:.2f} GB, "
             f"{len(missing)} of them to encode"
@@ -270,11 +273,13 @@ class FeatureStore:
         minutes = spent * total / seen / 60
         return f"{text}, about {minutes:.1f} minutes on {device}"
 
-    def _bytes(self, count: int) -> int:
+    def _bytes(self, rows: Iterable[tuple[str, Mapping]]) -> int:
         """Size of the features of some rows."""
-        values = self.encoder.num_layers * self.encoder.dim
-        each = (self.settings["time_chunks"] + 1) * values
-        return count * each * DTYPES[self.settings["storage_dtype"]].itemsize
+        whole = self.settings["time_chunks"] + 1
+        of_phones = sum(math.prod(shape) for shape in PHONE_SEGMENTS.values())
+        means = sum(whole + of_phones * bool(_spans(row)) for _, row in rows)
+        values = means * self.encoder.num_layers * self.encoder.dim
+        return values * DTYPES[self.settings["storage_dtype"]].itemsize
 
     def _plan_missing(self, by_key: Mapping) -> list[tuple[int, dict]]:
         """Shards of the plan that hold rows wanted, planned if need be."""
@@ -314,6 +319,17 @@ class FeatureStore:
         return usable, {k: v for k, v in by_key.items() if k not in planned}
 
     def _plan(self, missing: Mapping) -> list[dict]:
+        """Shards of the rows without phones, and of those with phones.
+
+        A shard has the same segments for all its rows: features of a corpus
+        without phones take no room for them.
+        """
+        parts: tuple[dict, dict] = ({}, {})
+        for key, (utt_id, row) in missing.items():
+            parts[bool(_spans(row))][key] = (utt_id, row)
+        return [shard for part in parts for shard in self._plan_alike(part)]
+
+    def _plan_alike(self, missing: Mapping) -> list[dict]:
         """Batches of similar length, and shards of whole batches."""
         order = sorted(missing, key=lambda k: (missing[k][1]["duration"], k))
         batches: list[list[str]] = []
@@ -344,11 +360,11 @@ class FeatureStore:
 
     def _announce(self, todo: Sequence[dict], by_key: Mapping) -> None:
         """Say where the features will lie and how large they get."""
-        count = sum(len(_keys(s)) for s in todo)
-        needed = self._bytes(count)
+        rows = [by_key[k] for s in todo for k in _keys(s)]
+        needed = self._bytes(rows)
         hours = sum(_seconds(s, by_key) for s in todo) / 3600
         logger.info(
-            f"Encoding {count} utterances ({hours:.2f} h) with "
+            f"Encoding {len(rows)} utterances ({hours:.2f} h) with "
             f"{self.encoder.source} into {self.path}: {needed / 1e9:.2f} GB"
         )
         free = shutil.disk_usage(self.path).free
@@ -391,8 +407,11 @@ class FeatureStore:
         except UserError as error:  # too short
             raise UserError(f"{rows[lens.argmin()][0]}: {error}") from error
         dtype = DTYPES[self.settings["storage_dtype"]]
-        for (utt_id, _), x, n in zip(rows, layers, frames, strict=True):
-            means = segment_means(x[:, :n], self.settings["time_chunks"])
+        for (utt_id, row), x, n in zip(rows, layers, frames, strict=True):
+            spans, chunks = _spans(row), self.settings["time_chunks"]
+            centres = self.encoder.frame_centres(int(n)) if spans else []
+            phones = frame_classes(spans, centres)
+            means = segment_means(x[:, :n], chunks, phones)
             for name, (values, count) in means.items():
                 values = values.cpu().to(dtype)
                 if not values.isfinite().all():
@@ -484,6 +503,17 @@ class _Shard:
             names = file.keys()
             self.tensors = {name: file.get_tensor(name) for name in names}
 
+    def segment(
+        self, name: str, position: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Values and number of frames of one row's segment."""
+        if name in self.tensors:
+            frames = self.tensors[f"{name}.frames"]
+            return self.tensors[name][position], frames[position]
+        shape, whole = PHONE_SEGMENTS[name], self.tensors["utterance"][position]
+        frames = torch.zeros(shape, dtype=torch.int32)
+        return whole.new_zeros(*shape, *whole.shape), frames
+
 
 class FeatureRows:
     """Features of an ordered set of rows, read when asked for.
@@ -511,7 +541,8 @@ class FeatureRows:
         Arguments
         ---------
         name : str
-            ``utterance`` or ``chunks``.
+            ``utterance``, ``chunks``, ``vowels``, ``consonants`` or
+            ``vowel_classes``.
         indices : Sequence[int]
             Positions n of the rows.
         layers : Sequence[int], optional
@@ -520,18 +551,24 @@ class FeatureRows:
         Returns
         -------
         values : torch.Tensor
-            (n, L, D), or (n, K, L, D) for chunks, in float32.
+            (n, L, D), or (n, K, L, D) for chunks and (n, 6, L, D) for vowel
+            classes, in float32.
         frames : torch.Tensor
-            (n,) or (n, K) number of frames; 0 masks a segment.
+            (n,), (n, K) or (n, 6) number of frames; 0 masks a segment, as all
+            phones of a row without any.
         """
         rows, frames = [], []
         picked = None if layers is None else [layer - 1 for layer in layers]
         for index in indices:
             shard, position = self.places[index]
-            row = shard.tensors[name][position]
+            row, count = shard.segment(name, position)
             rows.append(row if picked is None else row[..., picked, :])
-            frames.append(shard.tensors[f"{name}.frames"][position])
+            frames.append(count)
         return torch.stack(rows).float(), torch.stack(frames)
+
+
+def _spans(row: Mapping) -> list[list]:
+    return phone_spans(row["phones"], row["phone_set"])
 
 
 def _keys(shard: Mapping) -> list[str]:

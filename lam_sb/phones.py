@@ -255,8 +255,8 @@ def detect_phone_set(labels: Iterable[str]) -> str:
         return fitting[0]
     closest = min(PHONE_SETS, key=lambda phone_set: len(foreign[phone_set]))
     unknown = set.intersection(*map(set, foreign.values()))
-    first = sorted(foreign[closest], key=lambda p: (p not in unknown, p))
-    listed = first or labels
+    listed = sorted(foreign[closest], key=lambda p: (p not in unknown, p))
+    listed = listed or labels
     raise UserError(
         (
             f"the phones are of {' and '.join(fitting)} alike"

@@ -104,10 +104,7 @@ def prepare_podcast(
     own = check_mapping(corpus, "columns", columns, [*COLUMNS])
     names = {w: find_column(table, w, COLUMNS[w], own) for w in COLUMNS}
     notes = {"label_file": os.path.relpath(path, folder)}
-    if names["speaker"] is None:
-        if require_known_speaker:
-            raise missing_column(table, "of speakers, but they are required")
-        notes["speakers"] = "no such column: each podcast stands for a speaker"
+    notes |= _speaker_note(table, names["speaker"], require_known_speaker)
     records = _records(table, names, language)
     _add_splits(table, names["split"], records, folder, splits)
     _add_audio(corpus, folder, records)
@@ -174,6 +171,16 @@ def _records(
             }
         )
     return records
+
+
+def _speaker_note(
+    table: Sequence[Mapping], column: str | None, required: bool
+) -> dict[str, str]:
+    if column is not None:
+        return {}
+    if required:
+        raise missing_column(table, "of speakers, but they are required")
+    return {"speakers": "no such column: each podcast stands for a speaker"}
 
 
 def _speaker(line: Mapping, column: str | None, utt_id: str) -> str:

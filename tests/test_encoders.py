@@ -233,6 +233,38 @@ def test_long_speech_goes_through_whisper_in_windows(context, folders):
     assert not layers[1, :, 1504:].any()
 
 
+# When a frame is heard
+
+
+def test_frames_of_the_usual_front_ends_have_these_centres(folders):
+    for kind in ("wavlm", "hubert", "wav2vec2"):
+        centres = FrozenEncoder(str(folders[kind])).frame_centres(4)
+        assert centres == [0.0125, 0.0325, 0.0525, 0.0725]
+    centres = FrozenEncoder(str(folders["whisper"])).frame_centres(4)
+    assert centres == [0.01, 0.03, 0.05, 0.07]
+
+
+def test_centres_follow_the_front_end_of_the_config(tmp_path):
+    # A frame every 5 * 2 * 2 * 2 * 2 * 2 = 160 samples; it sees
+    # 10 + 2 (5 + 10 + 20 + 40) + 80 + 2 * 160 = 560 of them.
+    strides, kernels = (5, 2, 2, 2, 2, 2, 1), (10, 3, 3, 3, 3, 2, 3)
+    folder = make_encoder(
+        tmp_path, "hubert", conv_stride=strides, conv_kernel=kernels
+    )
+    centres = FrozenEncoder(str(folder)).frame_centres(3)
+    assert centres == [280 / RATE, 440 / RATE, 600 / RATE]
+
+
+def test_a_frame_is_centred_on_the_samples_that_it_sees(folders):
+    encoder = FrozenEncoder(str(folders["wav2vec2_stable"]))
+    encoder.load()
+    wav = torch.randn(1, 8000, requires_grad=True)
+    encoder.model.feature_extractor(wav)[0, :, 7].square().sum().backward()
+    seen = wav.grad[0].nonzero()[:, 0]
+    middle = (int(seen[0]) + int(seen[-1]) + 1) / 2
+    assert encoder.frame_centres(8)[7] == middle / RATE
+
+
 def dropped_out(folder: Path, to: Path) -> Path:
     """Copy an encoder, with heavy dropout and LayerDrop in its config."""
     shutil.copytree(folder, to)

@@ -24,6 +24,7 @@ from lam_sb import features
 from lam_sb.encoders import FrozenEncoder
 from lam_sb.errors import UserError
 from lam_sb.features import FeatureStore, load_audio, row_key
+from lam_sb.phones import VOWELS
 
 RATE = 16000
 ROOT = Path(__file__).parents[1]
@@ -53,6 +54,7 @@ def write_clip(path: Path, wav: np.ndarray) -> tuple[str, dict]:
         "emo": "neutral",
         "speaker": "s",
         "phones": [],
+        "phone_set": "",
     }
 
 
@@ -341,6 +343,180 @@ def test_whisper_and_reduced_precision_are_stored_too(encoder, clips, tmp_path):
     assert 1e-4 < (ours - theirs).norm() / ours.norm() < 5e-2
 
 
+# Phones
+
+
+# Classes of phones, in seconds; frame 5 is centred on 0.1125.
+TIMES = [
+    ("C", 0.0, 0.0325),
+    ("a", 0.0325, 0.0725),
+    ("V", 0.0725, 0.1125),
+    ("i", 0.15, 0.22),
+    ("C", 0.22, 0.3),
+    ("a", 0.3, 9.0),
+]
+SPOKEN = {
+    "arpa": {"C": "S", "a": "AA1", "V": "AY2", "i": "IY0"},
+    "pinyin": {"C": "sh", "a": "ang1", "V": "ou3", "i": "ing4"},
+}
+
+
+def spoken(rows, phone_set="arpa") -> dict[str, dict]:
+    """Rows with phones, under ids of their own."""
+    labels = SPOKEN[phone_set]
+    phones = [[labels[name], start, end] for name, start, end in TIMES]
+    columns = {"phones": phones, "phone_set": phone_set}
+    return {f"{i}-p": row | columns for i, row in rows.items()}
+
+
+def phone_means(layers: np.ndarray, centres: np.ndarray, names: str):
+    """Mean over (L, T, D) of the frames in phones of some classes."""
+    inside = np.zeros(len(centres), dtype=bool)
+    for name, start, end in TIMES:
+        if name in names:
+            inside |= (centres >= start) & (centres < end)
+    count = int(inside.sum())
+    shape = (layers.shape[0], layers.shape[2])
+    mean = layers[:, inside].mean(1) if count else np.zeros(shape)
+    return mean, count
+
+
+def check_phones(kept, index, layers, centres) -> None:
+    """Compare what a store holds of a row with means of its frames."""
+    for segment, names in (("vowels", "aVi"), ("consonants", "C")):
+        values, frames = kept.gather(segment, [index])
+        mean, count = phone_means(layers, centres, names)
+        assert frames.tolist() == [count]
+        assert np.abs(values[0].numpy() - mean).max() < 1e-5
+    values, frames = kept.gather("vowel_classes", [index])
+    assert values.shape == (1, 6, *mean.shape)
+    for n, vowel in enumerate(VOWELS):
+        mean, count = phone_means(layers, centres, vowel)
+        assert frames[0, n] == count
+        assert np.abs(values[0, n].numpy() - mean).max() < 1e-5
+
+
+@pytest.mark.parametrize("phone_set", list(SPOKEN))
+def test_the_store_holds_the_means_over_phones(
+    phone_set, encoder, clips, tmp_path
+):
+    store = make_store(tmp_path, encoder, storage_dtype="float32")
+    rows = spoken(clips, phone_set)
+    extract(store, rows)
+    kept = store.rows(rows)
+    for n, row in enumerate(rows.values()):
+        wav = torch.from_numpy(soundfile.read(row["wav"], dtype="float32")[0])
+        layers = encoder(wav[None], torch.tensor([len(wav)]))[0][0].numpy()
+        # From 400 samples, every 320 of them.
+        centres = (200 + 320 * np.arange(layers.shape[1])) / RATE
+        check_phones(kept, n, layers, centres)
+    counts = kept.gather("vowel_classes", range(12))[1]
+    assert (counts[:, VOWELS.index("a")] >= 2).all()
+    assert not counts[:, VOWELS.index("u")].any()
+
+
+def test_phones_after_the_first_window_of_whisper_are_found(tmp_path):
+    folder = make_encoder(tmp_path / "tiny-whisper", "whisper", layers=2)
+    whisper = FrozenEncoder(str(folder), whisper_context="valid")
+    wav = 0.1 * np.random.default_rng(0).standard_normal(31 * RATE)
+    clip = dict([write_clip(tmp_path / "long.wav", wav)])
+    phones = [["AA1", 0.05, 0.07], ["UW1", 29.99, 30.03], ["S", 30.5, 31.0]]
+    rows = changed(clip, phones=phones, phone_set="arpa")
+    store = make_store(tmp_path, whisper, storage_dtype="float32")
+    extract(store, rows)
+    kept = store.rows(rows)
+    wav = torch.from_numpy(soundfile.read(clip["long"]["wav"])[0]).float()
+    layers = whisper(wav[None], torch.tensor([len(wav)]))[0][0]
+    # Centres 29.99 s and 30.01 s: the last frame of a window, the next's first.
+    values, frames = kept.gather("vowel_classes", [0])
+    assert frames.tolist() == [[1, 0, 0, 0, 0, 2]]
+    assert torch.allclose(values[0, 0], layers[:, 2], atol=1e-5)
+    expected = layers[:, 1499:1501].mean(1)
+    assert torch.allclose(values[0, 5], expected, atol=1e-5)
+    values, frames = kept.gather("consonants", [0])
+    assert frames.tolist() == [25]
+    expected = layers[:, 1525:1550].mean(1)
+    assert torch.allclose(values[0], expected, atol=1e-5)
+
+
+def test_rows_without_phones_are_masked_beside_others(encoder, clips, tmp_path):
+    rows = dict(list(clips.items())[:3])
+    pairs = zip(rows.items(), spoken(rows).items(), strict=True)
+    both = dict(row for pair in pairs for row in pair)
+    store = make_store(tmp_path, encoder)
+    extract(store, both)
+    kept = store.rows(both)
+    for segment, shape in (
+        ("vowels", ()),
+        ("consonants", ()),
+        ("vowel_classes", (6,)),
+    ):
+        values, frames = kept.gather(segment, range(6))
+        assert values.shape == (6, *shape, 4, 32)
+        assert values.dtype == torch.float32
+        assert frames.shape == (6, *shape)
+        assert not frames[::2].any()
+        assert not values[::2].any()
+        assert (frames[1::2].reshape(3, -1).sum(1) > 0).all()
+        picked, counts = kept.gather(segment, [1, 0], layers=[4, 2])
+        assert torch.equal(picked, values[[1, 0]][..., [3, 1], :])
+        assert torch.equal(counts, frames[[1, 0]])
+
+
+def test_an_unknown_segment_is_an_error(unbroken, clips):
+    with pytest.raises(KeyError, match="vowel"):
+        unbroken.rows(clips).gather("vowel", [0])
+
+
+def test_rows_with_phones_lie_in_shards_of_their_own(unbroken, clips, tmp_path):
+    store = make_store(tmp_path, unbroken.encoder)
+    extract(store, spoken(clips) | clips)
+    files = shard_files(store)
+    # Those without phones are the same as alone, byte by byte.
+    alone = shard_files(unbroken)
+    assert alone.items() < files.items()
+    whole = {"utterance", "chunks"}
+    of_phones = {"vowels", "consonants", "vowel_classes"}
+    for name in files:
+        tensors = load_file(store.path / name)
+        segments = {n.removesuffix(".frames") for n in tensors}
+        assert segments == (whole if name in alone else whole | of_phones)
+        assert len(tensors) == 2 * len(segments)
+    assert visible_files(store)["store.json"] == (
+        (unbroken.path / "store.json").read_bytes()
+    )
+    # Both kinds are read again without encoding.
+    extract(fresh(store), clips | spoken(clips))
+    assert shard_files(store) == files
+
+
+def test_another_phone_set_is_encoded_again(encoder, clips, tmp_path, spy):
+    phones = [["t", 0.0, 0.05], ["o", 0.05, 0.1]]
+    part = {i: clips[i] for i in ("u00", "u01")}
+    english, mandarin = (
+        changed(part, phones=phones, phone_set=phone_set)
+        for phone_set in ("mfa_english", "mfa_mandarin")
+    )
+    store = make_store(tmp_path, encoder)
+    extract(store, english)
+    with pytest.raises(UserError, match="2 of 2 rows are not in the store"):
+        store.rows(mandarin)
+    extract(store, mandarin)
+    assert spy.rows == 4
+    for rows, count in ((english, 0), (mandarin, 1)):
+        frames = store.rows(rows).gather("vowel_classes", [0, 1])[1]
+        assert (frames[:, VOWELS.index("ə")] > 0).tolist() == [count] * 2
+
+
+def test_ranks_share_rows_with_phones(encoder, clips, tmp_path):
+    rows = clips | spoken(clips)
+    one, two = (make_store(tmp_path / n, encoder) for n in ("one", "two"))
+    extract(one, rows)
+    for rank in (1, 0):
+        extract(fresh(two), rows, rank=rank, world=2)
+    assert visible_files(two) == visible_files(one)
+
+
 # What is encoded again, and what is not
 
 
@@ -369,9 +545,13 @@ def test_labels_paths_and_filters_cost_nothing(
     assert torch.equal(ours, whole[[list(clips).index(i) for i in rows]])
 
 
-@pytest.mark.parametrize(
-    "columns", [{"audio_sha": "0123456789abcdef"}, {"phones": [["AA", 0, 1]]}]
-)
+PHONES = {
+    "phones": [["HH", 0.01, 0.03], ["AA1", 0.03, 0.06], ["T", 0.06, 0.1]],
+    "phone_set": "arpa",
+}
+
+
+@pytest.mark.parametrize("columns", [{"audio_sha": "0123456789abcdef"}, PHONES])
 def test_other_audio_or_phones_are_encoded_and_appended(
     columns, unbroken, clips, tmp_path, spy
 ):
@@ -401,9 +581,34 @@ def test_a_row_key_follows_id_audio_and_phones_alone(clips):
     others = {
         row_key("u01", row),
         row_key("u00", row | {"audio_sha": "0" * 16}),
-        row_key("u00", row | {"phones": [["AA", 0.0, 0.1]]}),
+        row_key("u00", row | PHONES),
+        row_key("u00", row | PHONES | {"phones": PHONES["phones"][:2]}),
     }
-    assert len(others | {key}) == 4
+    assert len(others | {key}) == 5
+
+
+def test_the_key_of_a_row_without_phones_is_that_of_stores_that_exist():
+    row = {"audio_sha": "0123456789abcdef", "phones": [], "phone_set": ""}
+    content = b'["u\\u00e9", "0123456789abcdef", []]'
+    key = hashlib.sha256(content).hexdigest()[:32]
+    assert row_key("u\u00e9", row) == key
+    # Phones of no segment make no other features.
+    noise = {"phones": [["[noise]", 0.0, 0.1]], "phone_set": "arpa"}
+    assert row_key("u\u00e9", row | noise) == key
+
+
+def test_a_key_follows_the_classes_of_phones_and_not_their_names(clips):
+    def key(phone_set, labels):
+        phones = [
+            [label, n / 10, (n + 1) / 10]
+            for n, label in enumerate(labels.split())
+        ]
+        columns = {"phones": phones, "phone_set": phone_set}
+        return row_key("u00", clips["u00"] | columns)
+
+    assert key("arpa", "S IY1") == key("pinyin", "x i4")
+    # The Mandarin o is ə, that of English another vowel.
+    assert key("mfa_mandarin", "t o") != key("mfa_english", "t o")
 
 
 @pytest.mark.parametrize(
@@ -819,8 +1024,9 @@ def test_an_utterance_that_is_too_short_is_named(encoder, clips, tmp_path):
 def test_a_disk_that_is_too_small_is_refused_before_encoding(
     encoder, clips, tmp_path, monkeypatch, spy
 ):
-    # 12 rows x 9 segments x 4 layers x 32 values x 2 bytes
-    needed = 12 * 9 * 4 * 32 * 2
+    # 12 rows x 9 means x 4 layers x 32 values x 2 bytes, and 3 rows x 17
+    needed = (12 * 9 + 3 * 17) * 4 * 32 * 2
+    clips = clips | spoken(dict(list(clips.items())[:3]))
     usage = type(shutil.disk_usage(tmp_path))
     store = make_store(tmp_path, encoder)
     for free in (needed - 1, needed):
@@ -831,7 +1037,7 @@ def test_a_disk_that_is_too_small_is_refused_before_encoding(
                 extract(store, clips)
             assert spy.rows == 0
     extract(store, clips)
-    assert spy.rows == 12
+    assert spy.rows == 15
 
 
 def test_a_folder_that_cannot_be_made_is_named(encoder, clips, tmp_path):
