@@ -38,15 +38,6 @@ SPLITS = {"Train": "train", "Development": "valid"} | dict.fromkeys(
 )
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory) -> Path:
-    """Folder with both demo corpora; not to be changed."""
-    folder = tmp_path_factory.mktemp("demo")
-    for corpus in CORPORA:
-        make_corpus(folder, corpus)
-    return folder
-
-
 def labels(folder: Path) -> list[dict]:
     return read_table(folder / "Labels/labels_consensus.csv")
 

@@ -384,10 +384,15 @@ def test_the_log_says_what_the_alignment_does(arguments):
     assert shares[1] < 0.2 * shares[0]
 
 
-def test_two_processes_give_the_weights_of_one(arguments, tmp_path):
+@pytest.mark.parametrize("system", ["lam_gl", "few_shot"])
+def test_two_processes_give_the_weights_of_one(system, arguments, tmp_path):
     # With SGD, as Adam makes a full step of the sign of a gradient near 0.
     yaml = tmp_path / "sgd.yaml"
-    base = ROOT / "hparams/small/lam_gl.yaml"
+    base = ROOT / f"hparams/small/{system}.yaml"
+    keys = {}
+    if system == "few_shot":
+        keys = {"anchor_layers": None, "batch_size": None}
+        keys |= {"episode_shots": 2, "episode_queries": 4, "target_shots": 1}
     optimizer = "opt_class: !name:torch.optim.SGD\n    lr: !ref <lr>\n"
     yaml.write_text(f"base: {base}\n{optimizer}")
 
@@ -399,6 +404,7 @@ def test_two_processes_give_the_weights_of_one(arguments, tmp_path):
             dropout=0.0,
             lr=0.1,
             device="cpu",
+            **keys,
         )
         made[0] = str(yaml)
         command = [str(ROOT / "train.py"), *made]

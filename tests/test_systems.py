@@ -123,11 +123,8 @@ def test_a_system_trains_and_tests(system, encoder, source, target, run):
         assert results["epochs"] == 2
         weights = results["layer_weights"]
         assert list(weights) == [str(n) for n in layers]
-        equal = pytest.approx(1 / len(layers), abs=1e-9)
-        if system in ("pc_avg", "cc", "pc", "few_shot"):
-            assert set(weights.values()) == {equal}
-        else:
-            assert len(set(weights.values())) > 1
+        fixed = system in ("pc_avg", "cc", "pc", "few_shot")
+        assert (len(set(weights.values())) == 1) == fixed
     expected = 20 if system == "few_shot" else 0
     assert results["target_labels_used"] == expected
 
@@ -140,21 +137,27 @@ def test_the_phonetic_anchor_changes_what_is_learned(negative, run):
         "PhoneticAnchor",
         "none",
     )
-    assert weights_of(with_anchor) != weights_of(without)
-    plain, control = run("cc")
-    assert weights_of(without) == weights_of(control)
-    assert off["uar"] == plain["uar"]
+    _, control = run("cc")
+    same, other = weights_of(control), weights_of(with_anchor)
+    for name, values in weights_of(without).items():
+        assert torch.allclose(values, same[name], atol=1e-6), name
+    changed = [n for n in same if not torch.allclose(same[n], other[n], 1e-3)]
+    assert "projector.weight" in changed
 
 
-def weights_of(folder: Path) -> dict:
-    path = max((folder / "save/weights").glob("*.safetensors"))
-    return {k: v.tolist() for k, v in load_file(path).items()}
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(max((folder / "save/weights").glob("*.safetensors")))
+
+
+def same_weights(one: Path, two: Path) -> bool:
+    others = weights_of(two)
+    return all(torch.equal(v, others[k]) for k, v in weights_of(one).items())
 
 
 def test_lam_with_gamma_0_is_layer_atn(run):
     _, off = run("lam_gl", gamma=0)
     _, control = run("layer_atn")
-    assert weights_of(off) == weights_of(control)
+    assert same_weights(off, control)
 
 
 def relabelled(demo: Path, tmp_path: Path) -> Path:
@@ -178,13 +181,13 @@ def test_target_labels_change_nothing(system, run, demo, tmp_path):
     other, changed = run(system, **keys)
     assert true["shots"] == other["shots"] == 0
     assert true["target_labels_used"] == 0
-    assert true["uar"] != other["uar"]  # only the truth was changed
     tables = [read_table(f / "predictions.csv") for f in (folder, changed)]
+    assert tables[0] != tables[1]
     for row in [*tables[0], *tables[1]]:
         del row["label"]
-    assert tables[0] == tables[1]
+    assert tables[0] == tables[1]  # only the truth was changed
     if system != "ensemble":
-        assert weights_of(folder) == weights_of(changed)
+        assert same_weights(folder, changed)
 
 
 @pytest.mark.parametrize("protocol", ["speakers", "transductive"])
@@ -216,9 +219,11 @@ def test_five_shots_are_twenty_labels_that_nobody_is_tested_on(
     _, folder = run("cc", **keys)
     everyone = {r["id"] for r in read_table(folder / "predictions.csv")}
     assert everyone == tested[0]
-    none, _ = run("few_shot", target_shots=0, experiment="none", **keys)
-    five, _ = run("few_shot", seed=0, experiment="five", **keys)
-    assert none["uar"] != five["uar"]  # the shots do something
+    _, none = run("few_shot", target_shots=0, experiment="none", **keys)
+    _, five = run("few_shot", experiment="five", **keys)
+    assert same_weights(none, five)  # shots only move the prototypes
+    tables = [read_table(f / "predictions.csv") for f in (none, five)]
+    assert tables[0] != tables[1]
 
 
 def test_bounds_use_target_labels_and_say_so(run, tmp_path):
@@ -226,11 +231,11 @@ def test_bounds_use_target_labels_and_say_so(run, tmp_path):
     assert within["source"] == within["target"] == "biic_podcast"
     assert within["target_labels_used"] > within["n_train_source"]
     assert within["bound"] == "within"
-    oracle, _ = run("layer_atn", bound="oracle", experiment="oracle")
-    plain, _ = run("layer_atn")
+    oracle, told = run("layer_atn", bound="oracle", experiment="oracle")
+    plain, untold = run("layer_atn")
     assert oracle["target_labels_used"] == oracle["n_train_target"]
     assert plain["target_labels_used"] == 0
-    assert oracle["uar"] != plain["uar"]
+    assert not same_weights(told, untold)
     assert oracle["n_test"] == within["n_test"] == plain["n_test"]
     voted, _ = run("ensemble", bound="oracle", experiment="voted")
     assert voted["target_labels_used"] == oracle["n_train_target"]
@@ -240,7 +245,7 @@ def test_bounds_use_target_labels_and_say_so(run, tmp_path):
                 "layer_atn",
                 bound=bound,
                 protocol="transductive",
-                experiment=bound,
+                experiment=f"{bound}_refused",
                 manifest_folder=tmp_path / "manifests",
             )
 
@@ -262,7 +267,9 @@ def test_bounds_use_target_labels_and_say_so(run, tmp_path):
         ("lam_gl", "negative", "vowel"),
     ],
 )
-def test_a_key_without_use_is_refused(system, key, value, run, tmp_path):
+def test_a_key_without_use_is_refused(
+    system, key, value, run, encoders, tmp_path
+):
     message = f"the system {system} has no use for {key}"
     with pytest.raises(UserError, match=f"command line: {message}"):
         run(system, **{key: value})
@@ -270,15 +277,20 @@ def test_a_key_without_use_is_refused(system, key, value, run, tmp_path):
     base = HPARAMS / f"{system}_wavlm.yaml"
     path.write_text(f"base: {base}\n{key}: {value}\n")
     with pytest.raises(UserError, match=f"own.yaml: {message}"):
-        train.main([str(path), "--data_folder", str(tmp_path)])
+        train.main(
+            [
+                str(path),
+                "--data_folder=/d",
+                f"--encoder_source={encoders['wavlm']}",
+            ]
+        )
 
 
-def test_the_files_set_no_key_that_their_systems_have_no_use_for():
+def test_the_files_set_no_key_that_their_systems_have_no_use_for(encoders):
+    overrides = {"data_folder": "/d", "encoder_source": str(encoders["wavlm"])}
     for path in HPARAMS.rglob("*.yaml"):
-        if path.name != "settings.yaml":
-            hparams, _ = train.load(
-                str(path), {"data_folder": "/d", "encoder_source": "unused"}
-            )
+        if path.name not in ("settings.yaml", "demo.yaml"):
+            hparams, _ = train.load(str(path), overrides)
             train.check(hparams, {}, str(path))
 
 
@@ -289,7 +301,7 @@ def test_segments_need_alignments(run, demo, tmp_path):
     keys = {"data_folder": data, "manifest_folder": tmp_path / "manifests"}
     with pytest.raises(UserError, match=r"rows of target_train \(biic_pod"):
         run("pc", **keys)
-    with pytest.raises(UserError, match="segment 'utterance'"):
+    with pytest.raises(UserError, match="segment is 'utterance'"):
         run("pc", segment="utterance", **keys)
 
 
@@ -310,7 +322,7 @@ def test_coral_acts_on_vowels_where_there_are_any(run):
     results, folder = run("lam_gl", segment="vowels", experiment="vowels")
     assert results["segment"] == "vowels"
     _, whole = run("lam_gl")
-    assert weights_of(folder) != weights_of(whole)
+    assert not same_weights(folder, whole)
     assert torch.isfinite(
         torch.tensor(
             [
