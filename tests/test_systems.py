@@ -214,6 +214,9 @@ def test_five_shots_are_twenty_labels_that_nobody_is_tested_on(
         assert [manifest[i]["emo"] for i in results["shot_ids"]] == [
             e for e in EMOTIONS for _ in range(5)
         ]
+        if protocol == "transductive":
+            left = round(0.2 * results["n_train_target"])
+            assert results["n_test"] == len(manifest) - left
     assert used[0] != used[1]  # another draw
     assert tested[0] == tested[1]
     _, folder = run("cc", **keys)
