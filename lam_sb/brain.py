@@ -314,11 +314,12 @@ class LamBrain(sb.Brain):
             scale = self.hparams.scale
             half = len(source) // 2
             alpha = _unwrap(self.modules.pooling).alpha
-            traces = source.var(0).sum(-1), target.var(0).sum(-1)
+            traces = _trace(source), _trace(target)
             share = alpha.square() * (traces[0] + traces[1])
+            share = share / share.sum().clamp(min=1e-12)
             columns = {
                 "alpha": alpha,
-                "share": share / share.sum(),
+                "share": share,
                 "coral": coral_distances(source, target, scale),
                 "floor": coral_distances(source[:half], source[half:], scale),
                 "trace_source": traces[0],
@@ -556,6 +557,11 @@ def anchored_share(layers: Sequence[dict], anchors: Sequence[int]) -> float:
         Between 0 and 1; 0 where none of them is mixed.
     """
     return math.fsum(r["share"] for r in layers if r["layer"] in anchors)
+
+
+def _trace(z: torch.Tensor) -> torch.Tensor:
+    """Trace (M,) of the covariance of z (N, M, d), 0 of fewer than two rows."""
+    return z.var(0).sum(-1) if len(z) > 1 else z.new_zeros(z.shape[1])
 
 
 def _unwrap(module: nn.Module) -> nn.Module:

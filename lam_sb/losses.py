@@ -57,8 +57,10 @@ def coral_distances(
     Returns
     -------
     torch.Tensor
-        (A,)
+        (A,); 0 where a domain has fewer than two rows.
     """
+    if min(len(source), len(target)) < 2:
+        return (source.sum() + target.sum()) * source.new_zeros(source.shape[1])
     difference = covariance(source) - covariance(target)
     norms = torch.linalg.matrix_norm(difference)  # gradient 0 at 0, not NaN
     if scale == "deep_coral":

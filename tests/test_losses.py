@@ -79,6 +79,17 @@ def test_gradient_reaches_the_projector_and_is_finite_when_domains_are_equal():
     )
 
 
+@pytest.mark.parametrize("rows", [0, 1])
+def test_coral_of_fewer_than_two_rows_is_0(rows):
+    source = torch.randn(8, 3, 4, requires_grad=True)
+    target = torch.randn(rows, 3, 4, requires_grad=True)
+    for pair in ((source, target), (target, source)):
+        loss = LayerCoral()(*pair)
+        loss.backward()
+        assert loss.item() == 0
+    assert not source.grad.any()
+
+
 def test_coral_stays_in_float32_under_autocast():
     source, target = torch.randn(64, 1, 32), torch.randn(64, 1, 32)
     exact = LayerCoral()(source, target)
