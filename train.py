@@ -421,7 +421,7 @@ def describe_run(hparams: dict, rows: dict[str, DomainRows]) -> dict:
     speaker = hparams["normalise"] == "speaker"
     four = hparams["target_rows"] == "four"
     shots = rows["shots"].ids if "shots" in rows else []
-    described = {key: hparams[key] for key in keys}
+    described, segment = {k: hparams[k] for k in keys}, hparams["segment"]
     if hparams["bound"] == "within":
         described["source"] = hparams["target"]
     return described | {
@@ -432,6 +432,8 @@ def describe_run(hparams: dict, rows: dict[str, DomainRows]) -> dict:
         "anchor_rule": "fixed",
         "n_train_source": len(rows["source_train"]),
         "n_train_target": len(rows["target_train"]),
+        "n_segment_source": rows["source_train"].features.count(segment),
+        "n_segment_target": rows["target_train"].features.count(segment),
         "target_labels_used": target_labels(hparams, rows),
         "shots": hparams["target_shots"] if shots else 0,
         "shot_ids": shots,

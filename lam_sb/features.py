@@ -567,6 +567,25 @@ class FeatureRows:
         return torch.stack(rows).float(), torch.stack(frames)
 
 
+    def count(self, name: str) -> int:
+        """Count the rows that have a segment.
+
+        Arguments
+        ---------
+        name : str
+            As in `gather`.
+
+        Returns
+        -------
+        int
+            Rows with frames in it.
+        """
+        return sum(
+            bool(shard.segment(name, position)[1].any())
+            for shard, position in self.places
+        )
+
+
 def _spans(row: Mapping) -> list[list]:
     return phone_spans(row["phones"], row["phone_set"])
 

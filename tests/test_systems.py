@@ -30,13 +30,18 @@ SYSTEMS = {  # layers that are mixed, of 12, and what aligns the domains
         ("lam_gl", "lam_al", "lam_bl", "lam_wl", "lam_rl1", "lam_rl2"),
         ([*range(1, 13)], "LayerCoral"),
     ),
-    "lam_rl3": ([*range(1, 13)], "LayerCoral"),
+    **dict.fromkeys(
+        ("lam_rl3", "lam_gl_vowl", "lam_gl_cons"),
+        ([*range(1, 13)], "LayerCoral"),
+    ),
 }
 # The paper's, as methods.md of this project and its Table 1 list them.
 ANCHORS = {
     "wavlm": {"lam_gl": [8, 9, 11], "lam_bl": [11], "lam_wl": [5, 6, 7]},
     "whisper": {"lam_gl": [1, 2, 3], "lam_bl": [2], "lam_wl": [7, 10, 11]},
 }
+ANCHORS["wavlm"] |= {"lam_gl_vowl": [8, 9, 11], "lam_gl_cons": [9, 10, 11]}
+ANCHORS["whisper"] |= {"lam_gl_vowl": [1, 3, 5], "lam_gl_cons": [3, 5, 6]}
 for own in ANCHORS.values():
     own |= {"lam_al": [*range(1, 13)], "lam_rl1": [2, 6, 9]}
     own |= {"lam_rl2": [1, 5, 12], "lam_rl3": [3, 7, 11]}
@@ -125,6 +130,12 @@ def test_a_system_trains_and_tests(system, encoder, source, target, run):
         assert list(weights) == [str(n) for n in layers]
         fixed = system in ("pc_avg", "cc", "pc", "few_shot")
         assert (len(set(weights.values())) == 1) == fixed
+    segment = {"lam_gl_vowl": "vowels", "lam_gl_cons": "consonants"}
+    segment |= dict.fromkeys(("pc", "pc_avg", "pc_atn"), "vowel_classes")
+    assert results["segment"] == segment.get(system, "utterance")
+    for corpus in ("source", "target"):  # all of the demo is aligned
+        rows = results[f"n_train_{corpus}"]
+        assert results[f"n_segment_{corpus}"] == rows
     expected = 20 if system == "few_shot" else 0
     assert results["target_labels_used"] == expected
 
@@ -306,6 +317,28 @@ def test_segments_need_alignments(run, demo, tmp_path):
         run("pc", **keys)
     with pytest.raises(UserError, match="segment is 'utterance'"):
         run("pc", segment="utterance", **keys)
+
+
+@pytest.mark.parametrize("system", ["lam_gl_cons", "pc"])
+def test_rows_without_the_segment_are_masked_and_counted(
+    system, run, demo, tmp_path
+):
+    data, manifests = tmp_path / "partly", tmp_path / "manifests"
+    shutil.copytree(demo, data)
+    for corpus in ("msp_podcast", "biic_podcast"):
+        grids = sorted((data / corpus / "ForceAligned").glob("*.TextGrid"))
+        for path in grids[::3]:
+            path.unlink()
+    results, folder = run(system, data_folder=data, manifest_folder=manifests)
+    for part, corpus in (("source", "msp"), ("target", "biic")):
+        path = manifests / f"{corpus}_podcast/train.json"
+        rows = [r for r in json.loads(path.read_text()).values() if r["emo"]]
+        aligned = sum(bool(row["phones"]) for row in rows)
+        assert 0 < aligned < len(rows) == results[f"n_train_{part}"]
+        assert results[f"n_segment_{part}"] == aligned
+    assert all(v.isfinite().all() for v in weights_of(folder).values())
+    _, whole = run(system, experiment="whole")
+    assert not same_weights(folder, whole)
 
 
 def test_a_part_of_other_files_is_no_system(tmp_path):
