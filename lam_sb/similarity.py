@@ -68,7 +68,7 @@ class SegmentSums:
 
     @classmethod
     def zeros(cls, num_groups: int, shape: Sequence[int]) -> SegmentSums:
-        """Sums of no rows, of G groups and vectors of the shape (L, D)."""
+        """Make sums of no rows, of G groups and vectors (L, D)."""
         size = num_groups, len(EMOTIONS) + 1
         return cls(
             np.zeros(size, dtype=np.int64),
@@ -219,8 +219,8 @@ def similarity_rows(
         With the keys `COLUMNS`. Layers count from 1; ``low`` and ``high`` are
         None without an interval; ``n_source`` and ``n_target`` are the rows
         of that emotion and segment in each corpus, whatever the measure. What
-        is not defined has no row: an emotion that a corpus lacks, ``centred``
-        or ``:mismatched`` of ``all``, halves of one group.
+        is not defined has no row: an emotion without rows, ``centred`` or
+        ``:mismatched`` of ``all``, halves of one group.
 
     Raises
     ------
