@@ -349,42 +349,33 @@ def select_layers(
         An unknown measure, labels that are needed but missing, or layers
         whose similarity is not defined.
     """
-    _check_measure(source, target, measure)
-    if measure == "centred" and not use_target_labels:
-        raise UserError(
-            "similarity: centred compares emotions, which needs "
-            "use_target_labels: true; use another measure without labels."
-        )
-    if use_target_labels:
-        _check_labels(source, target, "use_target_labels: true")
-    corpora = source.utterances, target.utterances
+    _check_selection(source, target, measure, use_target_labels)
     emotions = slice(4) if use_target_labels else slice(4, 5)
-    if measure in COVARIANCE_MEASURES:
-        alike = _of_covariances(source, target, measure)[None]
-    else:
-        alike = _alike(measure, *(_vectors(p, measure) for p in corpora))
-    scores = _mean_defined(alike[:, emotions], axis=1)
+    scores = _scores(source, target, measure, emotions)
     if np.isnan(scores).any():
         raise UserError(
             f"similarity: {measure} is not defined for all layers: the two "
             "corpora share too few rows or emotions."
         )
     ranked = _ranked(scores)
+    corpora = source, target
     stability = None
-    if measure in MEAN_MEASURES and min(len(p.counts) for p in corpora) > 1:
+    if measure in MEAN_MEASURES and min(c.num_groups for c in corpora) > 1:
         weights = _resampled(corpora, resamples, seed)
-        vectors = map(_vectors, corpora, (measure, measure), weights)
-        again = _mean_defined(_alike(measure, *vectors)[:, emotions], axis=1)
+        again = _scores(source, target, measure, emotions, weights)
         stability = _stability(ranked, again)
-    used = [_pooled(_whole(p), p.counts)[0, emotions].sum() for p in corpora]
+    used = [
+        int(_pooled(_whole(p), p.counts)[0, emotions].sum())
+        for p in (source.utterances, target.utterances)
+    ]
     return {
         "measure": measure,
         "use_target_labels": use_target_labels,
         **{name: layers[0].tolist() for name, layers in ranked.items()},
         "scores": _by_layer(scores[0]),
         "stability": stability,
-        "n_source": int(used[0]),
-        "n_target": int(used[1]),
+        "n_source": used[0],
+        "n_target": used[1],
         "groups_source": source.num_groups,
         "groups_target": target.num_groups,
     }
@@ -426,6 +417,22 @@ def _check_measure(
         source.products is None or target.products is None
     ):
         raise ValueError("The sums were made without covariance=True.")
+
+
+def _check_selection(
+    source: CorpusSums,
+    target: CorpusSums,
+    measure: str,
+    use_target_labels: bool,
+) -> None:
+    _check_measure(source, target, measure)
+    if use_target_labels:
+        _check_labels(source, target, "use_target_labels: true")
+    elif measure == "centred":
+        raise UserError(
+            "similarity: centred compares emotions, which needs "
+            "use_target_labels: true; use another measure without labels."
+        )
 
 
 def _check_labels(source: CorpusSums, target: CorpusSums, key: str) -> None:
@@ -617,7 +624,7 @@ def _without_top(source: SegmentSums, target: SegmentSums) -> np.ndarray:
 def _of_covariances(
     source: CorpusSums, target: CorpusSums, measure: str
 ) -> np.ndarray:
-    """Cosine of the two covariances: (5, L), nan with fewer than two rows."""
+    """Cosine of the two covariances: (5, L), nan where one of them is 0."""
     standardised = measure == "covariance_standardised"
     curves = []
     for layer in range(source.products.shape[1]):
@@ -639,7 +646,6 @@ def _covariances(
     squares = _pooled(np.ones((1, 1)), corpus.products[None, :, layer])[0]
     covariances = _ratio(squares, counts[..., None])
     covariances -= means[:, :, None] * means[:, None]
-    covariances[counts[:, 0] < 2] = np.nan
     if standardised:
         std = np.sqrt(np.diag(covariances[-1]).clip(min=0))
         # As in lam_sb.data: a dimension that does not vary stays as it is.
@@ -659,12 +665,30 @@ def _ranked(scores: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def _scores(
+    source: CorpusSums,
+    target: CorpusSums,
+    measure: str,
+    emotions: slice,
+    weights: Sequence[np.ndarray | None] = (None, None),
+) -> np.ndarray:
+    """Mean similarity over emotions: (R, L), as for `_vectors`."""
+    if measure in COVARIANCE_MEASURES:
+        alike = _of_covariances(source, target, measure)[None]
+    else:
+        parts = source.utterances, target.utterances
+        alike = _alike(
+            measure, *map(_vectors, parts, (measure, measure), weights)
+        )
+    return _mean_defined(alike[:, emotions], axis=1)
+
+
 def _resampled(
-    corpora: Sequence[SegmentSums], resamples: int, seed: int
+    corpora: Sequence[CorpusSums], resamples: int, seed: int
 ) -> list[np.ndarray]:
     """Draw how often each group counts: (R, G) for each corpus."""
     generator = np.random.default_rng(seed)
-    sizes = [len(part.counts) for part in corpora]
+    sizes = [corpus.num_groups for corpus in corpora]
     return [
         generator.multinomial(n, np.full(n, 1 / n), resamples).astype(float)
         for n in sizes
@@ -672,7 +696,10 @@ def _resampled(
 
 
 def _stability(ranked: Mapping[str, np.ndarray], scores: np.ndarray) -> dict:
-    """Shares of the resamples (R, L) that agree with what was selected."""
+    """Shares of the resamples (R, L) that agree with what was selected.
+
+    Those without any emotion that both corpora have are left out.
+    """
     scores = scores[~np.isnan(scores).any(axis=1)]
     again = _ranked(scores)
     shares = {

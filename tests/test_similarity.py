@@ -277,6 +277,35 @@ def test_an_emotion_of_one_speaker_has_no_interval():
         assert rows["happy", "utterance", measure, 1]["low"] is not None
 
 
+def test_what_does_not_vary_has_an_interval_of_no_width():
+    x = np.ones((60, 2, 3)) * [1.0, 0.0, 0.0]
+    y = np.ones((60, 2, 3)) * [3.0, 4.0, 0.0]
+    sums = [corpus_sums(domain(part)) for part in (x, y)]
+    rows = found(similarity_rows(*sums, ["centroid"]))
+    row = rows["all", "utterance", "centroid", 2]
+    assert row["low"] == row["value"] == row["high"] == 0.6
+
+
+def test_one_row_has_no_covariance():
+    labels = np.minimum(np.arange(60), 1)
+    lone = corpus_sums(domain(noise(0), labels), covariance=True)
+    rows = similarity_rows(lone, lone, MEASURES[-2:])
+    assert {row["emotion"] for row in rows} == {"happy", "all"}
+
+
+def test_a_constant_dimension_does_not_count_once_standardised():
+    values = []
+    for dim in (DIM, DIM + 1):
+        sums = []
+        for seed in (1, 2):
+            x = np.full((60, 1, dim), 1234.567)
+            x[..., :DIM] = noise(seed, layers=1)
+            sums.append(corpus_sums(domain(x), covariance=True))
+        rows = similarity_rows(*sums, ["covariance_standardised"])
+        values.append(curve(rows, "covariance_standardised", "all"))
+    assert values[0] == pytest.approx(values[1], abs=1e-9)
+
+
 @pytest.mark.parametrize("block", [1, 7, 60])
 def test_the_block_size_changes_nothing(pair, monkeypatch, block):
     rows = pair[1][0]
@@ -582,6 +611,14 @@ def test_stability_resamples_the_groups_of_both_corpora():
         assert chosen["best"] == [2]
         share = chosen["stability"]["best"]
         assert share == pytest.approx(1 - 0.8**5, abs=0.03)
+
+
+def test_resamples_without_a_shared_emotion_do_not_count():
+    labels = np.where(np.arange(60) < 30, np.arange(60) % 4, -1)
+    half = corpus_sums(domain(noise(1), labels, np.arange(60) // 30))
+    chosen = select_layers(half, half, "pairwise", use_target_labels=True)
+    stability = chosen["stability"]  # all that can vary is how many rows count
+    assert [stability[k] for k in ("group", "best", "worst")] == [1, 1, 1]
 
 
 def test_the_selection_says_what_it_was_made_from(planted_sums):
