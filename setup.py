@@ -41,6 +41,7 @@ setup(
         "joblib>=1.4",
         "filelock>=3.15",
         "tqdm>=4.66",
+        "matplotlib>=3.9",
     ],
     extras_require={
         "demo": DEMO,

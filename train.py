@@ -37,6 +37,7 @@ from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import RunOptions
 from torch.utils.data import DataLoader
 
+from lam_sb.anchors import SELECTED
 from lam_sb.brain import LamBrain
 from lam_sb.data import (
     DomainRows,
@@ -135,7 +136,7 @@ def check(hparams: dict, overrides: dict, path: str) -> set[str]:
     if "gamma" in idle:
         hparams["gamma"] = 0
     if "anchor_layers" in idle:
-        hparams["anchor_layers"] = []
+        hparams["anchor_layers"] = hparams["anchors"] = []
     return idle
 
 
@@ -410,15 +411,17 @@ def fit_classifiers(
     }
 
 
-def describe_run(hparams: dict, rows: dict[str, DomainRows]) -> dict:
+def describe_run(
+    hparams: dict, manifests: dict[str, dict], rows: dict[str, DomainRows]
+) -> dict:
     """Say in words and numbers what was trained on what."""
     keys = (
         *("experiment", "system", "source", "target", "seed", "split_seed"),
         *("protocol", "folds", "fold", "normalise", "select_on", "bound"),
-        *("target_rows", "gamma", "segment", "layers", "anchor_layers"),
+        *("target_rows", "gamma", "segment", "layers"),
     )
     loss = hparams["alignment"] if hparams["gamma"] else None
-    speaker = hparams["normalise"] == "speaker"
+    rule, speaker = hparams["anchor_layers"], hparams["normalise"] == "speaker"
     four = hparams["target_rows"] == "four"
     shots = rows["shots"].ids if "shots" in rows else []
     described, segment = {k: hparams[k] for k in keys}, hparams["segment"]
@@ -429,27 +432,31 @@ def describe_run(hparams: dict, rows: dict[str, DomainRows]) -> dict:
         "adapts_on": "test_speakers" if speaker else "target_train",
         "target_row_filter": "labels" if four else "none",
         "alignment": "none" if loss is None else type(loss).__name__,
-        "anchor_rule": "fixed",
+        "anchor_layers": hparams["anchors"],
+        "anchor_rule": rule if isinstance(rule, str) else "fixed",
         "n_train_source": len(rows["source_train"]),
         "n_train_target": len(rows["target_train"]),
         "n_segment_source": rows["source_train"].features.count(segment),
         "n_segment_target": rows["target_train"].features.count(segment),
-        "target_labels_used": target_labels(hparams, rows),
+        "target_labels_used": target_labels(hparams, manifests),
         "shots": hparams["target_shots"] if shots else 0,
         "shot_ids": shots,
     }
 
 
-def target_labels(hparams: dict, rows: dict[str, DomainRows]) -> int:
+def target_labels(hparams: dict, manifests: dict[str, dict]) -> int:
     """Count the target's labels that decided anything."""
-    parts = ["shots"] if "shots" in rows else []
+    parts = ["shots"] if "shots" in manifests else []
     if hparams["select_on"] == "target":
         parts.append("valid")
-    if hparams["bound"] == "oracle":
-        parts.append("target_train")
     if hparams["bound"] == "within":
         parts += ["source_train", "source_valid"]
-    return sum(int((rows[p].labels >= 0).sum()) for p in parts)
+    selected = hparams["anchor_layers"] in SELECTED
+    if hparams["bound"] == "oracle" or (
+        selected and hparams["use_target_labels"]
+    ):
+        parts.append("target_train")
+    return len(set().union(*(four_emotions(manifests[p]) for p in parts)))
 
 
 def summary(scores: dict, path: Path) -> str:
@@ -500,7 +507,7 @@ def fit_and_test(hparams: dict, settings: dict, run_opts: RunOptions) -> None:
     if not run_opts.debug:
         target = hparams["target"]
         write_predictions(path.parent / "predictions.csv", test, chosen, target)
-        content = describe_run(hparams, rows) | learned | scores
+        content = describe_run(hparams, manifests, rows) | learned | scores
         for rule in ("last", "source"):
             content[f"uar_{rule}"] = found.get(rule, {}).get("uar")
         content["store"] = store.path.name
@@ -518,6 +525,7 @@ def main(argv: list[str]) -> None:
     settings |= {o: run_opts[o] for o in DECIDING & run_opts.overridden_args}
     for key in check(hparams, overrides, path):
         settings.pop(key, None)
+    settings["anchors"] = hparams["anchors"]
     if hparams["dry_run"]:
         return dry_run(hparams, choose_device(run_opts))
     folder = Path(hparams["output_folder"])

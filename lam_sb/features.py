@@ -566,7 +566,6 @@ class FeatureRows:
             frames.append(count)
         return torch.stack(rows).float(), torch.stack(frames)
 
-
     def count(self, name: str) -> int:
         """Count the rows that have a segment.
 

@@ -43,6 +43,7 @@ FREE_KEYS = (
     "target_folder",
     "manifest_folder",
     "feature_folder",
+    "analysis_folder",
     "output_root",
     "output_folder",
     "save_folder",

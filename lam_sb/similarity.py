@@ -307,6 +307,28 @@ def write_similarity(path: Path, rows: Sequence[Mapping]) -> None:
             )
 
 
+def read_similarity(path: Path) -> list[dict]:
+    """Read what `write_similarity` wrote.
+
+    Arguments
+    ---------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    list[dict]
+        As from `similarity_rows`, with six digits.
+    """
+    kinds = {"value": float, "low": float, "high": float}
+    kinds |= dict.fromkeys(("layer", "n_source", "n_target"), int)
+    with open(path, encoding="utf-8", newline="") as file:
+        return [
+            {k: kinds.get(k, str)(v) if v else None for k, v in row.items()}
+            for row in csv.DictReader(file)
+        ]
+
+
 def select_layers(
     source: CorpusSums,
     target: CorpusSums,

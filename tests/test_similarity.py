@@ -14,9 +14,11 @@ from lam_sb.data import DomainRows
 from lam_sb.errors import UserError
 from lam_sb.phones import VOWELS
 from lam_sb.similarity import (
+    COLUMNS,
     MEASURES,
     corpus_sums,
     random_layers,
+    read_similarity,
     select_layers,
     similarity_rows,
     write_similarity,
@@ -683,3 +685,13 @@ def test_similarity_csv_has_six_digits_and_empty_cells(tmp_path):
         "n_source": "15",
         "n_target": "15",
     }
+
+
+def test_what_was_written_is_read_again(tmp_path):
+    values = (
+        (1, "happy", "ɛ", "centroid", 0.25, -0.5, 1.0, 3, 4),
+        (2, "all", "i", "centred", -0.5, None, None, 3, 4),
+    )
+    rows = [dict(zip(COLUMNS, v, strict=True)) for v in values]
+    write_similarity(tmp_path / "s.csv", rows)
+    assert read_similarity(tmp_path / "s.csv") == rows

@@ -1,0 +1,98 @@
+"""Which layers a run anchors: a list, or what an analysis selected."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from lam_sb.errors import UserError
+from lam_sb.similarity import random_layers
+
+SELECTED = ("group", "best", "worst")  # rules that an analysis answers
+
+
+def resolve_anchors(
+    anchor_layers: str | list[int],
+    num_layers: int,
+    analysis_folder: str,
+    basis: Mapping[str, object],
+) -> list[int]:
+    """Layers that a run anchors.
+
+    Arguments
+    ---------
+    anchor_layers : str | list[int]
+        Layer numbers; ``group``, ``best`` or ``worst`` of the analysis of
+        these corpora and this encoder; or ``random:<seed>``.
+    num_layers : int
+        Depth L of the encoder.
+    analysis_folder : str
+        Where ``python -m lam_sb analyse`` left selection.json.
+    basis : Mapping[str, object]
+        What the selection depends on, as it must have been then.
+
+    Returns
+    -------
+    list[int]
+        Layer numbers from 1.
+
+    Raises
+    ------
+    UserError
+        An unknown word, no analysis, or one on another basis.
+
+    Example
+    -------
+    >>> resolve_anchors([8, 9, 11], 12, "nowhere", {})
+    [8, 9, 11]
+    >>> len(resolve_anchors("random:7", 12, "nowhere", {}))
+    3
+    """
+    if not isinstance(anchor_layers, str):
+        return list(anchor_layers)
+    drawn = re.fullmatch(r"random:(\d+)", anchor_layers)
+    if drawn:
+        return random_layers(int(drawn[1]), num_layers)
+    if anchor_layers not in SELECTED:
+        raise UserError(
+            f"anchor_layers is '{anchor_layers}'; use a list, "
+            f"{', '.join(SELECTED)} or random:<seed>."
+        )
+    path = Path(analysis_folder) / "selection.json"
+    if not path.is_file():
+        raise UserError(
+            f"anchor_layers: {anchor_layers} needs {path}; make it first, with "
+            "the same options: python -m lam_sb analyse <YAML>"
+        )
+    selection = json.loads(path.read_text(encoding="utf-8"))
+    differing = [
+        f"{key}: {selection['basis'].get(key)!r} there, {value!r} now"
+        for key, value in basis.items()
+        if selection["basis"].get(key) != value
+    ]
+    if differing:
+        raise UserError(
+            f"{path} was made otherwise ({'; '.join(differing)}); analyse "
+            "again with these options: python -m lam_sb analyse <YAML>"
+        )
+    return selection[anchor_layers]
+
+
+def analysis_folder(
+    output_root: str, encoder_name: str, source: str, target: str
+) -> str:
+    """Folder of the analysis of two corpora with an encoder.
+
+    Arguments
+    ---------
+    output_root, encoder_name, source, target : str
+        As in the YAML.
+
+    Returns
+    -------
+    str
+        Its path.
+    """
+    return f"{output_root}/analysis/{encoder_name}/{source}-{target}"

@@ -1,0 +1,149 @@
+"""Figures of an analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lam_sb.files import whole_file
+
+# Okabe & Ito's colours, which the colour-blind tell apart, and marks for print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKS = ("o", "s", "^", "D", "v", "P")
+REFERENCES = {  # thin lines, by the ending of the measure's name
+    "within_source": ("--", "within the source"),
+    "within_target": (":", "within the target"),
+    "mismatched": ("-", "mismatched emotions"),
+    "without_top3": ("-.", "without the three largest dimensions"),
+}
+PANEL = (2.4, 2.0)  # inches
+# No date and no version: equal analyses give equal files.
+METADATA = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+}
+
+
+def draw_similarity(
+    tables: Mapping[str, Sequence[Mapping]],
+    selected: Mapping[str, Sequence[int]],
+    measure: str,
+    title: str,
+    path: str | Path,
+) -> None:
+    """Draw Figure 1: similarity of the corpora by layer.
+
+    A row of panels a segment, a panel an emotion, a line an encoder with its
+    95 % interval shaded; references are thin, selected layers filled.
+
+    Arguments
+    ---------
+    tables : Mapping[str, Sequence[Mapping]]
+        Rows of `lam_sb.similarity.similarity_rows` by encoder.
+    selected : Mapping[str, Sequence[int]]
+        Layers to mark by encoder.
+    measure : str
+        Measure that is drawn, with its references.
+    title : str
+        Above all panels.
+    path : str | Path
+        The file; its ending decides the format.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = [
+        row
+        for table in tables.values()
+        for row in table
+        if row["measure"] == measure
+    ]
+    segments = list(dict.fromkeys(row["segment"] for row in rows))
+    emotions = list(dict.fromkeys(row["emotion"] for row in rows))
+    figure = Figure(
+        (PANEL[0] * len(emotions), PANEL[1] * len(segments) + 1.2),
+        layout="constrained",
+    )
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(
+        len(segments), len(emotions), sharex=True, sharey="row", squeeze=False
+    )
+    for segment, axes in zip(segments, grid, strict=True):
+        axes[0].set_ylabel(f"{segment}\n{measure}")
+        for emotion, ax in zip(emotions, axes, strict=True):
+            for n, (encoder, table) in enumerate(tables.items()):
+                here = [
+                    row
+                    for row in table
+                    if (row["segment"], row["emotion"]) == (segment, emotion)
+                ]
+                _draw_encoder(ax, here, measure, n, encoder, selected[encoder])
+            ax.grid(linewidth=0.3)
+    for emotion, ax in zip(emotions, grid[0], strict=True):
+        ax.set_title(emotion)
+    for ax in grid[-1]:
+        ax.set_xlabel("layer")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(title)
+    handles = {}
+    for ax in grid.flat:
+        handles |= dict(
+            zip(*reversed(ax.get_legend_handles_labels()), strict=True)
+        )
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=3
+    )
+    with whole_file(Path(path)) as temporary:
+        kind = Path(path).suffix[1:]
+        figure.savefig(temporary, format=kind, dpi=200, metadata=METADATA[kind])
+
+
+def _draw_encoder(
+    ax: object,
+    rows: Sequence[Mapping],
+    measure: str,
+    number: int,
+    encoder: str,
+    selected: Sequence[int],
+) -> None:
+    """Draw an encoder's line, interval and references in one panel."""
+    colour, mark = COLOURS[number % 6], MARKS[number % 6]
+    for ending, (style, label) in REFERENCES.items():
+        line = [r for r in rows if r["measure"] == f"{measure}:{ending}"]
+        if line:
+            layers, values = ([r[k] for r in line] for k in ("layer", "value"))
+            ax.plot(
+                layers, values, style, color=colour, linewidth=0.7, label=label
+            )
+    line = [row for row in rows if row["measure"] == measure]
+    layers = [row["layer"] for row in line]
+    values = [row["value"] for row in line]
+    ax.plot(
+        layers,
+        values,
+        color=colour,
+        marker=mark,
+        markersize=5,
+        markerfacecolor="white",
+        linewidth=1.6,
+        label=encoder,
+    )
+    shaded = [row for row in line if row["low"] is not None]
+    ax.fill_between(
+        [row["layer"] for row in shaded],
+        [row["low"] for row in shaded],
+        [row["high"] for row in shaded],
+        color=colour,
+        alpha=0.2,
+        linewidth=0,
+    )
+    chosen = [n for n, layer in enumerate(layers) if layer in selected]
+    ax.plot(
+        [layers[n] for n in chosen],
+        [values[n] for n in chosen],
+        linestyle="none",
+        color=colour,
+        marker=mark,
+        markersize=6,
+        label=f"{encoder}, selected",
+    )
