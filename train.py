@@ -109,7 +109,7 @@ ALIGNMENT_KEYS = {
 }
 
 
-def check(hparams: dict, overrides: dict, path: str) -> set[str]:
+def settle(hparams: dict, overrides: dict, path: str) -> set[str]:
     """Refuse wrong choices and idle keys; return the keys that are idle."""
     if "system" not in hparams:
         raise UserError(f"{path} is only a part of other files, no system.")
@@ -127,6 +127,8 @@ def check(hparams: dict, overrides: dict, path: str) -> set[str]:
             raise UserError(
                 f"{where}: the system {hparams['system']} has no use for {key}."
             )
+    if hparams["anchor_layers"] not in SELECTED:  # analyse may still use them
+        idle |= {"similarity", "use_target_labels", "selection_basis"}
     segments = ("utterance", "vowels", "consonants")
     if alignment == "PhoneticAnchor":
         segments = ("vowel_classes",)
@@ -137,6 +139,9 @@ def check(hparams: dict, overrides: dict, path: str) -> set[str]:
         hparams["gamma"] = 0
     if "anchor_layers" in idle:
         hparams["anchor_layers"] = hparams["anchors"] = []
+    if hparams["bound"] == "within":
+        for end in ("", "_folder", "_options", "_train", "_valid"):
+            hparams[f"source{end}"] = hparams[f"target{end}"]
     return idle
 
 
@@ -153,8 +158,7 @@ def prepare(hparams: dict) -> None:
         max_duration=hparams["max_duration"],
     )
     corpus_options = options_by_role(hparams)
-    within = hparams["bound"] == "within"
-    for role in ("target",) if within else ("source", "target"):
+    for role in ("source", "target"):
         corpus = hparams[role]
         prepare_corpus(
             corpus,
@@ -190,17 +194,15 @@ def options_by_role(hparams: dict) -> dict[str, dict]:
 
 def read_manifests(hparams: dict) -> dict[str, dict]:
     """Rows by what they are for, only those that the run uses."""
-    keys = ("source_train", "source_valid", "target_train", "target_test")
-    paths = dict(zip(keys, keys, strict=True))
-    if hparams["bound"] == "within":
-        paths["source_train"] = "target_train"
-        paths["source_valid"] = "target_valid"
-    by_target = hparams["select_on"] == "target"
-    paths["valid"] = "target_valid" if by_target else paths["source_valid"]
     rows = {}
-    for key, path in paths.items():
-        folder = hparams[f"{path.split('_')[0]}_folder"]
-        rows[key] = read_manifest(hparams[path], folder)
+    for key in ("source_train", "source_valid", "target_train", "target_test"):
+        folder = hparams[f"{key.split('_')[0]}_folder"]
+        rows[key] = read_manifest(hparams[key], folder)
+    if hparams["select_on"] == "target":
+        folder = hparams["target_folder"]
+        rows["valid"] = read_manifest(hparams["target_valid"], folder)
+    else:
+        rows["valid"] = rows["source_valid"]
     for key in ("source_train", "source_valid", "valid"):
         rows[key] = four_emotions(rows[key])
     if hparams["target_rows"] == "four":
@@ -302,14 +304,14 @@ def dataio_prepare(
     train = FeatureDataset(
         rows["source_train"], rows["target_train"], layers, segment
     )
-    loaders = {
-        "train": SaveableDataLoader(
+    loaders = {}
+    if hparams["fit"] != "sklearn":
+        loaders["train"] = SaveableDataLoader(
             train,
             batch_sampler=make_sampler(hparams, rows),
             collate_fn=keep_batch,
             generator=torch.Generator(),
         )
-    }
     for key in rows.keys() - {"target_train", "source_valid"}:
         dataset = FeatureDataset(rows[key], None, layers, segment)
         loaders[key] = in_order_loader(dataset, hparams["eval_batch_size"])
@@ -424,10 +426,8 @@ def describe_run(
     rule, speaker = hparams["anchor_layers"], hparams["normalise"] == "speaker"
     four = hparams["target_rows"] == "four"
     shots = rows["shots"].ids if "shots" in rows else []
-    described, segment = {k: hparams[k] for k in keys}, hparams["segment"]
-    if hparams["bound"] == "within":
-        described["source"] = hparams["target"]
-    return described | {
+    segment = hparams["segment"]
+    return {key: hparams[key] for key in keys} | {
         "encoder": hparams["encoder_source"],
         "adapts_on": "test_speakers" if speaker else "target_train",
         "target_row_filter": "labels" if four else "none",
@@ -523,7 +523,7 @@ def main(argv: list[str]) -> None:
     ddp_init_group(run_opts)
     hparams, settings = load(path, overrides)
     settings |= {o: run_opts[o] for o in DECIDING & run_opts.overridden_args}
-    for key in check(hparams, overrides, path):
+    for key in settle(hparams, overrides, path):
         settings.pop(key, None)
     settings["anchors"] = hparams["anchors"]
     if hparams["dry_run"]:

@@ -38,6 +38,7 @@ def extract(argv: Sequence[str]) -> None:
     train = _train_script()
     path, run_opts, overrides = parse_arguments(argv)
     hparams, _ = load(path, overrides)
+    train.settle(hparams, overrides, path)
     train.prepare(hparams)
     manifests = train.read_manifests(hparams)
     store = train.encode(hparams, manifests, train.choose_device(run_opts))
@@ -53,6 +54,7 @@ def analyse(argv: Sequence[str]) -> None:
     path, run_opts, overrides = parse_arguments(argv)
     # A rule would need what is made here.
     hparams, _ = load(path, overrides | {"anchor_layers": []})
+    train.settle(hparams, overrides, path)
     train.prepare(hparams)
     every = train.read_manifests(hparams)
     manifests = {key: every[key] for key in ("source_train", "target_train")}

@@ -241,6 +241,15 @@ def test_five_shots_are_twenty_labels_that_nobody_is_tested_on(
     assert tables[0] != tables[1]
 
 
+def test_the_ensemble_needs_no_full_batch(run, corpora, tmp_path):
+    keys = {"source": "left", "target": "right", "data_folder": corpora}
+    keys["manifest_folder"] = tmp_path / "manifests"
+    results, _ = run("ensemble", **keys)
+    assert 0 < results["n_train_source"] < 64
+    with pytest.raises(UserError, match="fewer than one batch of 64"):
+        run("cc", **keys)
+
+
 def test_bounds_use_target_labels_and_say_so(run, tmp_path):
     within, _ = run("layer_atn", bound="within", experiment="within")
     assert within["source"] == within["target"] == "biic_podcast"
@@ -306,7 +315,7 @@ def test_the_files_set_no_key_that_their_systems_have_no_use_for(encoders):
     for path in HPARAMS.rglob("*.yaml"):
         if path.name not in ("settings.yaml", "demo.yaml"):
             hparams, _ = train.load(str(path), overrides)
-            train.check(hparams, {}, str(path))
+            train.settle(hparams, {}, str(path))
 
 
 def test_segments_need_alignments(run, demo, tmp_path):
