@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
 from lam_sb.files import whole_file
 
 # Okabe & Ito's colours, which the colour-blind tell apart, and marks for print.
@@ -49,9 +54,6 @@ def draw_similarity(
     path : str | Path
         The file; its ending decides the format.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = [
         row
         for table in tables.values()
@@ -78,7 +80,16 @@ def draw_similarity(
                     if (row["segment"], row["emotion"]) == (segment, emotion)
                 ]
                 _draw_encoder(ax, here, measure, n, encoder, selected[encoder])
-            ax.grid(linewidth=0.3)
+    _label(figure, grid, emotions, title)
+    with whole_file(Path(path)) as temporary:
+        kind = Path(path).suffix[1:]
+        figure.savefig(temporary, format=kind, dpi=200, metadata=METADATA[kind])
+
+
+def _label(
+    figure: Figure, grid: np.ndarray, emotions: Sequence[str], title: str
+) -> None:
+    """Add titles, axes and one legend for all panels."""
     for emotion, ax in zip(emotions, grid[0], strict=True):
         ax.set_title(emotion)
     for ax in grid[-1]:
@@ -87,19 +98,16 @@ def draw_similarity(
     figure.suptitle(title)
     handles = {}
     for ax in grid.flat:
-        handles |= dict(
-            zip(*reversed(ax.get_legend_handles_labels()), strict=True)
-        )
+        ax.grid(linewidth=0.3)
+        lines, labels = ax.get_legend_handles_labels()
+        handles |= dict(zip(labels, lines, strict=True))
     figure.legend(
         handles.values(), handles.keys(), loc="outside lower center", ncols=3
     )
-    with whole_file(Path(path)) as temporary:
-        kind = Path(path).suffix[1:]
-        figure.savefig(temporary, format=kind, dpi=200, metadata=METADATA[kind])
 
 
 def _draw_encoder(
-    ax: object,
+    ax: Axes,
     rows: Sequence[Mapping],
     measure: str,
     number: int,
@@ -107,43 +115,33 @@ def _draw_encoder(
     selected: Sequence[int],
 ) -> None:
     """Draw an encoder's line, interval and references in one panel."""
+    curves = {  # by measure: layers, values, lows, highs
+        name: [
+            [row[key] for row in rows if row["measure"] == name]
+            for key in ("layer", "value", "low", "high")
+        ]
+        for name in dict.fromkeys(row["measure"] for row in rows)
+    }
     colour, mark = COLOURS[number % 6], MARKS[number % 6]
     for ending, (style, label) in REFERENCES.items():
-        line = [r for r in rows if r["measure"] == f"{measure}:{ending}"]
-        if line:
-            layers, values = ([r[k] for r in line] for k in ("layer", "value"))
-            ax.plot(
-                layers, values, style, color=colour, linewidth=0.7, label=label
-            )
-    line = [row for row in rows if row["measure"] == measure]
-    layers = [row["layer"] for row in line]
-    values = [row["value"] for row in line]
+        name = f"{measure}:{ending}"
+        if name in curves:
+            look = {"color": colour, "linewidth": 0.7, "label": label}
+            ax.plot(*curves[name][:2], style, **look)
+    if measure not in curves:
+        return
+    layers, values, low, high = curves[measure]
+    look = {"color": colour, "marker": mark}
+    line = {"markerfacecolor": "white", "markersize": 5, "linewidth": 1.6}
+    ax.plot(layers, values, label=encoder, **look, **line)
+    if None not in low:
+        ax.fill_between(layers, low, high, color=colour, alpha=0.2, linewidth=0)
+    marked = [n for n, layer in enumerate(layers) if layer in selected]
     ax.plot(
-        layers,
-        values,
-        color=colour,
-        marker=mark,
-        markersize=5,
-        markerfacecolor="white",
-        linewidth=1.6,
-        label=encoder,
-    )
-    shaded = [row for row in line if row["low"] is not None]
-    ax.fill_between(
-        [row["layer"] for row in shaded],
-        [row["low"] for row in shaded],
-        [row["high"] for row in shaded],
-        color=colour,
-        alpha=0.2,
-        linewidth=0,
-    )
-    chosen = [n for n, layer in enumerate(layers) if layer in selected]
-    ax.plot(
-        [layers[n] for n in chosen],
-        [values[n] for n in chosen],
-        linestyle="none",
-        color=colour,
-        marker=mark,
-        markersize=6,
+        [layers[n] for n in marked],
+        [values[n] for n in marked],
         label=f"{encoder}, selected",
+        linestyle="none",
+        markersize=6,
+        **look,
     )
