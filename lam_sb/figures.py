@@ -22,6 +22,7 @@ REFERENCES = {  # thin lines, by the ending of the measure's name
     "without_top3": ("-.", "without the three largest dimensions"),
 }
 PANEL = (2.4, 2.0)  # inches
+LEGEND = 7.0  # inches that the legend takes at least
 # No date and no version: equal analyses give equal files.
 METADATA = {
     "png": {"Software": None},
@@ -63,7 +64,7 @@ def draw_similarity(
     segments = list(dict.fromkeys(row["segment"] for row in rows))
     emotions = list(dict.fromkeys(row["emotion"] for row in rows))
     figure = Figure(
-        (PANEL[0] * len(emotions), PANEL[1] * len(segments) + 1.2),
+        (max(PANEL[0] * len(emotions), LEGEND), PANEL[1] * len(segments) + 1.2),
         layout="constrained",
     )
     FigureCanvasAgg(figure)
@@ -99,10 +100,11 @@ def _label(
     handles = {}
     for ax in grid.flat:
         ax.grid(linewidth=0.3)
+        ax.ticklabel_format(axis="y", useOffset=False)
         lines, labels = ax.get_legend_handles_labels()
         handles |= dict(zip(labels, lines, strict=True))
     figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=3
+        handles.values(), handles.keys(), loc="outside lower center", ncols=2
     )
 
 
