@@ -16,7 +16,6 @@ from types import ModuleType
 from lam_sb.anchors import SELECTED
 from lam_sb.data import DomainRows
 from lam_sb.errors import UserError
-from lam_sb.figures import draw_similarity
 from lam_sb.files import write_json
 from lam_sb.hparams import load, parse_arguments, plain_errors
 from lam_sb.similarity import (
@@ -92,6 +91,8 @@ def analyse(argv: Sequence[str]) -> None:
 
 def _draw(folder: Path, measure: str) -> None:
     """Draw all encoders that were analysed on these corpora."""
+    from lam_sb.figures import draw_similarity  # matplotlib is slow to import
+
     analysed = sorted(folder.parent.parent.glob(f"*/{folder.name}"))
     tables, selected = {}, {}
     for other in analysed:

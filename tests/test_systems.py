@@ -36,7 +36,7 @@ SYSTEMS = {  # layers that are mixed, of 12, and what aligns the domains
         ([*range(1, 13)], "LayerCoral"),
     ),
 }
-# The paper's, as methods.md of this project and its Table 1 list them.
+# The paper's Table 1, and its random draws.
 ANCHORS = {
     "wavlm": {"lam_gl": [8, 9, 11], "lam_bl": [11], "lam_wl": [5, 6, 7]},
     "whisper": {"lam_gl": [1, 2, 3], "lam_bl": [2], "lam_wl": [7, 10, 11]},
@@ -65,14 +65,12 @@ def encoders(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def run(demo, encoders, tmp_path, tmp_path_factory):
-    """Train two epochs; give the results and their folder."""
+def places(demo, encoders, tmp_path, tmp_path_factory):
+    """Keys of an encoder and of where all lies; features are shared."""
     shared = tmp_path_factory.getbasetemp() / "systems"
 
-    def train_and_test(system: str, encoder: str = "wavlm", **keys):
-        source = keys.pop("source", "msp_podcast")
-        target = keys.pop("target", "biic_podcast")
-        pairs = {
+    def make(encoder: str) -> dict:
+        return {
             "data_folder": demo,
             "encoder_source": encoders[encoder],
             "whisper_context": "valid",
@@ -80,6 +78,18 @@ def run(demo, encoders, tmp_path, tmp_path_factory):
             "manifest_folder": shared / "manifests",
             "output_root": tmp_path / "results",
         }
+
+    return make
+
+
+@pytest.fixture
+def run(places, tmp_path):
+    """Train two epochs; give the results and their folder."""
+
+    def train_and_test(system: str, encoder: str = "wavlm", **keys):
+        source = keys.pop("source", "msp_podcast")
+        target = keys.pop("target", "biic_podcast")
+        pairs = places(encoder)
         if system != "ensemble":
             pairs |= {"number_of_epochs": 2, "num_heads": 2, "ffn_dim": 16}
             pairs |= {"projection_dim": 16}
@@ -352,20 +362,10 @@ def test_rows_without_the_segment_are_masked_and_counted(
 
 
 @pytest.fixture
-def analyse(demo, encoders, tmp_path, tmp_path_factory):
-    shared = tmp_path_factory.getbasetemp() / "systems"
-
+def analyse(places, encoders, tmp_path):
     def run(encoder: str = "wavlm", **keys) -> Path:
-        pairs = {
-            "data_folder": demo,
-            "encoder_source": encoders[encoder],
-            "whisper_context": "valid",
-            "feature_folder": shared / "features",
-            "manifest_folder": shared / "manifests",
-            "output_root": tmp_path / "results",
-        }
         path = str(HPARAMS / f"lam_gl_{encoder}.yaml")
-        given = [f"--{k}={v}" for k, v in (pairs | keys).items()]
+        given = [f"--{k}={v}" for k, v in (places(encoder) | keys).items()]
         commands.main(["analyse", path, *given])
         return (
             tmp_path
