@@ -109,19 +109,36 @@ ALIGNMENT_KEYS = {
 }
 
 
-def settle(hparams: dict, overrides: dict, path: str) -> set[str]:
-    """Refuse wrong choices and idle keys; return the keys that are idle."""
-    if "system" not in hparams:
-        raise UserError(f"{path} is only a part of other files, no system.")
-    for key, choices in CHOICES.items():
-        check_choice(key, hparams[key], choices)
+def load_run(
+    path: str, run_opts: RunOptions, overrides: dict
+) -> tuple[dict, dict]:
+    """Load a YAML file; give its values, and what decides the result."""
+    hparams, settings = load(path, overrides)
+    settings |= {o: run_opts[o] for o in DECIDING & run_opts.overridden_args}
+    for key in settle(hparams, overrides, path):
+        settings.pop(key, None)
+    settings["anchors"] = hparams["anchors"]
+    return hparams, settings
+
+
+def idle_keys(hparams: dict) -> set[str]:
+    """Keys that the system has no use for."""
     parts = {**FIT_KEYS, **ALIGNMENT_KEYS}
     every = set().union(*parts.values())
     alignment = type(hparams["alignment"]).__name__
     used = FIT_KEYS[hparams["fit"]] | ALIGNMENT_KEYS.get(alignment, every)
     if alignment == "NoneType" and hparams["mix_layers"] != "top":
         used.add("anchor_layers")  # left out of the mixture, or only logged
-    idle = every - used
+    return every - used
+
+
+def settle(hparams: dict, overrides: dict, path: str) -> set[str]:
+    """Refuse wrong choices and idle keys; return the keys that are idle."""
+    if "system" not in hparams:
+        raise UserError(f"{path} is only a part of other files, no system.")
+    for key, choices in CHOICES.items():
+        check_choice(key, hparams[key], choices)
+    idle = idle_keys(hparams)
     for where, keys in (("command line", overrides), (path, own_keys(path))):
         for key in sorted(idle & set(keys)):
             raise UserError(
@@ -130,7 +147,7 @@ def settle(hparams: dict, overrides: dict, path: str) -> set[str]:
     if hparams["anchor_layers"] not in SELECTED:  # analyse may still use them
         idle |= {"similarity", "use_target_labels", "selection_basis"}
     segments = ("utterance", "vowels", "consonants")
-    if alignment == "PhoneticAnchor":
+    if type(hparams["alignment"]).__name__ == "PhoneticAnchor":
         segments = ("vowel_classes",)
     check_choice("segment", hparams["segment"], segments)
     if hparams["bound"] == "oracle" and hparams["fit"] == "episodes":
@@ -370,8 +387,7 @@ def fit_brain(
         for rule in rules
     }
     if if_main_process() and not brain.debug:
-        folder = Path(hparams["output_folder"])
-        brain.write_layer_weights(folder / "layer_weights.csv")
+        brain.write_history(Path(hparams["output_folder"]))
     return posteriors, describe_training(brain, hparams["select_on"])
 
 
@@ -521,11 +537,7 @@ def main(argv: list[str]) -> None:
     """Do what the command line says, within its output folder."""
     path, run_opts, overrides = parse_arguments(argv)
     ddp_init_group(run_opts)
-    hparams, settings = load(path, overrides)
-    settings |= {o: run_opts[o] for o in DECIDING & run_opts.overridden_args}
-    for key in settle(hparams, overrides, path):
-        settings.pop(key, None)
-    settings["anchors"] = hparams["anchors"]
+    hparams, settings = load_run(path, run_opts, overrides)
     if hparams["dry_run"]:
         return dry_run(hparams, choose_device(run_opts))
     folder = Path(hparams["output_folder"])

@@ -24,8 +24,8 @@ def resolve_anchors(
     Arguments
     ---------
     anchor_layers : str | list[int]
-        Layer numbers; ``group``, ``best`` or ``worst`` of the analysis of
-        these corpora and this encoder; or ``random:<seed>``.
+        Layer numbers; ``all``; ``group``, ``best`` or ``worst`` of the
+        analysis of these corpora and this encoder; or ``random:<seed>``.
     num_layers : int
         Depth L of the encoder.
     analysis_folder : str
@@ -47,17 +47,21 @@ def resolve_anchors(
     -------
     >>> resolve_anchors([8, 9, 11], 12, "nowhere", {})
     [8, 9, 11]
+    >>> resolve_anchors("all", 3, "nowhere", {})
+    [1, 2, 3]
     >>> len(resolve_anchors("random:7", 12, "nowhere", {}))
     3
     """
     if not isinstance(anchor_layers, str):
         return list(anchor_layers)
+    if anchor_layers == "all":
+        return list(range(1, num_layers + 1))
     drawn = re.fullmatch(r"random:(\d+)", anchor_layers)
     if drawn:
         return random_layers(int(drawn[1]), num_layers)
     if anchor_layers not in SELECTED:
         raise UserError(
-            f"anchor_layers is '{anchor_layers}'; use a list, "
+            f"anchor_layers is '{anchor_layers}'; use a list, all, "
             f"{', '.join(SELECTED)} or random:<seed>."
         )
     path = Path(analysis_folder) / "selection.json"

@@ -41,6 +41,7 @@ from lam_sb.metrics import uar
 
 logger = get_logger(__name__)
 
+HISTORY_COLUMNS = ("epoch", "steps", "train_loss", "valid_loss", "valid_uar")
 LAYER_COLUMNS = (
     "epoch",
     "layer",
@@ -523,20 +524,35 @@ class LamBrain(sb.Brain):
             total = total + torch.cat(parts)
         return (total / len(epochs)).numpy()
 
-    def write_layer_weights(self, path: Path) -> None:
-        """Write layer_weights.csv: each mixed layer in each epoch.
+    def write_history(self, folder: Path) -> None:
+        """Write what was logged: history.csv and layer_weights.csv.
 
         Arguments
         ---------
-        path : Path
-            The file.
+        folder : Path
+            Gets history.csv, a line an epoch, and layer_weights.csv, a line
+            for each mixed layer in each epoch.
         """
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, LAYER_COLUMNS)
-            writer.writeheader()
-            for entry in self.history.epochs:
-                for row in entry.get("layers", ()):
-                    writer.writerow({"epoch": entry["epoch"]} | row)
+        epochs = self.history.epochs
+        rows = [
+            {"epoch": entry["epoch"]} | row
+            for entry in epochs
+            for row in entry.get("layers", ())
+        ]
+        _write_table(folder / "history.csv", HISTORY_COLUMNS, epochs)
+        _write_table(folder / "layer_weights.csv", LAYER_COLUMNS, rows)
+
+
+def _write_table(
+    path: Path, columns: Sequence[str], rows: Sequence[dict]
+) -> None:
+    with (
+        whole_file(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def anchored_share(layers: Sequence[dict], anchors: Sequence[int]) -> float:
