@@ -324,6 +324,33 @@ def compare(
     )
 
 
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Correct the p-values of one family of tests (Holm 1979).
+
+    Arguments
+    ---------
+    p_values : Sequence[float]
+        Of m tests; nan for a test that could not be made, which does not
+        count.
+
+    Returns
+    -------
+    np.ndarray
+        (m,) corrected p-values in the same order, at most 1.
+
+    Example
+    -------
+    >>> holm([0.04, 0.01, 0.03]).tolist()  # 3 x 0.01, 2 x 0.03, then no less
+    [0.06, 0.03, 0.06]
+    """
+    values = np.array(p_values, dtype=float)
+    order = np.argsort(values)[: np.count_nonzero(~np.isnan(values))]
+    factors = np.arange(len(order), 0, -1)
+    steps = np.maximum.accumulate(values[order] * factors)
+    values[order] = np.minimum(steps, 1)
+    return values
+
+
 class _Parts(NamedTuple):
     """What the standard error is made of."""
 

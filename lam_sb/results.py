@@ -1,16 +1,20 @@
-"""What a run leaves: predictions.csv and results.json."""
+"""What a run leaves, predictions.csv and results.json, and reading it."""
 
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
 from lam_sb.data import UNLABELLED, DomainRows
+from lam_sb.errors import UserError
 from lam_sb.files import whole_file, write_json
 from lam_sb.manifests import EMOTIONS
 from lam_sb.metrics import Predictions, interval, scores
@@ -154,3 +158,79 @@ def _git_commit() -> str | None:
     except OSError:
         return None
     return done.stdout.strip() or None
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run, as its folder holds it.
+
+    Arguments
+    ---------
+    path : Path
+        Its results.json.
+    results : dict
+        What that holds.
+    ids, clusters : np.ndarray
+        (N,) of the test rows whose label is known.
+    labels, predictions : np.ndarray
+        (N,) classes of these rows, as indices into the emotions.
+    """
+
+    path: Path
+    results: dict
+    ids: np.ndarray
+    clusters: np.ndarray
+    labels: np.ndarray
+    predictions: np.ndarray
+
+
+def read_run(path: Path) -> Run:
+    """Read results.json and the predictions.csv beside it.
+
+    Arguments
+    ---------
+    path : Path
+        results.json.
+
+    Returns
+    -------
+    Run
+        The run, its rows without a label left out.
+
+    Raises
+    ------
+    UserError
+        A file that is missing, of another schema, or damaged.
+    """
+    predictions = path.with_name("predictions.csv")
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        if results["schema"] != SCHEMA:
+            raise UserError(
+                f"{path} has the schema {results['schema']}; this version "
+                f"reads {SCHEMA}."
+            )
+        with open(predictions, encoding="utf-8", newline="") as file:
+            reader = csv.reader(file)
+            at = {name: n for n, name in enumerate(next(reader))}
+            columns = [at[c] for c in ("id", "cluster", "label", "prediction")]
+            pick = itemgetter(*columns)
+            rows = [row for row in map(pick, reader) if row[2]]
+        index = {emotion: n for n, emotion in enumerate(EMOTIONS)}
+        return Run(
+            path=path,
+            results=results,
+            ids=np.array([row[0] for row in rows]),
+            clusters=np.array([row[1] for row in rows]),
+            labels=np.array([index[row[2]] for row in rows], dtype=int),
+            predictions=np.array([index[row[3]] for row in rows], dtype=int),
+        )
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    except (ValueError, KeyError, TypeError, StopIteration, IndexError) as e:
+        raise UserError(
+            f"{path} or {predictions.name} is damaged ({e!r}); remove the "
+            "folder and run it again."
+        ) from None
