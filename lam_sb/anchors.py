@@ -13,6 +13,10 @@ from lam_sb.similarity import random_layers
 SELECTED = ("group", "best", "worst")  # rules that an analysis answers
 
 
+class NotAnalysedError(UserError):
+    """A rule for anchors needs an analysis that is not there."""
+
+
 def resolve_anchors(
     anchor_layers: str | list[int],
     num_layers: int,
@@ -41,7 +45,9 @@ def resolve_anchors(
     Raises
     ------
     UserError
-        An unknown word, no analysis, or one on another basis.
+        An unknown word.
+    NotAnalysedError
+        No analysis, or one on another basis.
 
     Example
     -------
@@ -66,7 +72,7 @@ def resolve_anchors(
         )
     path = Path(analysis_folder) / "selection.json"
     if not path.is_file():
-        raise UserError(
+        raise NotAnalysedError(
             f"anchor_layers: {anchor_layers} needs {path}; make it first, with "
             "the same options: python -m lam_sb analyse <YAML>"
         )
@@ -77,26 +83,54 @@ def resolve_anchors(
         if selection["basis"].get(key) != value
     ]
     if differing:
-        raise UserError(
+        raise NotAnalysedError(
             f"{path} was made otherwise ({'; '.join(differing)}); analyse "
             "again with these options: python -m lam_sb analyse <YAML>"
         )
     return selection[anchor_layers]
 
 
+def is_analysed(folder: str, basis: Mapping[str, object]) -> bool:
+    """Tell whether an analysis is there, made on the same basis.
+
+    Arguments
+    ---------
+    folder : str
+        Analysis folder.
+    basis : Mapping[str, object]
+        As for `resolve_anchors`.
+
+    Returns
+    -------
+    bool
+        Whether `resolve_anchors` would take it.
+    """
+    try:
+        resolve_anchors(SELECTED[0], 0, folder, basis)
+    except NotAnalysedError:
+        return False
+    return True
+
+
 def analysis_folder(
-    output_root: str, encoder_name: str, source: str, target: str
+    output_root: str,
+    encoder_name: str,
+    source: str,
+    target: str,
+    folds: int = 0,
+    fold: int = 0,
 ) -> str:
     """Folder of the analysis of two corpora with an encoder.
 
     Arguments
     ---------
-    output_root, encoder_name, source, target : str
+    output_root, encoder_name, source, target, folds, fold
         As in the YAML.
 
     Returns
     -------
     str
-        Its path.
+        Its path; each fold has its own.
     """
-    return f"{output_root}/analysis/{encoder_name}/{source}-{target}"
+    ending = f"_f{fold}" if folds else ""
+    return f"{output_root}/analysis/{encoder_name}/{source}-{target}{ending}"

@@ -280,7 +280,7 @@ def _of_one_kind(runs: Sequence[Run], problems: list[str]) -> list[Run]:
 
 
 def _settings(run: Run) -> dict:
-    """What decided the result, but for seed and fold, as far as known."""
+    """Read what decided the result, but for seed and fold, if it is there."""
     path = run.path.with_name("settings.yaml")
     if not path.is_file():
         return {}

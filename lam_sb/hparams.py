@@ -226,6 +226,7 @@ def _parse(text: str, where: str) -> object:
 def _dump(content: Mapping[str, object]) -> str:
     writer, text = YAML(typ="safe", pure=True), StringIO()
     writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False
     writer.dump(dict(content), text)
     return text.getvalue()
 
@@ -345,8 +346,46 @@ def load(
             "Say where the corpora lie: --data_folder <folder with a folder "
             "for each corpus>."
         )
+    hparams = _load_blocks(blocks, path)
+    return hparams, _settings(blocks)
+
+
+def load_study(
+    path: str, overrides: Mapping[str, object]
+) -> tuple[dict, dict[str, object]]:
+    """Load a study's file over its bases.
+
+    Arguments
+    ---------
+    path : str
+        The file.
+    overrides : Mapping[str, object]
+        Values by key, of the study or of its runs.
+
+    Returns
+    -------
+    values : dict
+        Of the study, the command line on top.
+    rest : dict[str, object]
+        Overrides that are no keys of the study.
+
+    Raises
+    ------
+    UserError
+        A file that is no study, or does not load.
+    """
+    known = _flatten(Path(path), ())
+    if "study" not in known:
+        raise UserError(f"{path} is no study; see hparams/study/.")
+    own = {key: value for key, value in overrides.items() if key in known}
+    rest = {key: overrides[key] for key in overrides.keys() - own.keys()}
+    return _load_blocks(_merged(path, own), path), rest
+
+
+def _load_blocks(blocks: Mapping[str, str], path: str) -> dict:
+    """Load a text, its errors as the user's own."""
     try:
-        hparams = load_hyperpyyaml("".join(blocks.values()))
+        return load_hyperpyyaml("".join(blocks.values()))
     except UserError:
         raise
     except (
@@ -357,7 +396,6 @@ def load(
         ImportError,
     ) as error:
         raise UserError(f"{path} does not load: {error}") from error
-    return hparams, _settings(blocks)
 
 
 def resolved(path: str, overrides: Mapping[str, object]) -> str:
@@ -458,20 +496,40 @@ def experiment_folder(
         lock.release()
 
 
+def differing_settings(path: Path, settings: Mapping[str, object]) -> list[str]:
+    """Say in what a folder was made otherwise.
+
+    Arguments
+    ---------
+    path : Path
+        Its settings.yaml.
+    settings : Mapping[str, object]
+        As from `load`.
+
+    Returns
+    -------
+    list[str]
+        A text for each key; none where the file is not there.
+    """
+    if not path.is_file():
+        return []
+    before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return [
+        f"{k}: {before.get(k)!r} there, {settings.get(k)!r} now"
+        for k in sorted(before.keys() | settings.keys())
+        if before.get(k) != settings.get(k)
+    ]
+
+
 def _compare(path: Path, settings: dict[str, object]) -> None:
+    differing = differing_settings(path, settings)
+    if differing:
+        raise UserError(
+            f"{path.parent} was made with other settings "
+            f"({'; '.join(differing)}). Use --experiment NAME for a "
+            "folder of its own."
+        )
     if path.is_file():
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
-        differing = [
-            f"{k}: {before.get(k)!r} there, {settings.get(k)!r} now"
-            for k in sorted(before.keys() | settings.keys())
-            if before.get(k) != settings.get(k)
-        ]
-        if differing:
-            raise UserError(
-                f"{path.parent} was made with other settings "
-                f"({'; '.join(differing)}). Use --experiment NAME for a "
-                "folder of its own."
-            )
         return
     with whole_file(path) as temporary:
         temporary.write_text(yaml.safe_dump(settings), encoding="utf-8")
