@@ -254,7 +254,7 @@ def _once(target: Path, write: Callable[[Path], None]) -> str:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f".{target.name}.lock")):
             if not target.is_dir():  # another process was faster
-                print(f"Making {target} for the demo.", flush=True)
+                print(f"Making {target} for the demo.", file=sys.stderr)
                 temporary = target.with_name(f".{target.name}.tmp")
                 shutil.rmtree(temporary, ignore_errors=True)  # of a killed run
                 temporary.mkdir()

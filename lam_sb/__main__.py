@@ -8,16 +8,21 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+
+from speechbrain.utils.run_opts import RunOptions
 
 from lam_sb.anchors import SELECTED
 from lam_sb.data import DomainRows
 from lam_sb.errors import UserError
+from lam_sb.features import FeatureStore
 from lam_sb.files import write_json
 from lam_sb.hparams import load, parse_arguments, plain_errors
+from lam_sb.runner import Failure, command_line, run_jobs
 from lam_sb.similarity import (
     COVARIANCE_MEASURES,
     MEAN_MEASURES,
@@ -27,6 +32,9 @@ from lam_sb.similarity import (
     similarity_rows,
     write_similarity,
 )
+from lam_sb.study import Job, describe_plan, make_jobs, read_study
+
+logger = logging.getLogger(__name__)
 
 
 def extract(argv: Sequence[str]) -> None:
@@ -34,14 +42,25 @@ def extract(argv: Sequence[str]) -> None:
 
     Started by torchrun, the processes share the work.
     """
+    hparams, _, store = _encoded(argv)
+    print(f"Features of {hparams['source']}, {hparams['target']}: {store.path}")
+
+
+def _encoded(
+    argv: Sequence[str], unused: Sequence[str] = ()
+) -> tuple[dict, dict, FeatureStore]:
+    """Prepare and encode both corpora; give values, manifests and store."""
     train = _train_script()
     path, run_opts, overrides = parse_arguments(argv)
-    hparams, _ = load(path, overrides)
+    # Features do not depend on anchors, whose rule may need an analysis first.
+    hparams, _ = load(path, overrides | {"anchor_layers": []})
     train.settle(hparams, overrides, path)
     train.prepare(hparams)
     manifests = train.read_manifests(hparams)
+    for key in unused:
+        del manifests[key]
     store = train.encode(hparams, manifests, train.choose_device(run_opts))
-    print(f"Features of {hparams['source']}, {hparams['target']}: {store.path}")
+    return hparams, manifests, store
 
 
 def analyse(argv: Sequence[str]) -> None:
@@ -49,15 +68,8 @@ def analyse(argv: Sequence[str]) -> None:
 
     Leaves similarity.csv, selection.json and Figure 1 in the analysis folder.
     """
-    train = _train_script()
-    path, run_opts, overrides = parse_arguments(argv)
-    # A rule would need what is made here.
-    hparams, _ = load(path, overrides | {"anchor_layers": []})
-    train.settle(hparams, overrides, path)
-    train.prepare(hparams)
-    every = train.read_manifests(hparams)
-    manifests = {key: every[key] for key in ("source_train", "target_train")}
-    store = train.encode(hparams, manifests, train.choose_device(run_opts))
+    unused = ("source_valid", "valid", "target_test")
+    hparams, manifests, store = _encoded(argv, unused)
     measure, labelled = hparams["similarity"], hparams["use_target_labels"]
     covariance = measure in COVARIANCE_MEASURES
     hidden = () if labelled else ("target_train",)
@@ -66,6 +78,7 @@ def analyse(argv: Sequence[str]) -> None:
             DomainRows(rows, store.rows(rows), key not in hidden), covariance
         )
         for key, rows in manifests.items()
+        if key in ("source_train", "target_train")  # and no shots
     ]
     selection = select_layers(*sums, measure, labelled)
     measures = [*MEAN_MEASURES[: 3 if labelled else 2]]
@@ -106,9 +119,119 @@ def _draw(folder: Path, measure: str) -> None:
         draw_similarity(tables, selected, measure, folder.name, path)
 
 
+def reproduce(argv: Sequence[str]) -> None:
+    """Run a study's runs that are not done yet, and report on all of them."""
+    # matplotlib is slow to import
+    from lam_sb.findings import find
+    from lam_sb.report import write_report
+
+    train = _train_script()
+    path, run_opts, overrides = parse_arguments(argv)
+    study = read_study(path, overrides)
+    options = _option_words(run_opts)
+    jobs = make_jobs(study, train, run_opts)
+    if study["print_commands"]:
+        _print_commands(jobs, options)
+        return
+    failures: list[Failure] = []
+    if not study["report_only"]:
+        print(describe_plan(study, jobs), flush=True)
+        wrong = _make_ready(jobs, options)
+        jobs = make_jobs(study, train, run_opts)  # layers are selected now
+        ready, failures = _choose_ready(jobs, options, wrong)
+        logs = study.folder / "logs"
+        try:
+            failures += run_jobs(ready, study["jobs"], options, logs)
+        except KeyboardInterrupt:
+            print("Stopped; the same command goes on from here.")
+            sys.exit(130)
+    page = write_report(study.folder, find(study, jobs, failures))
+    print(page)
+    if failures:
+        raise UserError(
+            f"{len(failures)} runs gave no result; {page} lists them. The same "
+            "command goes on from here."
+        )
+
+
+def _option_words(run_opts: RunOptions) -> list[str]:
+    """SpeechBrain's options as they were given."""
+    given = {name: run_opts[name] for name in sorted(run_opts.overridden_args)}
+    return [
+        f"--{name}" if value is True else f"--{name}={value}"
+        for name, value in given.items()
+        if value is not False
+    ]
+
+
+def _groundwork(jobs: Sequence[Job]) -> dict[tuple[str, str], Job]:
+    """Commands that must come first, on what, and a run to take it from."""
+    work = {("extract", j.inputs): j for j in jobs if not j.is_done()}
+    work |= {
+        ("analyse", job.places["analysis_folder"]): job
+        for job in jobs
+        if job.anchored and not job.places["analysed"]
+    }
+    return work
+
+
+def _print_commands(jobs: Sequence[Job], options: Sequence[str]) -> None:
+    """Print what is to be run, and apart from it what must come first."""
+    for (command, _), job in _groundwork(jobs).items():
+        words = ["python", "-m", "lam_sb", command, *job.arguments, *options]
+        print(f"first: {shlex.join(words)}", file=sys.stderr)
+    for job in jobs:
+        if not job.is_done():
+            print(command_line(job, options))
+
+
+def _make_ready(jobs: Sequence[Job], options: Sequence[str]) -> dict[str, str]:
+    """Encode and analyse what runs need; say what is wrong with which.
+
+    What is wrong is by `Job.inputs`, or by analysis folder.
+    """
+    wrong: dict[str, str] = {}
+    for (command, name), job in _groundwork(jobs).items():
+        try:
+            if command == "extract":
+                _encoded([*job.arguments, *options])
+            else:
+                analyse([*job.arguments, *options])
+        except UserError as error:
+            logger.error("%s", error)
+            wrong[name] = str(error)
+    return wrong
+
+
+def _choose_ready(
+    jobs: Sequence[Job], options: Sequence[str], wrong: Mapping[str, str]
+) -> tuple[list[Job], list[Failure]]:
+    """Part what can be run from what cannot."""
+    ready, failures = [], []
+    for job in jobs:
+        if job.is_done():
+            continue
+        differing = job.differing()
+        reason = wrong.get(job.inputs)
+        if job.settings is None:
+            folder = job.places["analysis_folder"]
+            reason = wrong.get(folder, f"{folder} is of other options")
+        if differing:
+            reason = (
+                f"{job.results.parent} was made with other settings "
+                f"({'; '.join(differing)}); name another study or experiment"
+            )
+        if reason:
+            failures.append(Failure(command_line(job, options), reason))
+        else:
+            ready.append(job)
+    return ready, failures
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "extract": extract,
     "analyse": analyse,
+    "reproduce": reproduce,
 }
 
 
@@ -132,6 +255,8 @@ def main(argv: Sequence[str]) -> None:
             f"{' | '.join(COMMANDS)} <YAML> [--key value ...]"
         )
     logging.basicConfig(level=logging.INFO, format="%(name)s - %(message)s")
+    # Each file that is loaded sets the seed, and a study loads many.
+    logging.getLogger("speechbrain.utils.seed").setLevel(logging.WARNING)
     COMMANDS[name](argv[1:])
 
 

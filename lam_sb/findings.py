@@ -1,0 +1,89 @@
+"""What a study found: its runs in tables, and what stands beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from lam_sb.comparisons import Column, tabulate
+from lam_sb.errors import UserError
+from lam_sb.report import Findings
+from lam_sb.results import Run, read_run
+from lam_sb.runner import Failure
+from lam_sb.similarity import read_similarity
+from lam_sb.study import Job, Study
+from lam_sb.tables import Analysis
+
+
+def find(
+    study: Study, jobs: Sequence[Job], failures: Sequence[Failure]
+) -> Findings:
+    """Gather what a study has found so far.
+
+    Arguments
+    ---------
+    study : Study
+        The study.
+    jobs : Sequence[Job]
+        All its runs; those that are done are shown.
+    failures : Sequence[Failure]
+        Runs that gave no result.
+
+    Returns
+    -------
+    Findings
+        Of these runs, and of those in the folders that the study includes.
+    """
+    paths = [job.results for job in jobs if job.is_done()]
+    for folder in study["include"]:
+        paths += sorted(Path(folder).rglob("results.json"))
+    runs: list[Run] = []
+    unread: list[str] = []
+    for path in dict.fromkeys(paths):
+        try:
+            runs.append(read_run(path))
+        except UserError as error:
+            unread.append(str(error))
+    encoders = {job.places["encoder_source"]: job.encoder for job in jobs}
+    tables, problems = tabulate(runs, encoders)
+    return Findings(
+        name=study["study"],
+        title=study["title"],
+        tables=tables,
+        problems=unread + problems,
+        analyses=_analyses(jobs),
+        genders=_genders(jobs),
+        paper=study["paper_numbers"],
+        failed=[(f.command, f.reason, f.log) for f in failures],
+    )
+
+
+def _analyses(jobs: Sequence[Job]) -> list[Analysis]:
+    """Read the analyses, of folds the first, one a column."""
+    found: dict[Column, Analysis] = {}
+    for job in jobs:
+        folder = Path(job.places["analysis_folder"])
+        column = Column(job.encoder, job.keys["source"], job.keys["target"])
+        if job.anchored and job.places["analysed"] and column not in found:
+            text = (folder / "selection.json").read_text(encoding="utf-8")
+            found[column] = Analysis(
+                column,
+                folder,
+                json.loads(text),
+                read_similarity(folder / "similarity.csv"),
+            )
+    return list(found.values())
+
+
+def _genders(jobs: Sequence[Job]) -> dict[str, dict[str, str]]:
+    """Gender by corpus and utterance, as far as manifests are there."""
+    genders: dict[str, dict[str, str]] = {}
+    for path, corpus in {
+        job.places["target_test"]: job.keys["target"] for job in jobs
+    }.items():
+        if Path(path).is_file():
+            rows = json.loads(Path(path).read_text(encoding="utf-8"))
+            known = genders.setdefault(corpus, {})
+            known |= {i: row.get("gender", "") for i, row in rows.items()}
+    return genders
