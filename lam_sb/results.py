@@ -236,7 +236,7 @@ def read_run(path: Path) -> Run:
         raise
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    except (ValueError, KeyError, TypeError, StopIteration, IndexError) as e:
+    except (LookupError, StopIteration, TypeError, ValueError, csv.Error) as e:
         raise UserError(
             f"{path} or {predictions.name} is damaged ({e!r}); remove the "
             "folder and run it again."
