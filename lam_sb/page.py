@@ -443,7 +443,7 @@ code { font-size: 0.9em; overflow-wrap: anywhere; }
 @media (max-width: 40rem) {
   h1 { font-size: 1.5rem; }
   th[scope="row"] { position: sticky; left: 0; white-space: normal;
-    min-width: 5.5rem; }
+    min-width: 6.5rem; }
   th, td { padding: 0.22rem 0.45rem; }
   dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: 0.5rem; }
@@ -454,9 +454,9 @@ code { font-size: 0.9em; overflow-wrap: anywhere; }
     --line: #999; --link: #000; --shade: #fff; --warn: #fff; --edge: #000;
     --heat-colour: 0 114 178; }
   body { max-width: none; padding: 0; font-size: 10pt; }
-  .skip, nav, .runs { display: none; }
+  .skip, nav, section:has(.runs), details:not([open]) { display: none; }
   a { text-decoration: none; color: inherit; }
-  h2, h3 { break-after: avoid; }
+  h2, h3, section > p { break-after: avoid; }
   h2 { margin-top: 1.4rem; }
   .scroll { overflow: visible; }
   table { font-size: 8.5pt; }
@@ -464,6 +464,6 @@ code { font-size: 0.9em; overflow-wrap: anywhere; }
   thead { display: table-header-group; }
   tr, figure, .warning { break-inside: avoid; }
   table { break-inside: avoid; }
-  figure { max-width: 12.5cm; }
+  .side > figure { max-width: 48%; }
 }
 """

@@ -14,6 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.transforms import blended_transform_factory
 
 from lam_sb.breakdowns import Epochs
 from lam_sb.figures import COLOURS, MARKS
@@ -21,7 +22,14 @@ from lam_sb.figures import COLOURS, MARKS
 WIDTH = 4.6  # inches, of every figure: legible on a telephone as well
 INK, LINE = "#1c1d21", "#b9bcc3"
 OPEN = "#ffffff"  # inside of open marks
-DARK = {INK: "#e7e8ea", LINE: "#555a63", OPEN: "#15171b"}
+DARK = {  # what a colour becomes in dark mode
+    INK: "#e7e8ea",
+    LINE: "#555a63",
+    OPEN: "#15171b",
+    "#0072b2": "#4aa8e0",
+    "#d55e00": "#f0883a",
+    "#009e73": "#2fc79b",
+}
 STYLES = ("-", "--", ":")
 # The salt makes the names of equal drawings equal; text is drawn as paths, so
 # that it looks the same without the fonts.
@@ -100,13 +108,7 @@ def draw_intervals(
         if isinstance(line, Dot):
             _draw_dot(ax, y, line)
         else:
-            # Outside the layout, which would make room for it at the left.
-            ax.annotate(
-                *(line, (0, y), (4, 0), ax.get_yaxis_transform()),
-                textcoords="offset points",
-                fontweight="bold",
-                verticalalignment="center",
-            ).set_in_layout(False)
+            _draw_heading(ax, y, line)
     right = ax.twinx()
     for axes, texts in (
         (ax, [getattr(line, "label", "") for line in lines]),
@@ -132,6 +134,20 @@ def _draw_dot(ax: Axes, y: int, dot: Dot) -> None:
         color=colour,
         markerfacecolor=colour if dot.filled else OPEN,
     )
+
+
+def _draw_heading(ax: Axes, y: int, heading: str) -> None:
+    """Write it from the figure's left edge on, over the grid."""
+    text = ax.text(
+        *(0.01, y, heading),
+        transform=blended_transform_factory(
+            ax.figure.transFigure, ax.transData
+        ),
+        bbox={"facecolor": OPEN, "edgecolor": "none", "pad": 1.5},
+        fontweight="bold",
+        verticalalignment="center",
+    )
+    text.set_in_layout(False)  # or it would take room from the axes
 
 
 @matplotlib.rc_context(LOOK)

@@ -357,23 +357,27 @@ def _similarity(analyses: Sequence[Analysis]) -> Html | None:
             pictures.setdefault(path.read_bytes(), []).append(analysis)
     figures = []
     for content, same in pictures.items():
-        gist = " ".join(_selection_gist(analysis) for analysis in same)
-        alt = f"Curves of the similarity by layer. {gist}"
+        choices = " ".join(_choice(analysis) for analysis in same)
+        alt = " ".join(_curve_in_words(analysis) for analysis in same)
         picture = image(content, "png", alt, PNG_WIDTH)
-        figures.append(figure(f"Figure 1. {gist}", picture))
+        figures.append(figure(f"Figure 1. {choices}", picture))
     return join(figures) or None
 
 
-def _selection_gist(analysis: Analysis) -> str:
-    selection = analysis.selection
-    scores = {int(k): v for k, v in selection["scores"].items()}
-    least, most = min(scores, key=scores.get), max(scores, key=scores.get)
-    labels = "with" if selection["use_target_labels"] else "without"
+def _choice(analysis: Analysis) -> str:
+    """Say which layers an analysis selected, and how surely."""
+    found = analysis.selection
+    labels = "with" if found["use_target_labels"] else "without"
+    stability = 100 * found["stability"]["group"]
     return (
-        f"{analysis.column.label}, by {selection['measure']} {labels} target "
-        f"labels: most alike are the layers {selection['group']} (again in "
-        f"{100 * selection['stability']['group']:.0f} % of resamples of the "
-        f"speakers), best {selection['best']}, least alike "
-        f"{selection['worst']}; from {scores[most]:.3f} in layer {most} to "
-        f"{scores[least]:.3f} in layer {least}."
+        f"{analysis.column.label}, by {found['measure']} {labels} target "
+        f"labels: most alike are the layers {found['group']} (again in "
+        f"{stability:.0f} % of resamples of the speakers), best "
+        f"{found['best']}, least alike {found['worst']}."
     )
+
+
+def _curve_in_words(analysis: Analysis) -> str:
+    scores = analysis.selection["scores"].items()
+    values = ", ".join(f"layer {layer} {value:.3f}" for layer, value in scores)
+    return f"Similarity, {analysis.column.label}: {values}."
