@@ -78,19 +78,25 @@ class Grid:
         Returns
         -------
         list[str]
-            One a column.
+            One a column; the paper's names the column that it stands beside.
 
         Example
         -------
         >>> header = [[("a → b", 2)], [("wavlm", 1), ("paper", 1)]]
         >>> Grid(2, "", header, []).column_names()
-        ['a → b, wavlm', 'a → b, paper']
+        ['a → b, wavlm', 'a → b, wavlm, paper']
         """
         lines = [
             [text for text, span in line for _ in range(span)]
             for line in self.header
         ]
-        return [", ".join(filter(None, n)) for n in zip(*lines, strict=True)]
+        names: list[str] = []
+        for texts in zip(*lines, strict=True):
+            if texts[-1] == PAPER and names:
+                names.append(f"{names[-1]}, {PAPER}")
+            else:
+                names.append(", ".join(filter(None, texts)))
+        return names
 
 
 def to_markdown(grid: Grid) -> str:
