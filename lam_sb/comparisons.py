@@ -68,6 +68,16 @@ class Column(NamedTuple):
     source: str
     target: str
 
+    @property
+    def direction(self) -> str:
+        """Corpora in words."""
+        return f"{self.source} → {self.target}"
+
+    @property
+    def label(self) -> str:
+        """Corpora and encoder in words."""
+        return f"{self.direction}, {self.encoder}"
+
 
 @dataclass(frozen=True, eq=False)
 class Cell:
@@ -126,7 +136,9 @@ class Table:
     columns : list[Column]
         In order.
     systems : list[str]
-        Rows, in order; a key of `NAMES` or a name of the user's own.
+        Rows, in order: a key of `NAMES`, one with its experiment in brackets
+        where another has taken the name, a system with its bound
+        (``cc_within``), or a name of the user's own.
     cells : dict[tuple[str, Column], Cell]
         Not every system has every column.
     differences : dict[tuple[str, Column], Difference]
@@ -186,6 +198,29 @@ def tabulate(
     return tables, list(dict.fromkeys(problems))
 
 
+def name_of(system: str) -> str:
+    """Name of a row in words.
+
+    Arguments
+    ---------
+    system : str
+        A row of a `Table`.
+
+    Returns
+    -------
+    str
+        As in `NAMES`; a second experiment keeps what stands in brackets, and
+        a system of the user's own its name.
+
+    Example
+    -------
+    >>> name_of("lam_gl"), name_of("lam_gl (again)"), name_of("mine")
+    ('LAM-GL', 'LAM-GL (again)', 'mine')
+    """
+    first, space, rest = system.partition(" ")
+    return NAMES.get(first, first) + space + rest
+
+
 def _usable(run: Run, problems: list[str]) -> bool:
     if run.results["select_on"] == "target":
         problems.append(f"{run.path}: select_on: target is an oracle.")
@@ -215,9 +250,20 @@ def _stands_in(column: Column, columns: Sequence[Column]) -> list[Column]:
     return same or [column]
 
 
+def _system(run: Run) -> str:
+    """Row of a run by itself: other uses of target labels get other rows."""
+    system = run.results["system"]
+    bound = run.results.get("bound", "none")
+    if bound != "none" and system not in BOUNDS:
+        return bound if system == "layer_atn" else f"{system}_{bound}"
+    if system == "few_shot" and not run.results["shots"]:
+        return "few_shot_0"
+    return system
+
+
 def _row_name(run: Run, column: Column, cells: Mapping) -> str:
     """System, with the experiment if another one has taken the name."""
-    system, experiment = run.results["system"], _experiment(run)
+    system, experiment = _system(run), _experiment(run)
     first = cells.get((system, column))
     if first is None or _experiment(first[0]) == experiment:
         return system
@@ -259,17 +305,16 @@ def _cell(runs: Sequence[Run], problems: list[str]) -> Cell | None:
 
 def _of_one_kind(runs: Sequence[Run], problems: list[str]) -> list[Run]:
     """Leave out runs whose settings are not those of the first."""
-    first, kept = None, []
+    first, kept = {}, []
     for run in runs:
         settings = _settings(run)
-        if first is None:
-            first = settings
+        first = first or settings
         differing = [
             key
             for key in sorted(first.keys() | settings.keys())
             if first.get(key) != settings.get(key)
         ]
-        if differing and first and settings:
+        if differing and settings:
             problems.append(
                 f"{run.path}: other settings than {runs[0].path} "
                 f"({', '.join(differing)})."
@@ -280,7 +325,7 @@ def _of_one_kind(runs: Sequence[Run], problems: list[str]) -> list[Run]:
 
 
 def _settings(run: Run) -> dict:
-    """Read what decided the result, but for seed and fold, if it is there."""
+    """Read what decided the result, but for `FREE`; empty where unknown."""
     path = run.path.with_name("settings.yaml")
     if not path.is_file():
         return {}
@@ -344,10 +389,23 @@ def _table(
     return table
 
 
-def _family(system: str) -> str:
-    """Which comparisons one correction is for."""
+def family_of(system: str) -> str:
+    """Tell which comparisons one correction is for.
+
+    Arguments
+    ---------
+    system : str
+        A row of a `Table`.
+
+    Returns
+    -------
+    str
+        ``baselines``, ``reference`` (LAM-GL itself), ``ablations``,
+        ``controls``, ``segments``, ``bounds`` or ``others``.
+    """
     for name, members in (
         ("baselines", BASELINES),
+        ("reference", (REFERENCE,)),
         ("ablations", ABLATIONS),
         ("controls", CONTROLS),
         ("segments", SEGMENTS),
@@ -355,7 +413,9 @@ def _family(system: str) -> str:
     ):
         if system in members:
             return name
-    return "others"
+    # cc_within, and a second within, are bounds too.
+    last = system.split(" ")[0].split("_")[-1]
+    return "bounds" if last in BOUNDS else "others"
 
 
 def _compare_column(table: Table, column: Column, problems: list[str]) -> None:
@@ -369,9 +429,9 @@ def _compare_column(table: Table, column: Column, problems: list[str]) -> None:
         try:
             found = compare(reference.predictions, cell.predictions)
         except ValueError as error:
-            problems.append(f"LAM-GL and {system}, {column}: {error}")
+            problems.append(f"LAM-GL and {system}, {column.label}: {error}")
             continue
-        families.setdefault(_family(system), {})[system] = found
+        families.setdefault(family_of(system), {})[system] = found
     for family, comparisons in families.items():
         found = correct(family, list(comparisons.values()))
         for system, difference in zip(comparisons, found, strict=True):

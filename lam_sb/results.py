@@ -21,6 +21,11 @@ from lam_sb.metrics import Predictions, interval, scores
 
 SCHEMA = 1
 FEW_SPEAKERS = 10
+NEEDED = {  # keys of results.json that say which run it was
+    *("experiment", "system", "encoder", "source", "target", "seed", "folds"),
+    *("fold", "split_seed", "protocol", "normalise", "select_on", "shots"),
+    *("target_rows", "target_labels_used", "anchor_layers", "anchor_rule"),
+}
 PACKAGES = ("speechbrain", "torch", "torchaudio", "transformers")
 
 
@@ -210,6 +215,8 @@ def read_run(path: Path) -> Run:
                 f"{path} has the schema {results['schema']}; this version "
                 f"reads {SCHEMA}."
             )
+        if NEEDED - results.keys():
+            raise KeyError(*sorted(NEEDED - results.keys()))
         with open(predictions, encoding="utf-8", newline="") as file:
             reader = csv.reader(file)
             at = {name: n for n, name in enumerate(next(reader))}
@@ -229,7 +236,7 @@ def read_run(path: Path) -> Run:
         raise
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    except (ValueError, KeyError, TypeError, StopIteration, IndexError) as e:
+    except (LookupError, StopIteration, TypeError, ValueError, csv.Error) as e:
         raise UserError(
             f"{path} or {predictions.name} is damaged ({e!r}); remove the "
             "folder and run it again."

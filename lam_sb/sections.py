@@ -1,0 +1,573 @@
+"""Parts of a report that look behind the UAR, one protocol each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lam_sb.breakdowns import (
+    Epochs,
+    Part,
+    Speaker,
+    best_baseline,
+    by_gender,
+    by_speaker,
+    mean_by_layer,
+    mean_confusion,
+    read_history,
+    read_layers,
+)
+from lam_sb.comparisons import (
+    ABLATIONS,
+    CONTROLS,
+    REFERENCE,
+    SEGMENTS,
+    Column,
+    Table,
+    name_of,
+)
+from lam_sb.manifests import EMOTIONS
+from lam_sb.metrics import FEW_CLUSTERS, Estimate
+from lam_sb.page import (
+    Html,
+    details,
+    figure,
+    heat,
+    image,
+    join,
+    paragraphs,
+    row,
+    table,
+    tag,
+)
+from lam_sb.plots import (
+    Dot,
+    draw_curves,
+    draw_epochs,
+    draw_intervals,
+    draw_speakers,
+)
+
+ANCHOR = "layer_atn"  # the control that anchors nothing
+CHOICES = (REFERENCE, *ABLATIONS, *SEGMENTS, *CONTROLS)
+FIGURE_WIDTH = 520  # pixels
+CHANCE = 1 / len(EMOTIONS)
+
+
+def under(found: Table) -> str:
+    """Say in a caption what may not be mixed.
+
+    Arguments
+    ---------
+    found : Table
+        Of one protocol.
+
+    Returns
+    -------
+    str
+        How features were standardised.
+    """
+    return f"normalise: {found.protocol['normalise']}"
+
+
+def spread(estimate: Estimate, sign: str = "") -> str:
+    """Write a UAR or a difference in percent, with its interval.
+
+    Arguments
+    ---------
+    estimate : Estimate
+        Of a system or a difference.
+    sign : str
+        ``+`` of a difference, whose limits are not cut to 0 and 100.
+
+    Returns
+    -------
+    str
+        Without an interval where there is none.
+
+    Example
+    -------
+    >>> spread(Estimate(0.5, 0.25, 0.75, 0.1, 3, 4, 1, 0))
+    '50.0 [25.0, 75.0]'
+    """
+    value = f"{100 * estimate.value:{sign}.1f}"
+    limits = np.array([estimate.low, estimate.high])
+    if np.isnan(limits).any():
+        return value
+    low, high = 100 * (limits if sign else limits.clip(0, 1))
+    return f"{value} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def anchor_choice(found: Table) -> Html | None:
+    """Show UAR by choice of anchored layers.
+
+    Arguments
+    ---------
+    found : Table
+        Of one protocol.
+
+    Returns
+    -------
+    Html | None
+        A figure a column; None without a LAM system.
+    """
+    figures = []
+    for column in found.columns:
+        there = [s for s in CHOICES if (s, column) in found.cells]
+        if {*there} - {*CONTROLS}:
+            figures.append(_anchor_figure(found, column, there))
+    if not figures:
+        return None
+    lead = (
+        "Which layers are anchored, against the controls: Layer-Atn anchors "
+        "none (dashed line), Layer-Drop leaves LAM-GL's anchors out of the "
+        "mixture. Bars are 95 % intervals over speakers and seeds."
+    )
+    return join([tag("p", lead), tag("div", *figures, class_="side")])
+
+
+def _anchor_figure(
+    found: Table, column: Column, systems: Sequence[str]
+) -> Html:
+    cells = {system: found.cells[system, column] for system in systems}
+    names = {s: _with_anchors(s, cells[s].runs[0].results) for s in systems}
+    texts = {s: spread(cell.estimate) for s, cell in cells.items()}
+    dots = [
+        Dot(
+            names[s],
+            *_percent(cell.estimate),
+            texts[s],
+            kind=1 if s in CONTROLS else 0,
+            filled=s in (REFERENCE, ANCHOR),
+        )
+        for s, cell in cells.items()
+    ]
+    control = cells.get(ANCHOR)
+    reference = control and 100 * control.estimate.value
+    by_value = sorted(systems, key=lambda s: cells[s].estimate.value)
+    named = [s for s in (REFERENCE, ANCHOR) if s in cells]
+    gist = (
+        f"UAR by anchored layers, {column.label}: from "
+        f"{_said(by_value[0], cells)} to {_said(by_value[-1], cells)}; "
+        + ", ".join(_said(s, cells) for s in named)
+        + "."
+    )
+    rows = [row(names[s], [texts[s]]) for s in systems]
+    title = f"UAR (%) by anchored layers, {column.label}"
+    return figure(
+        f"{column.label}; {under(found)}.",
+        image(
+            draw_intervals({"": dots}, "UAR (%)", reference),
+            "svg+xml",
+            gist,
+            FIGURE_WIDTH,
+        ),
+        details("Numbers", table(title, [[("UAR [95 %]", 1)]], [rows])),
+    )
+
+
+def _said(system: str, cells: Mapping) -> str:
+    value = 100 * cells[system].estimate.value
+    return f"{name_of(system)} {value:.1f} %"
+
+
+def _with_anchors(system: str, results: Mapping) -> str:
+    """Name a system with the layers that it anchors or leaves out."""
+    name, anchors = name_of(system), results["anchor_layers"]
+    if system == ANCHOR or not anchors:
+        return name
+    if len(anchors) > 4 and anchors == results["layers"]:
+        return f"{name}, all {len(anchors)}"
+    return f"{name}{' without ' if system in CONTROLS else ' '}{anchors}"
+
+
+def _percent(estimate: Estimate) -> tuple[float, float, float]:
+    return 100 * estimate.value, 100 * estimate.low, 100 * estimate.high
+
+
+def layer_shares(found: Table) -> Html | None:
+    """Show what the layers contribute, at the end and by epoch.
+
+    Arguments
+    ---------
+    found : Table
+        Of one protocol.
+
+    Returns
+    -------
+    Html | None
+        Heat maps of shares and weights, systems by layers, and of LAM-GL and
+        Layer-Atn by epoch; None where no system mixes layers.
+    """
+    parts = []
+    for column in found.columns:
+        tables = _layer_tables(found, column)
+        if tables:
+            parts.append(tag("div", *tables, class_="side"))
+    if not parts:
+        return None
+    lead = (
+        "Share: the part of the pooled variance that a layer holds. Alpha: "
+        "the learned weight, which alone says little, since each layer's "
+        "projection is free to scale. Means over the runs, in percent; "
+        "anchored layers in bold. Systems of one layer are left out."
+    )
+    figures = [_epoch_figure(found, column) for column in found.columns]
+    figures = tag("div", *figures, class_="side") if any(figures) else None
+    return join([tag("p", lead), *parts, figures])
+
+
+def _layer_tables(found: Table, column: Column) -> list[Html]:
+    """Shares and weights of a column, coloured on one scale."""
+    keys = {"layer_share": "Share", "layer_weights": "Alpha"}
+    cells = {
+        s: found.cells[s, column]
+        for s in found.systems
+        if (s, column) in found.cells
+    }
+    values = {
+        key: {s: mean_by_layer(cell, key) for s, cell in cells.items()}
+        for key in keys
+    }
+    shown = [s for s in cells if all(len(values[key][s]) > 1 for key in keys)]
+    if not shown:
+        return []
+    layers = sorted(set().union(*(values["layer_share"][s] for s in shown)))
+    top = max(max(values[key][s].values()) for key in keys for s in shown)
+    tables = []
+    for key, name in keys.items():
+        rows = []
+        for s in shown:
+            results = cells[s].runs[0].results
+            anchors = results["anchor_layers"] if results["gamma"] else []
+            entries = [
+                _layer_entry(values[key][s].get(layer), top, layer in anchors)
+                for layer in layers
+            ]
+            rows.append(row(name_of(s), entries))
+        caption = f"{name} (%) by layer, {column.label}; {under(found)}"
+        header = [[(str(layer), 1) for layer in layers]]
+        tables.append(
+            table(caption, header, [rows], corner="layer", class_="map")
+        )
+    return tables
+
+
+def _layer_entry(value: float | None, top: float, anchored: bool) -> Html:
+    if value is None:
+        return tag("td", "")
+    label = f"{100 * value:.1f}"
+    return heat(tag("b", label) if anchored else label, value / top)
+
+
+def _epoch_figure(found: Table, column: Column) -> Html | None:
+    logs = {}
+    for system in (REFERENCE, ANCHOR):
+        cell = found.cells.get((system, column))
+        log = cell and read_layers(cell.runs)
+        if log:
+            logs[name_of(system)] = log
+    if not logs:
+        return None
+    gist = "; ".join(_layer_gist(name, log) for name, log in logs.items())
+    return figure(
+        "Share of the pooled variance and alpha by epoch, mean over the "
+        f"runs as far as all of them went, {column.label}; "
+        f"{under(found)}.",
+        image(
+            draw_epochs(logs),
+            "svg+xml",
+            f"Heat maps by layer and epoch, {column.label}. {gist}.",
+            FIGURE_WIDTH,
+        ),
+    )
+
+
+def _layer_gist(name: str, log: Epochs) -> str:
+    share, alpha = (
+        100 * log.values[key][:, -1].mean(0) for key in ("share", "alpha")
+    )
+    least, most = (log.layers[n] for n in (share.argmin(), share.argmax()))
+    return (
+        f"{name} after epoch {log.at[-1]}: shares from {share.min():.1f} % "
+        f"(layer {least}) to {share.max():.1f} % (layer {most}), alpha from "
+        f"{alpha.min():.1f} to {alpha.max():.1f} %"
+    )
+
+
+def learning_curves(found: Table) -> Html | None:
+    """Show validation UAR and losses by steps.
+
+    Arguments
+    ---------
+    found : Table
+        Of one protocol.
+
+    Returns
+    -------
+    Html | None
+        A figure a column; None where no run left a history.
+    """
+    figures = [_curve_figure(found, column) for column in found.columns]
+    if not any(figures):
+        return None
+    lead = (
+        "Mean over the runs, their range shaded, as far as all of them went. "
+        "Validation is on the source; the training loss holds the alignment "
+        "too, so it compares systems only with care."
+    )
+    return join([tag("p", lead), tag("div", *figures, class_="side")])
+
+
+def _curve_figure(found: Table, column: Column) -> Html | None:
+    logs = {}
+    for system in (REFERENCE, ANCHOR, "cc"):
+        cell = found.cells.get((system, column))
+        log = cell and read_history(cell.runs)
+        if log:
+            logs[name_of(system)] = log
+    if not logs:
+        return None
+    gist = []
+    for name, log in logs.items():
+        scores = 100 * log.values["valid_uar"].mean(0)
+        loss = log.values["train_loss"].mean(0)
+        gist.append(
+            f"{name} from {scores[0]:.1f} % at step {log.at[0]} to "
+            f"{scores[-1]:.1f} % at step {log.at[-1]}, its training loss from "
+            f"{loss[0]:.2f} to {loss[-1]:.2f}"
+        )
+    return figure(
+        f"Learning curves, {column.label}; {under(found)}.",
+        image(
+            draw_curves(logs),
+            "svg+xml",
+            f"Source validation UAR, {column.label}: {'; '.join(gist)}.",
+            FIGURE_WIDTH,
+        ),
+    )
+
+
+def confusions(found: Table) -> Html | None:
+    """Show what is taken for what.
+
+    Arguments
+    ---------
+    found : Table
+        Of one protocol.
+
+    Returns
+    -------
+    Html | None
+        Matrices of LAM-GL, Layer-Atn and the best baseline of each column.
+    """
+    parts = []
+    for column in found.columns:
+        systems = (REFERENCE, ANCHOR, best_baseline(found, column))
+        matrices = [
+            _matrix(found, column, system)
+            for system in systems
+            if (system, column) in found.cells
+        ]
+        if matrices:
+            parts.append(tag("div", *matrices, class_="side"))
+    if not parts:
+        return None
+    lead = (
+        "Rows are the truth, with the number of test utterances; entries are "
+        "the percent of them that is recognised as the column's emotion, mean "
+        "over the seeds. Beside LAM-GL and Layer-Atn stands the baseline with "
+        "the highest UAR of the column."
+    )
+    return join([tag("p", lead), *parts])
+
+
+def _matrix(found: Table, column: Column, system: str) -> Html:
+    rates, counts = mean_confusion(found.cells[system, column].predictions)
+    rows = []
+    for emotion, line, count in zip(EMOTIONS, rates, counts, strict=True):
+        entries = [
+            tag("td", "") if math.isnan(x) else heat(f"{100 * x:.1f}", x)
+            for x in line
+        ]
+        rows.append(row(f"{emotion} ({count})", entries))
+    caption = f"{name_of(system)}, {column.label}; {under(found)}"
+    header = [[(emotion, 1) for emotion in EMOTIONS]]
+    return table(caption, header, [rows], corner="truth (rows)", class_="map")
+
+
+def gender_table(
+    found: Table, genders: Mapping[str, Mapping[str, str]]
+) -> Html | None:
+    """Score women and men apart.
+
+    Arguments
+    ---------
+    found : Table
+        Of one protocol.
+    genders : Mapping[str, Mapping[str, str]]
+        By corpus: gender by utterance.
+
+    Returns
+    -------
+    Html | None
+        A table of all columns whose target's genders are known, and where
+        they are not known.
+    """
+    parts: dict[tuple[str, Column], dict[str, Part]] = {
+        key: by_gender(cell.predictions, genders.get(key[1].target, {}))
+        for key, cell in found.cells.items()
+    }
+    by_column = {
+        column: sorted(
+            set().union(
+                *(parts.get((s, column), {}) for s in found.systems),
+            )
+        )
+        for column in found.columns
+    }
+    notes = _gender_notes(found, parts, by_column)
+    known = [column for column in found.columns if by_column[column]]
+    if not known:
+        return paragraphs(notes)
+    rows = []
+    for system in found.systems:
+        entries = [
+            _gender_entry(parts.get((system, column), {}).get(gender))
+            for column in known
+            for gender in by_column[column]
+        ]
+        rows.append(row(name_of(system), entries))
+    header = [
+        [(column.label, len(by_column[column])) for column in known],
+        [(gender, 1) for column in known for gender in by_column[column]],
+    ]
+    caption = f"UAR (%) by gender with 95 % intervals; {under(found)}"
+    return table(caption, header, [rows], notes, "system")
+
+
+def _gender_entry(part: Part | None) -> str:
+    if part is None:
+        return ""
+    missing = " ‡" if part.num_classes < len(EMOTIONS) else ""
+    few = " §" if part.estimate.num_clusters < FEW_CLUSTERS else ""
+    return spread(part.estimate) + missing + few
+
+
+def _gender_notes(
+    found: Table,
+    parts: Mapping[tuple[str, Column], Mapping[str, Part]],
+    by_column: Mapping[Column, Sequence[str]],
+) -> list[str]:
+    notes = []
+    all_parts = [part for by in parts.values() for part in by.values()]
+    if any(part.num_classes < len(EMOTIONS) for part in all_parts):
+        notes.append("‡ An emotion is missing: UAR over those that are there.")
+    if any(part.estimate.num_clusters < FEW_CLUSTERS for part in all_parts):
+        notes.append(f"§ Fewer than {FEW_CLUSTERS} speakers.")
+    for column in found.columns:
+        if not by_column[column]:
+            notes.append(f"{column.label}: the genders are unknown.")
+            continue
+        system = next(s for s in found.systems if parts.get((s, column)))
+        total = len(found.cells[system, column].predictions.ids)
+        counts = [
+            f"{gender} {part.num_rows} utterances of "
+            f"{part.estimate.num_clusters} speakers"
+            for gender, part in parts[system, column].items()
+        ]
+        unknown = total - sum(
+            p.num_rows for p in parts[system, column].values()
+        )
+        counts += [f"unknown {unknown}"] * bool(unknown)
+        notes.append(f"{column.label}: {', '.join(counts)}.")
+    return notes
+
+
+def speaker_scores(found: Table) -> Html | None:
+    """Show UAR by speaker.
+
+    Arguments
+    ---------
+    found : Table
+        Of one protocol.
+
+    Returns
+    -------
+    Html | None
+        A figure and a table a column; None without LAM-GL, Layer-Atn and CC.
+    """
+    figures = [_speaker_figure(found, column) for column in found.columns]
+    if not any(figures):
+        return None
+    lead = (
+        "A dot a speaker (or what stands for one where speakers are unknown): "
+        "UAR over the emotions that the speaker has, mean over the seeds."
+    )
+    return join([tag("p", lead), tag("div", *figures, class_="side")])
+
+
+def _speaker_figure(found: Table, column: Column) -> Html | None:
+    scores = {
+        name_of(system): by_speaker(found.cells[system, column].predictions)
+        for system in (REFERENCE, ANCHOR, "cc")
+        if (system, column) in found.cells
+    }
+    if not scores:
+        return None
+    # Runs may have tested other rows; a speaker of all is compared.
+    shared = set.intersection(*({s.name for s in v} for v in scores.values()))
+    scores = {
+        system: [s for s in speakers if s.name in shared]
+        for system, speakers in scores.items()
+    }
+    if not shared:
+        return None
+    values = {
+        system: [100 * s.uar for s in speakers]
+        for system, speakers in scores.items()
+    }
+    return figure(
+        f"UAR by speaker, {column.label}; {under(found)}.",
+        image(
+            draw_speakers(values),
+            "svg+xml",
+            _speaker_gist(values, column),
+            FIGURE_WIDTH,
+        ),
+        details("Numbers", _speaker_table(scores, column)),
+    )
+
+
+def _speaker_gist(values: Mapping[str, list[float]], column: Column) -> str:
+    first, *others = values
+    parts = [
+        f"{system} from {min(scores):.1f} to {max(scores):.1f} %, median "
+        f"{np.median(scores):.1f} %"
+        for system, scores in values.items()
+    ]
+    for other in others:
+        above = np.greater(values[first], values[other]).sum()
+        count = len(values[first])
+        parts.append(f"{first} is above {other} for {above} of {count}")
+    return f"UAR by speaker, {column.label}: {'; '.join(parts)}."
+
+
+def _speaker_table(
+    scores: Mapping[str, Sequence[Speaker]], column: Column
+) -> Html:
+    rows = []
+    for speakers in zip(*scores.values(), strict=True):
+        first = speakers[0]
+        entries = [f"{100 * s.uar:.1f}" for s in speakers]
+        counts = [str(first.num_rows), str(first.num_classes)]
+        rows.append(row(first.name, entries + counts))
+    names = [*scores, "utterances", "emotions"]
+    return table(
+        f"UAR (%) by speaker, {column.label}",
+        [[(name, 1) for name in names]],
+        [rows],
+        corner="speaker",
+    )
