@@ -304,11 +304,12 @@ def _cell(runs: Sequence[Run], problems: list[str]) -> Cell | None:
 
 
 def _of_one_kind(runs: Sequence[Run], problems: list[str]) -> list[Run]:
-    """Leave out runs whose settings are not those of the first."""
-    first, kept = {}, []
+    """Leave out runs whose settings are not those of the first with any."""
+    first, where, kept = {}, None, []
     for run in runs:
         settings = _settings(run)
-        first = first or settings
+        if not first:
+            first, where = settings, run.path
         differing = [
             key
             for key in sorted(first.keys() | settings.keys())
@@ -316,7 +317,7 @@ def _of_one_kind(runs: Sequence[Run], problems: list[str]) -> list[Run]:
         ]
         if differing and settings:
             problems.append(
-                f"{run.path}: other settings than {runs[0].path} "
+                f"{run.path}: other settings than {where} "
                 f"({', '.join(differing)})."
             )
         else:

@@ -103,7 +103,7 @@ def make_run(
     if predictions is None:
         name = f"{system}-{encoder}-{source}-{target}-{seed}"
         predictions = _guess(rows, wrong, zlib.crc32(name.encode()))
-    experiment = f"{system}_{encoder}"
+    experiment = f"{system}_{Path(encoder).name}"
     if results.get("folds"):
         experiment += f"_f{results['fold']}"
     content = _results(system, rows, np.array(predictions))

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
-from lam_sb.metrics import Predictions, compare, interval, scores, uar
+from lam_sb.metrics import Predictions, compare, holm, interval, scores, uar
 
 EMOTIONS = ("neutral", "happy", "angry", "sad")
 
@@ -352,6 +352,50 @@ def test_a_difference_without_any_variance_is_certain():
     assert (better.p_two_sided, better.p_greater) == (0, 0)
     worse = compare(hand(wrong), hand(LABELS))
     assert (worse.p_two_sided, worse.p_greater) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("p_values", "expected"),
+    [
+        # Sorted: 4 x 0.005, 3 x 0.01, 2 x 0.03, and 0.04 no less than that.
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        # The test that could not be made does not count: still 4.
+        (
+            [0.01, math.nan, 0.04, 0.03, 0.005],
+            [0.03, math.nan, 0.06, 0.06, 0.02],
+        ),
+        # Of equal ones, the first takes 3 x 0.02, the second no less.
+        ([0.5, 0.02, 0.02], [0.5, 0.06, 0.06]),
+        ([0.6, 0.7], [1, 1]),
+        ([math.nan], [math.nan]),
+        ([], []),
+    ],
+)
+def test_holm_by_hand(p_values, expected):
+    assert holm(p_values) == pytest.approx(expected, nan_ok=True)
+
+
+def test_holm_rejects_what_stepping_down_rejects(rng):
+    for _ in range(200):
+        p_values = rng.choice([0.001, 0.01, 0.02, 0.3, *rng.random(3)], size=6)
+        corrected = holm(p_values)
+        for level in (0.01, 0.05, 0.1, 0.5):
+            rejected = []
+            for n, at in enumerate(np.argsort(p_values, kind="stable")):
+                if p_values[at] > level / (6 - n):
+                    break
+                rejected.append(at)
+            found = np.flatnonzero(corrected <= level * (1 + 1e-12))
+            assert found.tolist() == sorted(rejected)
+
+
+def test_holm_keeps_the_order_of_the_p_values(rng):
+    p_values = rng.random(20) ** 3
+    order = np.argsort(p_values)
+    corrected = holm(p_values)
+    assert (np.diff(corrected[order]) >= 0).all()
+    assert (corrected >= p_values).all()
+    assert corrected.max() <= 1
 
 
 @pytest.mark.parametrize(
