@@ -58,7 +58,8 @@ def tag(name: str, /, *content: str | None, **attributes: object) -> Html:
     for key, value in attributes.items():
         if value is not None and value is not False:
             key = key.rstrip("_").replace("_", "-")
-            parts.append(f'{key}="{text(str(value))}"')
+            value = value if isinstance(value, Html) else text(str(value))
+            parts.append(f'{key}="{value}"')
     end = "\n" if name in BLOCKS else ""
     if name in VOID:
         return Html(f"<{' '.join(parts)} />{end}")
@@ -281,18 +282,18 @@ def figure(caption: str, picture: Html, more: str | None = None) -> Html:
     Arguments
     ---------
     caption : str
-        Below the picture.
+        Above the picture.
     picture : Html
         As from `image`.
     more : str | None
-        Below the caption, its numbers for example.
+        Below the picture, its numbers for example.
 
     Returns
     -------
     Html
         The figure.
     """
-    return tag("figure", picture, tag("figcaption", caption), more)
+    return tag("figure", tag("figcaption", caption), picture, more)
 
 
 def details(summary: str, *content: str | None, id_: str | None = None) -> Html:
@@ -437,7 +438,7 @@ td a:hover { color: var(--link); }
 figure { margin: 1rem 0 1.4rem; max-width: 100%; }
 img { max-width: 100%; height: auto; display: block; }
 img.paper { background: #fff; border-radius: 4px; }
-figcaption { margin-top: 0.3rem; max-width: 34rem; }
+figcaption { margin-bottom: 0.4rem; max-width: 32rem; color: var(--ink); }
 details { margin: 0.5rem 0; }
 summary { cursor: pointer; }
 .runs { columns: 21rem; }
@@ -464,7 +465,7 @@ code { font-size: 0.9em; overflow-wrap: anywhere; }
   html { font-size: 10pt; }
   body { max-width: none; padding: 0; }
   .skip, nav, section:has(.runs), details:not([open]) { display: none; }
-  a { text-decoration: none; color: inherit; }
+  a, td a { text-decoration: none; color: inherit; }
   h2, h3 { break-after: avoid; }
   h2 { margin-top: 1.4rem; }
   section + section + section { break-before: page; }
