@@ -192,6 +192,28 @@ def table(
     Html
         The table and its notes.
     """
+    whole = tag(
+        "table",
+        tag("caption", tag("span", caption)),
+        tag("thead", *_header_lines(header, corner)),
+        *(tag("tbody", *rows) for rows in groups),
+        class_=class_,
+    )
+    label = re.sub("<[^>]*>", "", text(caption))
+    scroll = tag(
+        "div",
+        whole,
+        class_="scroll",
+        tabindex=0,
+        role="region",
+        aria_label=Html(label),
+    )
+    return tag("div", scroll, paragraphs(notes, "note"), class_="table")
+
+
+def _header_lines(
+    header: Sequence[Sequence[tuple[str, int]]], corner: str
+) -> list[Html]:
     lines = []
     for n, line in enumerate(header):
         cells = [
@@ -209,23 +231,7 @@ def table(
                 0, tag("th", corner, scope="col", rowspan=span, class_="corner")
             )
         lines.append(tag("tr", *cells))
-    whole = tag(
-        "table",
-        tag("caption", tag("span", caption)),
-        tag("thead", *lines),
-        *(tag("tbody", *rows) for rows in groups),
-        class_=class_,
-    )
-    label = re.sub("<[^>]*>", "", text(caption))
-    scroll = tag(
-        "div",
-        whole,
-        class_="scroll",
-        tabindex=0,
-        role="region",
-        aria_label=Html(label),
-    )
-    return tag("div", scroll, paragraphs(notes, "note"), class_="table")
+    return lines
 
 
 def heat(label: str, depth: float, kind: str = "much") -> Html:

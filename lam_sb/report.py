@@ -306,15 +306,18 @@ def _headline(found: Table, grid: Html) -> Html | None:
             groups[column.label] = dots
     if not groups:
         return None
-    lines = [
-        _verdict(system, found)
-        for system in CONTROLS
-        if any(
-            (system, column) in found.differences
-            for column in columns_of(found)
-        )
-    ]
+    there = {system for system, _ in found.differences}
+    lead = (
+        "What anchoring adds is LAM-GL minus Layer-Atn, the same system "
+        "without alignment. Where leaving the anchored layers out (Layer-Drop) "
+        "does as well, anchoring has at most switched layers off."
+    )
+    verdicts = [_verdict(s, found) for s in CONTROLS if s in there]
+    forest = _forest(groups, found)
+    return join([tag("p", lead), bullets(verdicts), grid, forest])
 
+
+def _forest(groups: Mapping[str, Sequence[Dot]], found: Table) -> Html:
     caption = (
         "LAM-GL minus its controls in points of UAR, with two-sided 95 % "
         "intervals, not corrected for looking at several; filled where the "
@@ -324,21 +327,9 @@ def _headline(found: Table, grid: Html) -> Html | None:
         f"{group}: " + ", ".join(f"{d.label} {d.text}" for d in dots)
         for group, dots in groups.items()
     ]
-    picture = draw_intervals(groups, "difference of UAR (points)", 0)
     alt = f"LAM-GL minus its controls. {'; '.join(numbers)}."
-    lead = (
-        "What anchoring adds is LAM-GL minus Layer-Atn, the same system "
-        "without alignment. Where leaving the anchored layers out (Layer-Drop) "
-        "does as well, anchoring has at most switched layers off."
-    )
-    return join(
-        [
-            tag("p", lead),
-            bullets(lines),
-            grid,
-            figure(caption, image(picture, "svg+xml", alt, FIGURE_WIDTH)),
-        ]
-    )
+    picture = draw_intervals(groups, "difference of UAR (points)", 0)
+    return figure(caption, image(picture, "svg+xml", alt, FIGURE_WIDTH))
 
 
 def _difference_dot(

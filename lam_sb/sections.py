@@ -25,6 +25,7 @@ from lam_sb.comparisons import (
     CONTROLS,
     REFERENCE,
     SEGMENTS,
+    Cell,
     Column,
     Table,
     name_of,
@@ -54,7 +55,6 @@ from lam_sb.plots import (
 ANCHOR = "layer_atn"  # the control that anchors nothing
 CHOICES = (REFERENCE, *ABLATIONS, *SEGMENTS, *CONTROLS)
 FIGURE_WIDTH = 520  # pixels
-CHANCE = 1 / len(EMOTIONS)
 
 
 def under(found: Table) -> str:
@@ -126,7 +126,8 @@ def anchor_choice(found: Table) -> Html | None:
     lead = (
         "Which layers are anchored, against the controls: Layer-Atn anchors "
         "none (dashed line), Layer-Drop leaves LAM-GL's anchors out of the "
-        "mixture. Bars are 95 % intervals over speakers and seeds."
+        "mixture. Bars are 95 % intervals over speakers and seeds; squares "
+        "are controls, filled are LAM-GL and Layer-Atn."
     )
     return join([tag("p", lead), tag("div", *figures, class_="side")])
 
@@ -149,13 +150,8 @@ def _anchor_figure(
     ]
     control = cells.get(ANCHOR)
     reference = control and 100 * control.estimate.value
-    by_value = sorted(systems, key=lambda s: cells[s].estimate.value)
-    named = [s for s in (REFERENCE, ANCHOR) if s in cells]
     gist = (
-        f"UAR by anchored layers, {column.label}: from "
-        f"{_said(by_value[0], cells)} to {_said(by_value[-1], cells)}; "
-        + ", ".join(_said(s, cells) for s in named)
-        + "."
+        f"UAR in percent by anchored layers, {column.label}: {_ranking(cells)}."
     )
     rows = [row(names[s], [texts[s]]) for s in systems]
     title = f"UAR (%) by anchored layers, {column.label}"
@@ -171,9 +167,10 @@ def _anchor_figure(
     )
 
 
-def _said(system: str, cells: Mapping) -> str:
-    value = 100 * cells[system].estimate.value
-    return f"{name_of(system)} {value:.1f} %"
+def _ranking(cells: Mapping[str, Cell]) -> str:
+    values = {s: 100 * cell.estimate.value for s, cell in cells.items()}
+    order = sorted(values, key=values.get, reverse=True)
+    return ", ".join(f"{name_of(s)} {values[s]:.1f}" for s in order)
 
 
 def _with_anchors(system: str, results: Mapping) -> str:
