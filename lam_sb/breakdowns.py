@@ -12,7 +12,7 @@ import numpy as np
 
 from lam_sb.comparisons import BASELINES, Cell, Column, Table
 from lam_sb.manifests import EMOTIONS
-from lam_sb.metrics import Estimate, Predictions, interval, uar
+from lam_sb.metrics import Estimate, Predictions, interval
 from lam_sb.results import Run
 
 
@@ -61,6 +61,23 @@ class Epochs:
     layers: tuple[int, ...] = ()
 
 
+def columns_of(table: Table) -> list[Column]:
+    """Order columns as the tables do: those of a direction side by side.
+
+    Arguments
+    ---------
+    table : Table
+        Of one protocol.
+
+    Returns
+    -------
+    list[Column]
+        All of its columns.
+    """
+    directions = [column.direction for column in table.columns]
+    return sorted(table.columns, key=lambda c: directions.index(c.direction))
+
+
 def by_gender(
     predictions: Predictions, genders: Mapping[str, str]
 ) -> dict[str, Part]:
@@ -105,15 +122,22 @@ def by_speaker(predictions: Predictions) -> list[Speaker]:
     >>> by_speaker(Predictions(["a", "b"], [0, 1], ["x", "x"], [[0, 0]]))
     [Speaker(name='x', uar=0.5, num_classes=2, num_rows=2)]
     """
-    found = []
-    for name in np.unique(predictions.clusters):
-        here = predictions.clusters == name
-        labels = predictions.labels[here]
-        scores = [uar(labels, seed[here]) for seed in predictions.predictions]
-        num_classes = len(np.unique(labels))
-        mean = float(np.mean(scores))
-        found.append(Speaker(str(name), mean, num_classes, len(labels)))
-    return found
+    names, index = np.unique(predictions.clusters, return_inverse=True)
+    shape = len(names), len(EMOTIONS)
+    cells = np.ravel_multi_index((index, predictions.labels), shape)
+    right = (predictions.predictions == predictions.labels).mean(axis=0)
+    size = shape[0] * shape[1]
+    total = np.bincount(cells, minlength=size).reshape(shape)
+    correct = np.bincount(cells, right, size).reshape(shape)
+    # The mean of the seeds' UARs is the UAR of their mean recalls.
+    num_classes = (total > 0).sum(axis=1)
+    scores = (correct / np.maximum(total, 1)).sum(axis=1) / num_classes
+    return [
+        Speaker(str(name), float(score), int(classes), int(rows))
+        for name, score, classes, rows in zip(
+            *(names, scores, num_classes, total.sum(axis=1)), strict=True
+        )
+    ]
 
 
 def mean_confusion(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:

@@ -58,7 +58,8 @@ def tag(name: str, /, *content: str | None, **attributes: object) -> Html:
     for key, value in attributes.items():
         if value is not None and value is not False:
             key = key.rstrip("_").replace("_", "-")
-            parts.append(f'{key}="{text(str(value))}"')
+            value = value if isinstance(value, Html) else text(str(value))
+            parts.append(f'{key}="{value}"')
     end = "\n" if name in BLOCKS else ""
     if name in VOID:
         return Html(f"<{' '.join(parts)} />{end}")
@@ -191,6 +192,28 @@ def table(
     Html
         The table and its notes.
     """
+    whole = tag(
+        "table",
+        tag("caption", tag("span", caption)),
+        tag("thead", *_header_lines(header, corner)),
+        *(tag("tbody", *rows) for rows in groups),
+        class_=class_,
+    )
+    label = re.sub("<[^>]*>", "", text(caption))
+    scroll = tag(
+        "div",
+        whole,
+        class_="scroll",
+        tabindex=0,
+        role="region",
+        aria_label=Html(label),
+    )
+    return tag("div", scroll, paragraphs(notes, "note"), class_="table")
+
+
+def _header_lines(
+    header: Sequence[Sequence[tuple[str, int]]], corner: str
+) -> list[Html]:
     lines = []
     for n, line in enumerate(header):
         cells = [
@@ -208,34 +231,20 @@ def table(
                 0, tag("th", corner, scope="col", rowspan=span, class_="corner")
             )
         lines.append(tag("tr", *cells))
-    whole = tag(
-        "table",
-        tag("caption", tag("span", caption)),
-        tag("thead", *lines),
-        *(tag("tbody", *rows) for rows in groups),
-        class_=class_,
-    )
-    label = re.sub("<[^>]*>", "", text(caption))
-    scroll = tag(
-        "div",
-        whole,
-        class_="scroll",
-        tabindex=0,
-        role="region",
-        aria_label=Html(label),
-    )
-    return tag("div", scroll, paragraphs(notes, "note"), class_="table")
+    return lines
 
 
-def heat(label: str, share: float) -> Html:
+def heat(label: str, depth: float, kind: str = "much") -> Html:
     """Make an entry whose colour says how large it is.
 
     Arguments
     ---------
     label : str
         What stands there.
-    share : float
-        Of the deepest colour, 0 to 1.
+    depth : float
+        Of the colour, 0 to 1.
+    kind : str
+        The colour: ``much``, or ``above`` and ``below`` of something even.
 
     Returns
     -------
@@ -243,8 +252,9 @@ def heat(label: str, share: float) -> Html:
         The ``td``.
     """
     # Above 0.55 the text would no longer stand out from the colour.
-    depth = 0.55 * min(max(share, 0.0), 1.0)
-    return tag("td", label, class_="heat", style=f"--heat: {depth:.3f}")
+    depth = 0.55 * min(max(depth, 0.0), 1.0)
+    style = f"--depth: {depth:.3f}"
+    return tag("td", label, class_=f"heat {kind}", style=style)
 
 
 def image(content: bytes, kind: str, alt: str, width: int) -> Html:
@@ -278,18 +288,18 @@ def figure(caption: str, picture: Html, more: str | None = None) -> Html:
     Arguments
     ---------
     caption : str
-        Below the picture.
+        Above the picture.
     picture : Html
         As from `image`.
     more : str | None
-        Below the caption, its numbers for example.
+        Below the picture, its numbers for example.
 
     Returns
     -------
     Html
         The figure.
     """
-    return tag("figure", picture, tag("figcaption", caption), more)
+    return tag("figure", tag("figcaption", caption), picture, more)
 
 
 def details(summary: str, *content: str | None, id_: str | None = None) -> Html:
@@ -368,15 +378,15 @@ def page(title: str, lead: Html, parts: Sequence[tuple[str, str, Html]]) -> str:
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1c1d21;
   --soft: #575b63; --line: #cfd2d8; --link: #0b57a4; --shade: #f3f4f6;
-  --warn: #fff5e2; --edge: #b45f06; --heat-colour: 0 114 178; }
+  --warn: #fff5e2; --edge: #b45f06; }
 @media (prefers-color-scheme: dark) { :root { --paper: #15171b;
   --ink: #e7e8ea; --soft: #a9adb6; --line: #41454d; --link: #8ab8ff;
-  --shade: #1f2227; --warn: #2b2414; --edge: #e0a040;
-  --heat-colour: 46 140 206; } }
+  --shade: #1f2227; --warn: #2b2414; --edge: #e0a040; }
+  .much { --hue: 46 140 206; } .below { --hue: 150 120 230; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
-body { margin: 0 auto; padding: 1rem clamp(0.8rem, 3vw, 2.5rem) 4rem;
-  max-width: 78rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; padding: 1rem clamp(0.8rem, 2.5vw, 2rem) 4rem;
+  max-width: 79rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans",
   "Liberation Sans", Arial, sans-serif; overflow-wrap: break-word; }
 h1, h2, h3 { line-height: 1.2; text-wrap: balance; }
@@ -415,21 +425,26 @@ th[scope="row"] { font-weight: 400; background: var(--paper); }
 .words td { white-space: normal; max-width: 16rem; }
 .wide caption span { min-width: min(44rem, 88vw); }
 tbody + tbody { border-top: 1px solid var(--line); }
-td a { color: inherit; text-decoration-color: var(--line);
+td a { color: inherit; text-decoration: underline dotted 1px var(--soft);
   text-underline-offset: 0.2em; }
 td a:hover { color: var(--link); }
-.map th, .map td { padding: 0.22rem 0.4rem; }
-.map thead th:not(.corner), .map td { text-align: center; min-width: 2.5rem; }
-.heat { background: rgb(var(--heat-colour) / var(--heat));
+.map { font-size: 0.82rem; }
+.map th, .map td { padding: 0.2rem; }
+.map thead th:not(.corner), .map td { text-align: center; min-width: 2.15rem; }
+.heat { background: rgb(var(--hue) / var(--depth));
   -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+.much { --hue: 0 114 178; }
+.above { --hue: 230 120 0; }
+.below { --hue: 120 80 180; }
 .side { display: flex; flex-wrap: wrap; gap: 0 1.3rem;
   align-items: flex-start; }
 .side > * { max-width: 100%; min-width: 0; }
+.side > figure { width: 520px; }
 .side .table { margin-bottom: 0.4rem; }
 figure { margin: 1rem 0 1.4rem; max-width: 100%; }
 img { max-width: 100%; height: auto; display: block; }
 img.paper { background: #fff; border-radius: 4px; }
-figcaption { margin-top: 0.3rem; max-width: 34rem; }
+figcaption { margin-bottom: 0.4rem; max-width: 32rem; color: var(--ink); }
 details { margin: 0.5rem 0; }
 summary { cursor: pointer; }
 .runs { columns: 21rem; }
@@ -451,15 +466,18 @@ code { font-size: 0.9em; overflow-wrap: anywhere; }
 @page { size: A4 landscape; margin: 12mm; }
 @media print {
   :root { color-scheme: light; --paper: #fff; --ink: #000; --soft: #333;
-    --line: #999; --link: #000; --shade: #fff; --warn: #fff; --edge: #000;
-    --heat-colour: 0 114 178; }
-  body { max-width: none; padding: 0; font-size: 10pt; }
+    --line: #999; --link: #000; --shade: #fff; --warn: #fff; --edge: #000; }
+  .much { --hue: 0 114 178; } .below { --hue: 120 80 180; }
+  html { font-size: 10pt; }
+  body { max-width: none; padding: 0; }
   .skip, nav, section:has(.runs), details:not([open]) { display: none; }
-  a { text-decoration: none; color: inherit; }
-  h2, h3, section > p { break-after: avoid; }
+  a, td a { text-decoration: none; color: inherit; }
+  h2, h3 { break-after: avoid; }
   h2 { margin-top: 1.4rem; }
+  section + section + section { break-before: page; }
   .scroll { overflow: visible; }
   table { font-size: 8.5pt; }
+  .map { font-size: 7pt; }
   caption { break-after: avoid; }
   thead { display: table-header-group; }
   tr, figure, .warning { break-inside: avoid; }

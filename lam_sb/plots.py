@@ -290,7 +290,6 @@ def draw_speakers(scores: Mapping[str, Sequence[float]]) -> bytes:
             markerfacecolor="none" if n else colour,
             label=system,
         )
-    ax.set_ylim(-3, 103)
     ax.set_ylabel("UAR (%)")
     ax.set_xlabel(f"speakers, sorted by {next(iter(scores))}")
     ax.xaxis.get_major_locator().set_params(integer=True)

@@ -8,6 +8,7 @@ from operator import itemgetter
 from pathlib import Path
 from urllib.parse import quote
 
+from lam_sb.breakdowns import columns_of
 from lam_sb.comparisons import PROTOCOL, Column, Table, name_of
 from lam_sb.notes import WORDS
 from lam_sb.page import Html, bullets, details, join, row, table, tag
@@ -234,7 +235,7 @@ def _alignment(results: Mapping) -> str:
 def _count_table(found: Table) -> Html:
     """Utterances by column; systems of equal counts share a row."""
     groups = []
-    for column in found.columns:
+    for column in columns_of(found):
         equal: dict[tuple[str, ...], list[str]] = {}
         for system in found.systems:
             if (system, column) in found.cells:
@@ -262,7 +263,7 @@ def _rule_table(found: Table) -> Html:
     rows = []
     for system in found.systems:
         entries = []
-        for column in found.columns:
+        for column in columns_of(found):
             cell = found.cells.get((system, column))
             for key in ("uar_last", "uar_source"):
                 scores = [run.results[key] for run in cell.runs] if cell else []
@@ -271,7 +272,7 @@ def _rule_table(found: Table) -> Html:
                 entries.append(f"{mean:.1f}" if known else "")
         rows.append(row(name_of(system), entries))
     header = [
-        [(column.label, 2) for column in found.columns],
+        [(column.label, 2) for column in columns_of(found)],
         [("last", 1), ("source", 1)] * len(found.columns),
     ]
     caption = "UAR (%) by select_on, mean over the runs"
@@ -312,7 +313,7 @@ def run_lists(links: Links, found: Table) -> Html:
         A list to open for each system and column, with the UAR of each run.
     """
     parts = []
-    for column in found.columns:
+    for column in columns_of(found):
         lists = [
             _run_list(links, found, system, column)
             for system in found.systems

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
+from lam_sb.breakdowns import columns_of
 from lam_sb.comparisons import (
     CLAIM_SEEDS,
     CONTROLS,
@@ -52,6 +54,7 @@ from lam_sb.tables import (
     write_tables,
 )
 
+Part = tuple[str, str, Html]  # name to link to, heading, content
 SHOWN_PROBLEMS = 10  # more stand in a list to open
 PNG_WIDTH = 700  # pixels
 
@@ -108,63 +111,85 @@ def write_report(folder: Path, findings: Findings) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     tables, paper = findings.tables, findings.paper
+    selected = layer_grids([], findings.analyses, paper)
+    grids = {
+        found: {
+            "headline": headline([found]),
+            "scores": score_grids(found, paper),
+            "emotions": emotion_grids(found, paper),
+            "layers": layer_grids([found], [], paper),
+        }
+        for found in tables
+    }
+    by_part = [part for parts in grids.values() for part in parts.values()]
+    write_tables(folder, [*selected, *chain(*by_part)], tables, paper)
     links = Links(folder, tables)
-    scores = {found: score_grids(found, paper) for found in tables}
-    emotions = {found: emotion_grids(found, paper) for found in tables}
-    layers = layer_grids(tables, findings.analyses, paper)
-    grids = [*layers]
-    for found in tables:
-        grids += [*scores[found], *emotions[found]]
-    write_tables(folder, grids, tables, paper)
+    numbers = [
+        ("warnings", "Read this first", _warnings(findings, links)),
+        *_table_parts(findings, grids, selected, links),
+    ]
+    parts = [*numbers, *_parts_behind(findings, links)]
+    path = folder / "report.html"
+    with whole_file(path) as temporary:
+        content = page(
+            findings.title, _summary(findings), [p for p in parts if p[2]]
+        )
+        temporary.write_text(content, encoding="utf-8")
+    return path
 
-    def each(make: Callable[[Table], Html | None]) -> Html | None:
-        return _by_protocol(tables, make)
 
-    def grids_of(of: Mapping[Table, list[Grid]]) -> Html | None:
-        return each(
-            lambda found: _grids(of[found], found, links) if of[found] else None
+def _table_parts(
+    findings: Findings,
+    grids: Mapping[Table, Mapping[str, Sequence[Grid]]],
+    selected: Sequence[Grid],
+    links: Links,
+) -> list[Part]:
+    """Make the paper's tables and figure."""
+
+    def each(name: str, make: Callable[[Table, Html], Html | None]) -> Html:
+        return _by_protocol(
+            findings.tables,
+            lambda found: make(found, _grids(grids[found][name], found, links)),
         )
 
-    parts = [
-        ("warnings", "Read this first", _warnings(findings, links)),
-        ("headline", "What anchoring adds", each(partial(_headline, links))),
-        ("scores", "Scores (Table 2)", grids_of(scores)),
-        ("emotions", "Emotions (Table 3)", grids_of(emotions)),
-        ("layers", "Layers by similarity (Table 1)", _grids(layers)),
+    def alone(_: Table, content: Html) -> Html:
+        return content
+
+    layers = join([_grids(selected), each("layers", alone)])
+    return [
+        ("headline", "What anchoring adds", each("headline", _headline)),
+        ("scores", "Scores (Table 2)", each("scores", alone)),
+        ("emotions", "Emotions (Table 3)", each("emotions", alone)),
+        ("layers", "Layers (Table 1)", layers),
         (
             "similarity",
             "Similarity by layer (Figure 1)",
             _similarity(findings.analyses),
         ),
-        ("anchors", "Choice of anchors", each(anchor_choice)),
-        ("shares", "What the layers contribute", each(layer_shares)),
-        ("curves", "Learning curves", each(learning_curves)),
-        ("confusion", "Confusions", each(confusions)),
-        (
-            "gender",
-            "Gender",
-            each(partial(gender_table, genders=findings.genders)),
-        ),
-        ("speakers", "Speakers", each(speaker_scores)),
-        ("protocol", "Protocol", each(protocol)),
-        ("runs", "All runs", each(partial(run_lists, links))),
     ]
-    path = folder / "report.html"
-    with whole_file(path) as temporary:
-        temporary.write_text(
-            page(
-                findings.title,
-                _summary(findings),
-                [part for part in parts if part[2]],
-            ),
-            encoding="utf-8",
-        )
-    return path
+
+
+def _parts_behind(findings: Findings, links: Links) -> list[Part]:
+    """Make what lies behind the tables."""
+    parts = [
+        ("anchors", "Choice of anchors", anchor_choice),
+        ("shares", "What the layers contribute", layer_shares),
+        ("curves", "Learning curves", learning_curves),
+        ("confusion", "Confusions", confusions),
+        ("gender", "Gender", partial(gender_table, genders=findings.genders)),
+        ("speakers", "Speakers", speaker_scores),
+        ("protocol", "Protocol", protocol),
+        ("runs", "All runs", partial(run_lists, links)),
+    ]
+    return [
+        (name, heading, _by_protocol(findings.tables, make))
+        for name, heading, make in parts
+    ]
 
 
 def _by_protocol(
     tables: Sequence[Table], make: Callable[[Table], Html | None]
-) -> Html | None:
+) -> Html:
     """Join what is made of each table, under a heading where there are more."""
     parts = []
     for found in tables:
@@ -172,7 +197,7 @@ def _by_protocol(
         if content and len(tables) > 1:
             parts.append(tag("h3", differing(found, tables)))
         parts.append(content)
-    return join(parts) or None
+    return join(parts)
 
 
 def _summary(findings: Findings) -> Html:
@@ -181,7 +206,7 @@ def _summary(findings: Findings) -> Html:
     if not cells:
         return tag("p", f"Study {findings.name}. There are no finished runs.")
     runs = {run.path: run.results for cell in cells for run in cell.runs}
-    columns = {c: None for found in findings.tables for c in found.columns}
+    columns = {c: None for found in findings.tables for c in columns_of(found)}
     systems = {s: None for found in findings.tables for s in found.systems}
     seeds = {cell.estimate.num_seeds for cell in cells}
     encoders = dict.fromkeys(column.encoder for column in columns)
@@ -244,9 +269,9 @@ def _grids(
     grids: Iterable[Grid],
     found: Table | None = None,
     links: Links | None = None,
-) -> Html | None:
+) -> Html:
     """Set grids as tables, each number linked with its runs."""
-    return join(_grid(grid, found, links) for grid in grids) or None
+    return join(_grid(grid, found, links) for grid in grids)
 
 
 def _grid(grid: Grid, found: Table | None, links: Links | None) -> Html:
@@ -268,10 +293,10 @@ def _entry(entry: Entry, found: Table | None, links: Links | None) -> str:
     return content
 
 
-def _headline(links: Links, found: Table) -> Html | None:
+def _headline(found: Table, grid: Html) -> Html | None:
     """Show LAM-GL minus the controls."""
     groups = {}
-    for column in found.columns:
+    for column in columns_of(found):
         dots = [
             _difference_dot(found, system, column, n)
             for n, system in enumerate(CONTROLS)
@@ -281,14 +306,18 @@ def _headline(links: Links, found: Table) -> Html | None:
             groups[column.label] = dots
     if not groups:
         return None
-    lines = [
-        _verdict(system, found)
-        for system in CONTROLS
-        if any(
-            (system, column) in found.differences for column in found.columns
-        )
-    ]
+    there = {system for system, _ in found.differences}
+    lead = (
+        "What anchoring adds is LAM-GL minus Layer-Atn, the same system "
+        "without alignment. Where leaving the anchored layers out (Layer-Drop) "
+        "does as well, anchoring has at most switched layers off."
+    )
+    verdicts = [_verdict(s, found) for s in CONTROLS if s in there]
+    forest = _forest(groups, found)
+    return join([tag("p", lead), bullets(verdicts), grid, forest])
 
+
+def _forest(groups: Mapping[str, Sequence[Dot]], found: Table) -> Html:
     caption = (
         "LAM-GL minus its controls in points of UAR, with two-sided 95 % "
         "intervals, not corrected for looking at several; filled where the "
@@ -298,21 +327,9 @@ def _headline(links: Links, found: Table) -> Html | None:
         f"{group}: " + ", ".join(f"{d.label} {d.text}" for d in dots)
         for group, dots in groups.items()
     ]
-    picture = draw_intervals(groups, "difference of UAR (points)", 0)
     alt = f"LAM-GL minus its controls. {'; '.join(numbers)}."
-    lead = (
-        "What anchoring adds is LAM-GL minus Layer-Atn, the same system "
-        "without alignment. Where leaving the anchored layers out (Layer-Drop) "
-        "does as well, anchoring has at most switched layers off."
-    )
-    return join(
-        [
-            tag("p", lead),
-            bullets(lines),
-            _grids(headline([found]), found, links),
-            figure(caption, image(picture, "svg+xml", alt, FIGURE_WIDTH)),
-        ]
-    )
+    picture = draw_intervals(groups, "difference of UAR (points)", 0)
+    return figure(caption, image(picture, "svg+xml", alt, FIGURE_WIDTH))
 
 
 def _difference_dot(
@@ -334,7 +351,7 @@ def _verdict(system: str, found: Table) -> str:
     """Count where the interval of LAM-GL minus a control holds 0."""
     estimates = [
         found.differences[system, column].comparison.estimate
-        for column in found.columns
+        for column in columns_of(found)
         if (system, column) in found.differences
     ]
     better = sum(e.low > 0 for e in estimates)
@@ -348,7 +365,7 @@ def _verdict(system: str, found: Table) -> str:
     )
 
 
-def _similarity(analyses: Sequence[Analysis]) -> Html | None:
+def _similarity(analyses: Sequence[Analysis]) -> Html:
     """Show Figure 1 of each analysis; one of several encoders only once."""
     pictures: dict[bytes, list[Analysis]] = {}
     for analysis in analyses:
@@ -361,7 +378,7 @@ def _similarity(analyses: Sequence[Analysis]) -> Html | None:
         alt = " ".join(_curve_in_words(analysis) for analysis in same)
         picture = image(content, "png", alt, PNG_WIDTH)
         figures.append(figure(f"Figure 1. {choices}", picture))
-    return join(figures) or None
+    return join(figures)
 
 
 def _choice(analysis: Analysis) -> str:

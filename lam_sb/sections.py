@@ -14,6 +14,7 @@ from lam_sb.breakdowns import (
     best_baseline,
     by_gender,
     by_speaker,
+    columns_of,
     mean_by_layer,
     mean_confusion,
     read_history,
@@ -24,6 +25,7 @@ from lam_sb.comparisons import (
     CONTROLS,
     REFERENCE,
     SEGMENTS,
+    Cell,
     Column,
     Table,
     name_of,
@@ -53,7 +55,6 @@ from lam_sb.plots import (
 ANCHOR = "layer_atn"  # the control that anchors nothing
 CHOICES = (REFERENCE, *ABLATIONS, *SEGMENTS, *CONTROLS)
 FIGURE_WIDTH = 520  # pixels
-CHANCE = 1 / len(EMOTIONS)
 
 
 def under(found: Table) -> str:
@@ -92,12 +93,14 @@ def spread(estimate: Estimate, sign: str = "") -> str:
     >>> spread(Estimate(0.5, 0.25, 0.75, 0.1, 3, 4, 1, 0))
     '50.0 [25.0, 75.0]'
     """
-    value = f"{100 * estimate.value:{sign}.1f}"
-    limits = np.array([estimate.low, estimate.high])
-    if np.isnan(limits).any():
+    numbers = 100 * np.array([estimate.value, estimate.low, estimate.high])
+    if not sign:
+        numbers = numbers.clip(0, 100)
+    # Adding 0 makes -0.0 positive.
+    value, *limits = (f"{x:{sign}.1f}" for x in numbers.round(1) + 0.0)
+    if np.isnan(numbers).any():
         return value
-    low, high = 100 * (limits if sign else limits.clip(0, 1))
-    return f"{value} [{low:{sign}.1f}, {high:{sign}.1f}]"
+    return f"{value} [{', '.join(limits)}]"
 
 
 def anchor_choice(found: Table) -> Html | None:
@@ -114,7 +117,7 @@ def anchor_choice(found: Table) -> Html | None:
         A figure a column; None without a LAM system.
     """
     figures = []
-    for column in found.columns:
+    for column in columns_of(found):
         there = [s for s in CHOICES if (s, column) in found.cells]
         if {*there} - {*CONTROLS}:
             figures.append(_anchor_figure(found, column, there))
@@ -123,7 +126,8 @@ def anchor_choice(found: Table) -> Html | None:
     lead = (
         "Which layers are anchored, against the controls: Layer-Atn anchors "
         "none (dashed line), Layer-Drop leaves LAM-GL's anchors out of the "
-        "mixture. Bars are 95 % intervals over speakers and seeds."
+        "mixture. Bars are 95 % intervals over speakers and seeds; squares "
+        "are controls, filled are LAM-GL and Layer-Atn."
     )
     return join([tag("p", lead), tag("div", *figures, class_="side")])
 
@@ -146,18 +150,13 @@ def _anchor_figure(
     ]
     control = cells.get(ANCHOR)
     reference = control and 100 * control.estimate.value
-    by_value = sorted(systems, key=lambda s: cells[s].estimate.value)
-    named = [s for s in (REFERENCE, ANCHOR) if s in cells]
     gist = (
-        f"UAR by anchored layers, {column.label}: from "
-        f"{_said(by_value[0], cells)} to {_said(by_value[-1], cells)}; "
-        + ", ".join(_said(s, cells) for s in named)
-        + "."
+        f"UAR in percent by anchored layers, {column.label}: {_ranking(cells)}."
     )
     rows = [row(names[s], [texts[s]]) for s in systems]
     title = f"UAR (%) by anchored layers, {column.label}"
     return figure(
-        f"{column.label}; {under(found)}.",
+        f"UAR by anchored layers, {column.label}; {under(found)}.",
         image(
             draw_intervals({"": dots}, "UAR (%)", reference),
             "svg+xml",
@@ -168,9 +167,10 @@ def _anchor_figure(
     )
 
 
-def _said(system: str, cells: Mapping) -> str:
-    value = 100 * cells[system].estimate.value
-    return f"{name_of(system)} {value:.1f} %"
+def _ranking(cells: Mapping[str, Cell]) -> str:
+    values = {s: 100 * cell.estimate.value for s, cell in cells.items()}
+    order = sorted(values, key=values.get, reverse=True)
+    return ", ".join(f"{name_of(s)} {values[s]:.1f}" for s in order)
 
 
 def _with_anchors(system: str, results: Mapping) -> str:
@@ -202,7 +202,7 @@ def layer_shares(found: Table) -> Html | None:
         Layer-Atn by epoch; None where no system mixes layers.
     """
     parts = []
-    for column in found.columns:
+    for column in columns_of(found):
         tables = _layer_tables(found, column)
         if tables:
             parts.append(tag("div", *tables, class_="side"))
@@ -212,9 +212,10 @@ def layer_shares(found: Table) -> Html | None:
         "Share: the part of the pooled variance that a layer holds. Alpha: "
         "the learned weight, which alone says little, since each layer's "
         "projection is free to scale. Means over the runs, in percent; "
-        "anchored layers in bold. Systems of one layer are left out."
+        "anchored layers in bold; orange is more and purple less than if all "
+        "layers of the system were even. Systems of one layer are left out."
     )
-    figures = [_epoch_figure(found, column) for column in found.columns]
+    figures = [_epoch_figure(found, column) for column in columns_of(found)]
     figures = tag("div", *figures, class_="side") if any(figures) else None
     return join([tag("p", lead), *parts, figures])
 
@@ -235,7 +236,12 @@ def _layer_tables(found: Table, column: Column) -> list[Html]:
     if not shown:
         return []
     layers = sorted(set().union(*(values["layer_share"][s] for s in shown)))
-    top = max(max(values[key][s].values()) for key in keys for s in shown)
+    most = max(
+        abs(len(values[key][s]) * value - 1)
+        for key in keys
+        for s in shown
+        for value in values[key][s].values()
+    )
     tables = []
     for key, name in keys.items():
         rows = []
@@ -243,7 +249,7 @@ def _layer_tables(found: Table, column: Column) -> list[Html]:
             results = cells[s].runs[0].results
             anchors = results["anchor_layers"] if results["gamma"] else []
             entries = [
-                _layer_entry(values[key][s].get(layer), top, layer in anchors)
+                _layer_entry(values[key][s], layer, most, layer in anchors)
                 for layer in layers
             ]
             rows.append(row(name_of(s), entries))
@@ -255,11 +261,17 @@ def _layer_tables(found: Table, column: Column) -> list[Html]:
     return tables
 
 
-def _layer_entry(value: float | None, top: float, anchored: bool) -> Html:
-    if value is None:
+def _layer_entry(
+    values: Mapping[int, float], layer: int, most: float, anchored: bool
+) -> Html:
+    """Colour an entry by how far it is from that of even layers."""
+    if layer not in values:
         return tag("td", "")
-    label = f"{100 * value:.1f}"
-    return heat(tag("b", label) if anchored else label, value / top)
+    label = f"{100 * values[layer]:.1f}"
+    excess = len(values) * values[layer] - 1
+    kind = "above" if excess > 0 else "below"
+    depth = abs(excess) / most if most else 0
+    return heat(tag("b", label) if anchored else label, depth, kind)
 
 
 def _epoch_figure(found: Table, column: Column) -> Html | None:
@@ -310,7 +322,7 @@ def learning_curves(found: Table) -> Html | None:
     Html | None
         A figure a column; None where no run left a history.
     """
-    figures = [_curve_figure(found, column) for column in found.columns]
+    figures = [_curve_figure(found, column) for column in columns_of(found)]
     if not any(figures):
         return None
     lead = (
@@ -364,7 +376,7 @@ def confusions(found: Table) -> Html | None:
         Matrices of LAM-GL, Layer-Atn and the best baseline of each column.
     """
     parts = []
-    for column in found.columns:
+    for column in columns_of(found):
         systems = (REFERENCE, ANCHOR, best_baseline(found, column))
         matrices = [
             _matrix(found, column, system)
@@ -413,36 +425,45 @@ def gender_table(
     Returns
     -------
     Html | None
-        A table of all columns whose target's genders are known, and where
-        they are not known.
+        A table an encoder, and where genders are not known.
     """
-    parts: dict[tuple[str, Column], dict[str, Part]] = {
-        key: by_gender(cell.predictions, genders.get(key[1].target, {}))
-        for key, cell in found.cells.items()
+    parts: dict[Column, dict[str, dict[str, Part]]] = {}
+    for column in columns_of(found):
+        known = genders.get(column.target, {})
+        parts[column] = {
+            system: by_gender(found.cells[system, column].predictions, known)
+            for system in found.systems
+            if (system, column) in found.cells
+        }
+    tables = []
+    for encoder in dict.fromkeys(column.encoder for column in parts):
+        here = {c: by for c, by in parts.items() if c.encoder == encoder}
+        tables.append(_gender_table(found, here))
+    return join(tables)
+
+
+def _gender_table(
+    found: Table, parts: Mapping[Column, Mapping[str, Mapping[str, Part]]]
+) -> Html:
+    shown = {
+        column: sorted(set().union(*by_system.values()))
+        for column, by_system in parts.items()
     }
-    by_column = {
-        column: sorted(
-            set().union(
-                *(parts.get((s, column), {}) for s in found.systems),
-            )
-        )
-        for column in found.columns
-    }
-    notes = _gender_notes(found, parts, by_column)
-    known = [column for column in found.columns if by_column[column]]
-    if not known:
+    notes = _gender_notes(found, parts)
+    shown = {column: names for column, names in shown.items() if names}
+    if not shown:
         return paragraphs(notes)
     rows = []
     for system in found.systems:
         entries = [
-            _gender_entry(parts.get((system, column), {}).get(gender))
-            for column in known
-            for gender in by_column[column]
+            _gender_entry(parts[column].get(system, {}).get(gender))
+            for column, names in shown.items()
+            for gender in names
         ]
         rows.append(row(name_of(system), entries))
     header = [
-        [(column.label, len(by_column[column])) for column in known],
-        [(gender, 1) for column in known for gender in by_column[column]],
+        [(column.label, len(names)) for column, names in shown.items()],
+        [(gender, 1) for names in shown.values() for gender in names],
     ]
     caption = f"UAR (%) by gender with 95 % intervals; {under(found)}"
     return table(caption, header, [rows], notes, "system")
@@ -457,30 +478,32 @@ def _gender_entry(part: Part | None) -> str:
 
 
 def _gender_notes(
-    found: Table,
-    parts: Mapping[tuple[str, Column], Mapping[str, Part]],
-    by_column: Mapping[Column, Sequence[str]],
+    found: Table, parts: Mapping[Column, Mapping[str, Mapping[str, Part]]]
 ) -> list[str]:
     notes = []
-    all_parts = [part for by in parts.values() for part in by.values()]
-    if any(part.num_classes < len(EMOTIONS) for part in all_parts):
+    every = [
+        part
+        for by_system in parts.values()
+        for by in by_system.values()
+        for part in by.values()
+    ]
+    if any(part.num_classes < len(EMOTIONS) for part in every):
         notes.append("‡ An emotion is missing: UAR over those that are there.")
-    if any(part.estimate.num_clusters < FEW_CLUSTERS for part in all_parts):
+    if any(part.estimate.num_clusters < FEW_CLUSTERS for part in every):
         notes.append(f"§ Fewer than {FEW_CLUSTERS} speakers.")
-    for column in found.columns:
-        if not by_column[column]:
+    for column, by_system in parts.items():
+        known = [system for system, by in by_system.items() if by]
+        if not known:
             notes.append(f"{column.label}: the genders are unknown.")
             continue
-        system = next(s for s in found.systems if parts.get((s, column)))
-        total = len(found.cells[system, column].predictions.ids)
+        by = by_system[known[0]]
         counts = [
             f"{gender} {part.num_rows} utterances of "
             f"{part.estimate.num_clusters} speakers"
-            for gender, part in parts[system, column].items()
+            for gender, part in by.items()
         ]
-        unknown = total - sum(
-            p.num_rows for p in parts[system, column].values()
-        )
+        total = len(found.cells[known[0], column].predictions.ids)
+        unknown = total - sum(part.num_rows for part in by.values())
         counts += [f"unknown {unknown}"] * bool(unknown)
         notes.append(f"{column.label}: {', '.join(counts)}.")
     return notes
@@ -499,7 +522,7 @@ def speaker_scores(found: Table) -> Html | None:
     Html | None
         A figure and a table a column; None without LAM-GL, Layer-Atn and CC.
     """
-    figures = [_speaker_figure(found, column) for column in found.columns]
+    figures = [_speaker_figure(found, column) for column in columns_of(found)]
     if not any(figures):
         return None
     lead = (

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
-from made_up import Row, make_rows, make_run
+from made_up import Row, make_rows, make_run, make_seeds
 
 from lam_sb.comparisons import (
     Column,
@@ -30,31 +31,7 @@ def tables_of(*paths: Path, encoders=None):
 
 @pytest.fixture
 def seeds(tmp_path):
-    """Write equal runs of some seeds; give their paths."""
-
-    def write(system, wrong=(), count=5, speakers=6, **keys) -> list[Path]:
-        """Rows of which a speaker and emotion is among `wrong` are missed."""
-        rows = keys.pop("rows", None) or make_rows(speakers, takes=1)
-        guesses = [
-            (row.label + ((row.speaker, row.label) in wrong)) % 4
-            for row in rows
-        ]
-        source, target = keys.pop("source", "left"), keys.pop("target", "right")
-        return [
-            make_run(
-                tmp_path,
-                system,
-                source,
-                target,
-                seed,
-                rows=rows,
-                predictions=guesses,
-                **keys,
-            )
-            for seed in range(count)
-        ]
-
-    return write
+    return partial(make_seeds, tmp_path)
 
 
 HALF = [("s00", 0), ("s01", 0), ("s02", 0)]  # neutral of three speakers of six
