@@ -99,7 +99,7 @@ def run_jobs(
                     if job.is_done():  # by another process, meanwhile
                         bar.update()
                         continue
-                    log = folder / f"{_log_name(job)}.log"
+                    log = folder / f"{job.name}.log"
                     process = _start(job, options, log, at_once)
                     running[process] = job, log
                 time.sleep(POLL)
@@ -108,14 +108,11 @@ def run_jobs(
                     bar.update()
                     if process.returncode or not job.is_done():
                         failures.append(_failure(job, options, log))
-                        bar.write(f"failed: {failures[-1].reason} ({log})")
+                        said = f"failed: {failures[-1].reason} ({log})"
+                        bar.write(said, file=sys.stderr)
         finally:
             _stop(running)
     return failures
-
-
-def _log_name(job: Job) -> str:
-    return "-".join(job.results.parent.parts[-3:])
 
 
 def _start(

@@ -129,6 +129,12 @@ class Job:
         return Path(self.places["output_folder"]) / "results.json"
 
     @property
+    def name(self) -> str:
+        """Name of its log."""
+        names = ("experiment", "source", "target", "seed")
+        return "-".join(str(self.keys[n]) for n in names).replace("/", "-")
+
+    @property
     def inputs(self) -> str:
         """What it reads, in words; equal for runs on the same features."""
         names = ("encoder_source", "feature_folder", *MANIFESTS)

@@ -38,6 +38,7 @@ def arguments(tmp_path_factory, corpora, wavlm) -> list[str]:
         "data_folder": corpora,
         "feature_folder": folder / "features",
         "max_steps": 2,
+        "batch_size": 16,
         "projection_dim": 16,
         "num_heads": 2,
         "jobs": 2,
@@ -167,7 +168,7 @@ def test_a_run_that_fails_is_listed_with_its_log(arguments, root, capsys):
     page = (root / "study/open/report.html").read_text(encoding="utf-8")
     assert "Another run is at work" in page
     assert "was made with other settings" in page
-    assert "cc-left-right-0.log" in page
+    assert "open-tiny-cc-left-right-0.log" in page
     assert ("cc", "right") in scores(root)
 
 

@@ -44,7 +44,8 @@ def make_job(tmp_path, monkeypatch):
     def make(name: str, do: str = "work") -> Job:
         settings = {"name": name}
         folder = tmp_path / "runs" / name
-        keys = {"folder": str(folder), "do": do}
+        keys = {"experiment": name, "source": "a", "target": "b", "seed": 0}
+        keys |= {"folder": str(folder), "do": do}
         keys["hash"] = settings_hash(settings)
         places = {"output_folder": str(folder)}
         return Job("cc", "enc", "a.yaml", keys, places, False, settings)
@@ -109,7 +110,7 @@ def test_the_command_is_one_for_the_shell(make_job):
         check=True,
     ).stdout.splitlines()
     assert out[:3] == words
-    assert out[3] == f"--folder={job.keys['folder']}"
+    assert out[3] == "--experiment=a b"
 
 
 STUDY = """
@@ -121,7 +122,8 @@ from lam_sb.study import Job
 
 def job(name, do):
     folder = str(Path("runs") / name)
-    keys = {{"folder": folder, "do": do, "hash": "0"}}
+    keys = {{"experiment": name, "source": 1, "target": 2, "seed": 0}}
+    keys |= {{"folder": folder, "do": do, "hash": "0"}}
     places = {{"output_folder": folder}}
     return Job("cc", "e", "a.yaml", keys, places, False, {{}})
 
