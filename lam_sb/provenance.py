@@ -16,9 +16,9 @@ from lam_sb.results import Run
 
 COUNTS = {
     "n_train_source": "source, training",
-    "n_segment_source": "of these with segment",
+    "n_segment_source": "with segment",
     "n_train_target": "target, unlabelled",
-    "n_segment_target": "of these with segment",
+    "n_segment_target": "with segment",
     "n_test": "target, tested",
     "n_speakers": "speakers tested",
 }
@@ -205,7 +205,7 @@ def _system_table(found: Table) -> Html:
         ]
         rows.append(row(name_of(system), entries))
     header = [
-        *("anchored layers", "alignment", "adapts on", "target rows chosen by"),
+        *("anchored layers", "alignment", "adapts on", "target row filter"),
         *("target labels used", "shots an emotion"),
     ]
     return table(
