@@ -169,6 +169,7 @@ def table(
     notes: Iterable[str] = (),
     corner: str = "",
     class_: str | None = None,
+    label: str | None = None,
 ) -> Html:
     """Make a table that scrolls by itself where the screen is too narrow.
 
@@ -186,6 +187,9 @@ def table(
         What the rows are, over their names.
     class_ : str | None
         Of the table.
+    label : str | None
+        What the scrolling part is called where that is not the caption; each
+        of a page has its own.
 
     Returns
     -------
@@ -199,14 +203,13 @@ def table(
         *(tag("tbody", *rows) for rows in groups),
         class_=class_,
     )
-    label = re.sub("<[^>]*>", "", text(caption))
     scroll = tag(
         "div",
         whole,
         class_="scroll",
         tabindex=0,
         role="region",
-        aria_label=Html(label),
+        aria_label=caption if label is None else label,
     )
     return tag("div", scroll, paragraphs(notes, "note"), class_="table")
 

@@ -16,9 +16,9 @@ from lam_sb.results import Run
 
 COUNTS = {
     "n_train_source": "source, training",
-    "n_segment_source": "of these with segment",
+    "n_segment_source": "with segment",
     "n_train_target": "target, unlabelled",
-    "n_segment_target": "of these with segment",
+    "n_segment_target": "with segment",
     "n_test": "target, tested",
     "n_speakers": "speakers tested",
 }
@@ -101,6 +101,22 @@ def differing(found: Table, tables: Sequence[Table]) -> str:
         if len({str(other.protocol[key]) for other in tables}) > 1
     ]
     return ", ".join(f"{key}: {found.protocol[key]}" for key in keys)
+
+
+def under(found: Table) -> str:
+    """Say in a caption what may not be mixed.
+
+    Arguments
+    ---------
+    found : Table
+        Of one protocol.
+
+    Returns
+    -------
+    str
+        How features were standardised.
+    """
+    return f"normalise: {found.protocol['normalise']}"
 
 
 def span(numbers: Iterable[float], form: str = "") -> str:
@@ -205,11 +221,11 @@ def _system_table(found: Table) -> Html:
         ]
         rows.append(row(name_of(system), entries))
     header = [
-        *("anchored layers", "alignment", "adapts on", "target rows chosen by"),
+        *("anchored layers", "alignment", "adapts on", "target row filter"),
         *("target labels used", "shots an emotion"),
     ]
     return table(
-        "What each system used",
+        f"What each system used; {under(found)}",
         [[(name, 1) for name in header]],
         [rows],
         corner="system",
@@ -251,7 +267,7 @@ def _count_table(found: Table) -> Html:
         groups.append(rows)
     return table(
         "Utterances by column; systems of equal numbers share a row, and a "
-        "range is over folds",
+        f"range is over folds; {under(found)}",
         [[(name, 1) for name in COUNTS.values()]],
         groups,
         corner="column",
@@ -275,7 +291,7 @@ def _rule_table(found: Table) -> Html:
         [(column.label, 2) for column in columns_of(found)],
         [("last", 1), ("source", 1)] * len(found.columns),
     ]
-    caption = "UAR (%) by select_on, mean over the runs"
+    caption = f"UAR (%) by select_on, mean over the runs; {under(found)}"
     return table(caption, header, [rows], corner="system")
 
 
@@ -289,7 +305,7 @@ def _time_table(found: Table) -> Html:
     total = sum(run.results["seconds"] for run in _runs(found))
     header = ["runs", "seconds in all", "seconds a run"]
     return table(
-        "Time of training and test",
+        f"Time of training and test; {under(found)}",
         [[(name, 1) for name in header]],
         [rows],
         [f"{total / 3600:.1f} hours in all."],

@@ -33,7 +33,14 @@ from lam_sb.page import (
     tag,
 )
 from lam_sb.plots import Dot, draw_intervals
-from lam_sb.provenance import Links, differing, protocol, run_lists, span
+from lam_sb.provenance import (
+    Links,
+    differing,
+    protocol,
+    run_lists,
+    span,
+    under,
+)
 from lam_sb.sections import (
     FIGURE_WIDTH,
     anchor_choice,
@@ -43,7 +50,6 @@ from lam_sb.sections import (
     learning_curves,
     speaker_scores,
     spread,
-    under,
 )
 from lam_sb.tables import (
     Analysis,
@@ -54,7 +60,7 @@ from lam_sb.tables import (
     write_tables,
 )
 
-Part = tuple[str, str, Html]  # name to link to, heading, content
+Section = tuple[str, str, Html]  # name to link to, heading, content
 SHOWN_PROBLEMS = 10  # more stand in a list to open
 PNG_WIDTH = 700  # pixels
 
@@ -143,7 +149,7 @@ def _table_parts(
     grids: Mapping[Table, Mapping[str, Sequence[Grid]]],
     selected: Sequence[Grid],
     links: Links,
-) -> list[Part]:
+) -> list[Section]:
     """Make the paper's tables and figure."""
 
     def each(name: str, make: Callable[[Table, Html], Html | None]) -> Html:
@@ -169,7 +175,7 @@ def _table_parts(
     ]
 
 
-def _parts_behind(findings: Findings, links: Links) -> list[Part]:
+def _parts_behind(findings: Findings, links: Links) -> list[Section]:
     """Make what lies behind the tables."""
     parts = [
         ("anchors", "Choice of anchors", anchor_choice),
@@ -283,12 +289,24 @@ def _grid(grid: Grid, found: Table | None, links: Links | None) -> Html:
         for group in grid.groups
     ]
     caption = join([tag("b", f"Table {grid.number}."), " ", grid.caption])
-    return table(caption, grid.header, groups, grid.notes, class_="wide")
+    title = grid.caption.split(". ")[0]
+    heads = ", ".join(name for name, _ in grid.header[0])
+    label = f"Table {grid.number}, {title}: {heads}"
+    if found:
+        label += f"; {under(found)}"
+    return table(
+        caption,
+        grid.header,
+        groups,
+        grid.notes,
+        class_="wide",
+        label=label,
+    )
 
 
 def _entry(entry: Entry, found: Table | None, links: Links | None) -> str:
     content = tag("b", entry.text) if entry.best else entry.text
-    if found and links and entry.cell and (*entry.cell,) in found.cells:
+    if found and links and entry.cell and entry.cell in found.cells:
         return tag("a", content, href=links.runs(found, *entry.cell))
     return content
 

@@ -51,26 +51,11 @@ from lam_sb.plots import (
     draw_intervals,
     draw_speakers,
 )
+from lam_sb.provenance import under
 
 ANCHOR = "layer_atn"  # the control that anchors nothing
 CHOICES = (REFERENCE, *ABLATIONS, *SEGMENTS, *CONTROLS)
 FIGURE_WIDTH = 520  # pixels
-
-
-def under(found: Table) -> str:
-    """Say in a caption what may not be mixed.
-
-    Arguments
-    ---------
-    found : Table
-        Of one protocol.
-
-    Returns
-    -------
-    str
-        How features were standardised.
-    """
-    return f"normalise: {found.protocol['normalise']}"
 
 
 def spread(estimate: Estimate, sign: str = "") -> str:
@@ -154,7 +139,7 @@ def _anchor_figure(
         f"UAR in percent by anchored layers, {column.label}: {_ranking(cells)}."
     )
     rows = [row(names[s], [texts[s]]) for s in systems]
-    title = f"UAR (%) by anchored layers, {column.label}"
+    title = f"UAR (%) by anchored layers, {column.label}; {under(found)}"
     return figure(
         f"UAR by anchored layers, {column.label}; {under(found)}.",
         image(
@@ -465,7 +450,10 @@ def _gender_table(
         [(column.label, len(names)) for column, names in shown.items()],
         [(gender, 1) for names in shown.values() for gender in names],
     ]
-    caption = f"UAR (%) by gender with 95 % intervals; {under(found)}"
+    encoder = next(iter(shown)).encoder
+    caption = (
+        f"UAR (%) by gender with 95 % intervals, {encoder}; {under(found)}"
+    )
     return table(caption, header, [rows], notes, "system")
 
 
@@ -552,15 +540,16 @@ def _speaker_figure(found: Table, column: Column) -> Html | None:
         system: [100 * s.uar for s in speakers]
         for system, speakers in scores.items()
     }
+    title = f"UAR by speaker, {column.label}; {under(found)}"
     return figure(
-        f"UAR by speaker, {column.label}; {under(found)}.",
+        f"{title}.",
         image(
             draw_speakers(values),
             "svg+xml",
             _speaker_gist(values, column),
             FIGURE_WIDTH,
         ),
-        details("Numbers", _speaker_table(scores, column)),
+        details("Numbers", _speaker_table(scores, title)),
     )
 
 
@@ -578,9 +567,7 @@ def _speaker_gist(values: Mapping[str, list[float]], column: Column) -> str:
     return f"UAR by speaker, {column.label}: {'; '.join(parts)}."
 
 
-def _speaker_table(
-    scores: Mapping[str, Sequence[Speaker]], column: Column
-) -> Html:
+def _speaker_table(scores: Mapping[str, Sequence[Speaker]], title: str) -> Html:
     rows = []
     for speakers in zip(*scores.values(), strict=True):
         first = speakers[0]
@@ -589,7 +576,7 @@ def _speaker_table(
         rows.append(row(first.name, entries + counts))
     names = [*scores, "utterances", "emotions"]
     return table(
-        f"UAR (%) by speaker, {column.label}",
+        f"{title}, in %",
         [[(name, 1) for name in names]],
         [rows],
         corner="speaker",

@@ -76,12 +76,15 @@ def test_a_table_has_caption_scopes_and_a_scrolling_region():
             ],
             ["a note"],
             "system",
+            label="By a & b",
         )
     )
     region = whole.find("div")
     assert region.get("role") == "region"
     assert region.get("tabindex") == "0"
     assert region.get("aria-label") == "By a & b"
+    plain = parse(table("a < b", [[("a", 1)]], []))
+    assert plain.find("div").get("aria-label") == "a < b"
     assert "".join(whole.find(".//caption").itertext()) == "By a & b"
     lines = whole.findall(".//thead/tr")
     corner, both, last = lines[0]

@@ -138,6 +138,9 @@ def check_sound(page):
         assert image.get("src").startswith("data:image/")
     for figure in page.root.findall(".//figure"):
         assert [child.tag for child in figure][:2] == ["figcaption", "img"]
+    regions = page.root.findall(".//div[@role='region']")
+    labels = [region.get("aria-label") for region in regions]
+    assert len(labels) == len(set(labels))
     for table in page.root.findall(".//table"):
         assert words(table.find("caption"))
         assert all(e.get("scope") for e in table.findall(".//th"))
