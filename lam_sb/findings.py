@@ -55,7 +55,7 @@ def find(
         analyses=_analyses(jobs),
         genders=_genders(jobs),
         paper=study["paper_numbers"],
-        failed=[(f.command, str(f.log)) for f in failures],
+        failed=list(failures),
     )
 
 

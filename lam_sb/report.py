@@ -41,6 +41,7 @@ from lam_sb.provenance import (
     span,
     under,
 )
+from lam_sb.runner import Failure
 from lam_sb.sections import (
     FIGURE_WIDTH,
     anchor_choice,
@@ -85,8 +86,8 @@ class Findings:
         Gender by corpus and utterance; empty or missing where unknown.
     paper : bool
         Whether the paper's numbers stand beside.
-    failed : list[tuple[str, str]]
-        Command and path of the log of each run that failed.
+    failed : list[Failure]
+        Runs that gave no result.
     """
 
     name: str
@@ -96,7 +97,7 @@ class Findings:
     analyses: list[Analysis] = field(default_factory=list)
     genders: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     paper: bool = False
-    failed: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
 
 
 def write_report(folder: Path, findings: Findings) -> Path:
@@ -242,18 +243,9 @@ def _warnings(findings: Findings, links: Links) -> Html | None:
     """Say what failed, and what the numbers rest on too little of."""
     parts = []
     if findings.failed:
-        items = [
-            join(
-                [
-                    tag("code", command),
-                    " ",
-                    tag("a", "log", href=links.file(log)),
-                ]
-            )
-            for command, log in findings.failed
-        ]
-        number = _count(len(items), "run")
-        parts += [tag("p", f"{number} failed:"), bullets(items)]
+        number = _count(len(findings.failed), "run")
+        items = [_failed(failure, links) for failure in findings.failed]
+        parts += [tag("p", f"{number} gave no result:"), bullets(items)]
     if findings.problems:
         number = _count(len(findings.problems), "problem")
         first = findings.problems[:SHOWN_PROBLEMS]
@@ -269,6 +261,14 @@ def _warnings(findings: Findings, links: Links) -> Html | None:
             parts.append(tag("p", f"What the scores rest on{which}:"))
             parts.append(bullets(lines))
     return tag("div", *parts, class_="warning") if parts else None
+
+
+def _failed(failure: Failure, links: Links) -> Html:
+    """Say what failed and why, with the log if there is one."""
+    parts = [f"{failure.reason} ", tag("code", failure.command)]
+    if failure.log:
+        parts += [" ", tag("a", "log", href=links.file(failure.log))]
+    return join(parts)
 
 
 def _grids(

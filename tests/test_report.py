@@ -17,6 +17,7 @@ from lam_sb.comparisons import Column, name_of, tabulate
 from lam_sb.metrics import interval
 from lam_sb.report import Findings, write_report
 from lam_sb.results import read_run
+from lam_sb.runner import Failure
 from lam_sb.tables import Analysis
 
 HOSTILE = "<script>alert('1')</script>&\"<b>"
@@ -111,7 +112,10 @@ def study(tmp_path_factory):
         make_study(root / "runs"),
         analyses=[make_analysis(root / "analysis")],
         genders={"a": genders},
-        failed=[(f"train.py --system '{HOSTILE}'", str(log))],
+        failed=[
+            Failure(f"train.py --system '{HOSTILE}'", "disk full", log),
+            Failure("train.py", "made with other settings"),
+        ],
     )
     return findings, Page(write_report(root / "page", findings))
 
@@ -237,7 +241,9 @@ def test_warnings_say_what_failed_and_what_is_too_little(study):
     warnings = page.sections["warnings"]
     assert words(warnings.find(".//code")) == f"train.py --system '{HOSTILE}'"
     assert unquote(warnings.find(".//a").get("href")) == "../logs/a log.txt"
-    assert "1 run failed" in words(warnings)
+    assert "2 runs gave no result" in words(warnings)
+    assert "disk full" in words(warnings)
+    assert "made with other settings" in words(warnings)
     assert "Few speakers" in words(warnings)
     assert "which is a look and no claim" in words(warnings)
 
