@@ -267,13 +267,15 @@ def _seed_notes(cells: Cells) -> list[str]:
 
 def _class_notes(cells: Cells) -> list[str]:
     notes = []
-    missing = _by_column(cells, lambda c: c.estimate.missing_class_deletions)
-    for column, counts in missing.items():
-        if max(counts):
+    estimates = _by_column(cells, lambda cell: cell.estimate)
+    for column, found in estimates.items():
+        worst = max(found, key=lambda e: e.missing_class_deletions)
+        if worst.missing_class_deletions:
             notes.append(
-                f"Class missing: without one of {max(counts)} speakers the "
-                f"test rows of {column.label} lack an emotion, and the UAR "
-                "that the jackknife needs is over the others."
+                "Class missing: leaving out one of "
+                f"{worst.missing_class_deletions} among {worst.num_clusters} "
+                f"speakers leaves no row of an emotion ({column.label}); the "
+                "jackknife's UAR is then over the others."
             )
     absent = _by_column(cells, lambda c: _absent(c.predictions.labels))
     for column, found in absent.items():

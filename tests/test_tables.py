@@ -100,6 +100,20 @@ def test_equal_systems_differ_by_plus_zero(seeds):
     assert texts(differences)["Layer-Atn"] == [expected]
 
 
+def test_no_difference_is_minus_zero(seeds):
+    # One neutral row of 601, a quarter of it in UAR: d = 0.042 points. Without
+    # its speaker 0, without another 1/1204: SE = 2/3 of that, t = 0.75 with 2
+    # df, 4.30 SE = 0.24 points, p = 1 - 0.75 / sqrt(2 + 0.75^2).
+    rows = make_rows(["s01", "s02"], takes=1, emotions=(1, 2, 3))
+    rows += make_rows(["s01", "s02"], takes=300, emotions=(0,))
+    rows = sorted([*rows, Row("s00_0_0", "s00", "s00", 0)])
+    paths = seeds("lam_gl", HALF[:1], rows=rows) + seeds("layer_atn", rows=rows)
+    (table,) = tables_of(*paths)
+    _, differences = score_grids(table, paper=False)
+    (found,) = texts(differences)["Layer-Atn"]
+    assert found == "+0.0 [-0.3, +0.2], p 0.531"
+
+
 def test_rows_columns_and_groups(seeds):
     paths = []
     for system in (
@@ -142,11 +156,12 @@ def test_rows_columns_and_groups(seeds):
 
 def test_the_best_is_no_bound(seeds):
     paths = seeds("within") + seeds("lam_gl", HALF) + seeds("cc", WHOLE)
-    paths += seeds("lam_al", HALF)
+    paths += seeds("lam_al", HALF) + seeds("cc", WHOLE, target="far")
     (table,) = tables_of(*paths)
     uars, differences = score_grids(table, paper=False)
-    best = [entry.cell[0] for entry in entries(uars) if entry.best]
-    assert best == ["lam_gl", "lam_al"]
+    best = [entry.cell for entry in entries(uars) if entry.best]
+    far = Column("enc", "left", "far")
+    assert best == [("cc", far), ("lam_gl", COLUMN), ("lam_al", COLUMN)]
     assert not any(entry.best for entry in entries(differences))
     # A bound is not tested: no p.
     expected = ["-12.5 [-26.9, +1.9]"]
@@ -329,9 +344,9 @@ def test_missing_classes_are_noted(seeds):
     (table,) = tables_of(*seeds("lam_gl", rows=rows))
     (uars,) = score_grids(table, paper=False)
     assert noted(uars, "Class missing") == [
-        "Class missing: without one of 1 speakers the test rows of left → "
-        "right, enc lack an emotion, and the UAR that the jackknife needs is "
-        "over the others."
+        "Class missing: leaving out one of 1 among 6 speakers leaves no row "
+        "of an emotion (left → right, enc); the jackknife's UAR is then over "
+        "the others."
     ]
     assert noted(uars, "No test row") == [
         "No test row of left → right, enc is sad: its UAR is over the other "
@@ -352,7 +367,9 @@ def test_rows_that_are_not_shared_are_noted(seeds):
 
 def test_labels_that_chose_the_layers_are_noted(seeds):
     chosen = {"anchor_rule": "group", "target_labels_used": 48}
-    (table,) = tables_of(*seeds("lam_gl", **chosen), *seeds("lam_al"))
+    paths = seeds("lam_gl", **chosen) + seeds("lam_al")
+    paths += seeds("lam_bl", anchor_rule="best") + seeds("oracle", **chosen)
+    (table,) = tables_of(*paths)
     uars, _ = score_grids(table, paper=False)
     expected = ["Target labels chose the anchored layers of LAM-GL."]
     assert noted(uars, "Target labels") == expected
@@ -849,6 +866,18 @@ def test_table_2_as_csv(study):
     assert line["paper_uar"] == ""
     line = by_system["2", "cc", "enc"]
     assert (line["normalise"], line["difference"]) == ("none", "")
+
+
+def test_a_comparison_brings_its_own_cautions(seeds, tmp_path):
+    paths = seeds("lam_gl", speakers=10, count=4)
+    tables = tables_of(*paths, *seeds("cc", WHOLE, speakers=10, count=10))
+    write_tables(tmp_path, score_grids(tables[0], False), tables, False)
+    found = [line["cautions"] for line in read_csv(tmp_path / "table2.csv")]
+    assert found == ["few seeds", "few seeds"]
+    tables[0].differences.clear()
+    write_tables(tmp_path, score_grids(tables[0], False), tables, False)
+    found = [line["cautions"] for line in read_csv(tmp_path / "table2.csv")]
+    assert found == ["", "few seeds"]
 
 
 def test_table_3_as_csv(study):
