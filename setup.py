@@ -19,7 +19,7 @@ setup(
     .read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=["lam_sb"],
+    packages=["lam_sb", "lam_sb.report"],
     python_requires=">=3.10",
     install_requires=[
         # torchaudio ends at 2.11, and its wheel needs the torch beside it.

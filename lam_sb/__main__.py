@@ -122,8 +122,8 @@ def _draw(folder: Path, measure: str) -> None:
 def reproduce(argv: Sequence[str]) -> None:
     """Run a study's runs that are not done yet, and report on all of them."""
     # matplotlib is slow to import
-    from lam_sb.findings import find
-    from lam_sb.report import write_report
+    from lam_sb.report.findings import find
+    from lam_sb.report.report import write_report
 
     train = _train_script()
     path, run_opts, overrides = parse_arguments(argv)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from made_up import make_rows, make_run
 
-from lam_sb.breakdowns import (
+from lam_sb.comparisons import Column, tabulate
+from lam_sb.metrics import Predictions, interval, uar
+from lam_sb.report.breakdowns import (
     best_baseline,
     by_gender,
     by_speaker,
@@ -16,8 +18,6 @@ from lam_sb.breakdowns import (
     read_history,
     read_layers,
 )
-from lam_sb.comparisons import Column, tabulate
-from lam_sb.metrics import Predictions, interval, uar
 from lam_sb.results import read_run
 
 # Two women and a man; the man is never sad.

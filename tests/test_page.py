@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lam_sb.page import (
+from lam_sb.report.page import (
     Html,
     bullets,
     details,

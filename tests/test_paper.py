@@ -9,7 +9,7 @@ import yaml
 from lam_sb.comparisons import ABLATIONS, BASELINES, Column
 from lam_sb.hparams import flatten
 from lam_sb.manifests import EMOTIONS
-from lam_sb.paper import (
+from lam_sb.report.paper import (
     COLUMNS,
     LAYERS,
     OTHER_LAYERS,

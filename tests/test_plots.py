@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from lam_sb.breakdowns import Epochs
-from lam_sb.plots import (
+from lam_sb.report.breakdowns import Epochs
+from lam_sb.report.plots import (
     DARK,
     Dot,
     draw_curves,

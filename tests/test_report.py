@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from made_up import make_rows, make_run
 
-from lam_sb.breakdowns import best_baseline, by_speaker
 from lam_sb.comparisons import Column, name_of, tabulate
 from lam_sb.metrics import interval
-from lam_sb.report import Findings, write_report
+from lam_sb.report.breakdowns import best_baseline, by_speaker
+from lam_sb.report.report import Findings, write_report
+from lam_sb.report.tables import Analysis
 from lam_sb.results import read_run
 from lam_sb.runner import Failure
-from lam_sb.tables import Analysis
 
 HOSTILE = "<script>alert('1')</script>&\"<b>"
 SYSTEMS = (

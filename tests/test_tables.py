@@ -10,10 +10,9 @@ import pytest
 from made_up import Row, make_rows, make_seeds
 
 from lam_sb.comparisons import CONTROLS, Column, Table, tabulate
-from lam_sb.grids import Entry, Grid, to_latex, to_markdown
 from lam_sb.manifests import EMOTIONS
-from lam_sb.results import read_run
-from lam_sb.tables import (
+from lam_sb.report.grids import Entry, Grid, to_latex, to_markdown
+from lam_sb.report.tables import (
     Analysis,
     emotion_grids,
     headline,
@@ -21,6 +20,7 @@ from lam_sb.tables import (
     score_grids,
     write_tables,
 )
+from lam_sb.results import read_run
 
 COLUMN = Column("enc", "left", "right")
 HALF = [("s00", 0), ("s01", 0), ("s02", 0)]  # neutral of three speakers of six

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from lam_sb.comparisons import Column, tabulate
 from lam_sb.errors import UserError
-from lam_sb.report import Findings
+from lam_sb.report.report import Findings
+from lam_sb.report.tables import Analysis
 from lam_sb.results import Run, read_run
 from lam_sb.runner import Failure
 from lam_sb.similarity import read_similarity
 from lam_sb.study import Job, Study
-from lam_sb.tables import Analysis
 
 
 def find(

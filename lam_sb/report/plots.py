@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import blended_transform_factory
 
-from lam_sb.breakdowns import Epochs
 from lam_sb.figures import COLOURS, MARKS
+from lam_sb.report.breakdowns import Epochs
 
 WIDTH = 4.6  # inches, of every figure: legible on a telephone as well
 INK, LINE = "#1c1d21", "#b9bcc3"
@@ -157,7 +157,7 @@ def draw_epochs(logs: Mapping[str, Epochs]) -> bytes:
     Arguments
     ---------
     logs : Mapping[str, Epochs]
-        As from `lam_sb.breakdowns.read_layers`, by system.
+        As from `lam_sb.report.breakdowns.read_layers`, by system.
 
     Returns
     -------
@@ -212,7 +212,8 @@ def draw_curves(logs: Mapping[str, Epochs]) -> bytes:
     Arguments
     ---------
     logs : Mapping[str, Epochs]
-        As from `lam_sb.breakdowns.read_history`, by system; at most three.
+        As from `lam_sb.report.breakdowns.read_history`, by system; at most
+        three.
 
     Returns
     -------

@@ -8,7 +8,6 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from lam_sb.breakdowns import columns_of
 from lam_sb.comparisons import (
     CLAIM_SEEDS,
     CONTROLS,
@@ -17,10 +16,11 @@ from lam_sb.comparisons import (
     name_of,
 )
 from lam_sb.files import whole_file
-from lam_sb.grids import Entry, Grid
 from lam_sb.manifests import EMOTIONS
-from lam_sb.notes import caution_notes
-from lam_sb.page import (
+from lam_sb.report.breakdowns import columns_of
+from lam_sb.report.grids import Entry, Grid
+from lam_sb.report.notes import caution_notes
+from lam_sb.report.page import (
     Html,
     bullets,
     details,
@@ -32,8 +32,8 @@ from lam_sb.page import (
     table,
     tag,
 )
-from lam_sb.plots import Dot, draw_intervals
-from lam_sb.provenance import (
+from lam_sb.report.plots import Dot, draw_intervals
+from lam_sb.report.provenance import (
     Links,
     differing,
     protocol,
@@ -41,8 +41,7 @@ from lam_sb.provenance import (
     span,
     under,
 )
-from lam_sb.runner import Failure
-from lam_sb.sections import (
+from lam_sb.report.sections import (
     FIGURE_WIDTH,
     anchor_choice,
     confusions,
@@ -52,7 +51,7 @@ from lam_sb.sections import (
     speaker_scores,
     spread,
 )
-from lam_sb.tables import (
+from lam_sb.report.tables import (
     Analysis,
     emotion_grids,
     headline,
@@ -60,6 +59,7 @@ from lam_sb.tables import (
     score_grids,
     write_tables,
 )
+from lam_sb.runner import Failure
 
 Section = tuple[str, str, Html]  # name to link to, heading, content
 SHOWN_PROBLEMS = 10  # more stand in a list to open
@@ -106,8 +106,8 @@ def write_report(folder: Path, findings: Findings) -> Path:
     Arguments
     ---------
     folder : Path
-        Gets what `lam_sb.tables.write_tables` writes, and report.html. Runs
-        and logs are linked relative to it.
+        Gets what `lam_sb.report.tables.write_tables` writes, and report.html.
+        Runs and logs are linked relative to it.
     findings : Findings
         What is shown; equal findings give equal bytes.
 

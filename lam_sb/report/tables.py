@@ -22,12 +22,12 @@ from lam_sb.comparisons import (
     family_of,
     name_of,
 )
-from lam_sb.emotions import EmotionScore, emotion_scores
 from lam_sb.files import whole_file
-from lam_sb.grids import PAPER, Entry, Grid, to_latex, to_markdown
 from lam_sb.manifests import EMOTIONS
 from lam_sb.metrics import Estimate
-from lam_sb.notes import (
+from lam_sb.report.emotions import EmotionScore, emotion_scores
+from lam_sb.report.grids import PAPER, Entry, Grid, to_latex, to_markdown
+from lam_sb.report.notes import (
     INTERVALS,
     SHOTS,
     caution_notes,
@@ -37,9 +37,14 @@ from lam_sb.notes import (
     shared_notes,
     size_words,
 )
-from lam_sb.paper import paper_emotion_uar, paper_layers, paper_uar
+from lam_sb.report.paper import paper_emotion_uar, paper_layers, paper_uar
+from lam_sb.report.table_lines import (
+    emotion_lines,
+    grid_lines,
+    score_lines,
+    to_csv,
+)
 from lam_sb.similarity import ALL, TOP_LAYERS
-from lam_sb.table_lines import emotion_lines, grid_lines, score_lines, to_csv
 
 FAMILIES = (  # groups of rows
     *("baselines", "reference", "ablations", "controls", "segments"),

@@ -8,10 +8,10 @@ from operator import itemgetter
 from pathlib import Path
 from urllib.parse import quote
 
-from lam_sb.breakdowns import columns_of
 from lam_sb.comparisons import PROTOCOL, Column, Table, name_of
-from lam_sb.notes import WORDS
-from lam_sb.page import Html, bullets, details, join, row, table, tag
+from lam_sb.report.breakdowns import columns_of
+from lam_sb.report.notes import WORDS
+from lam_sb.report.page import Html, bullets, details, join, row, table, tag
 from lam_sb.results import Run
 
 COUNTS = {

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from lam_sb.comparisons import Cell, Column, Table, cautions, name_of
-from lam_sb.emotions import emotion_scores
-from lam_sb.grids import Grid
 from lam_sb.manifests import EMOTIONS
 from lam_sb.metrics import Comparison, Estimate
-from lam_sb.paper import paper_emotion_uar, paper_uar
+from lam_sb.report.emotions import emotion_scores
+from lam_sb.report.grids import Grid
+from lam_sb.report.paper import paper_emotion_uar, paper_uar
 
 
 def score_lines(tables: Sequence[Table], paper: bool) -> list[dict]:

@@ -7,19 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lam_sb.breakdowns import (
-    Epochs,
-    Part,
-    Speaker,
-    best_baseline,
-    by_gender,
-    by_speaker,
-    columns_of,
-    mean_by_layer,
-    mean_confusion,
-    read_history,
-    read_layers,
-)
 from lam_sb.comparisons import (
     ABLATIONS,
     CONTROLS,
@@ -32,7 +19,20 @@ from lam_sb.comparisons import (
 )
 from lam_sb.manifests import EMOTIONS
 from lam_sb.metrics import FEW_CLUSTERS, Estimate
-from lam_sb.page import (
+from lam_sb.report.breakdowns import (
+    Epochs,
+    Part,
+    Speaker,
+    best_baseline,
+    by_gender,
+    by_speaker,
+    columns_of,
+    mean_by_layer,
+    mean_confusion,
+    read_history,
+    read_layers,
+)
+from lam_sb.report.page import (
     Html,
     details,
     figure,
@@ -44,14 +44,14 @@ from lam_sb.page import (
     table,
     tag,
 )
-from lam_sb.plots import (
+from lam_sb.report.plots import (
     Dot,
     draw_curves,
     draw_epochs,
     draw_intervals,
     draw_speakers,
 )
-from lam_sb.provenance import under
+from lam_sb.report.provenance import under
 
 ANCHOR = "layer_atn"  # the control that anchors nothing
 CHOICES = (REFERENCE, *ABLATIONS, *SEGMENTS, *CONTROLS)
