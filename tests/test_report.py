@@ -29,7 +29,7 @@ HEADINGS = {"h1", "h2", "h3", "h4"}
 PARTS = [
     *("warnings", "headline", "scores", "emotions", "layers", "similarity"),
     *("anchors", "shares", "curves", "confusion", "gender", "speakers"),
-    *("protocol", "runs"),
+    *("protocol", "corpora", "runs"),
 ]
 
 
@@ -97,6 +97,23 @@ def make_analysis(root):
     return Analysis(Column("enc", "a", "b"), root, selection, [])
 
 
+PREPARED = {
+    "steps": [
+        {
+            "step": "listed",
+            "dropped": {},
+            "kept": {"Train": {"sad": 5, "none": 2}, "Test": {"sad": 4}},
+        },
+        {
+            "step": "audio",
+            "dropped": {"missing": 1, "empty": 1},
+            "kept": {"Train": {"sad": 4, "none": 1}, "Test": {"sad": 4}},
+        },
+    ],
+    "splits": {"train": {"sad": 4, "none": 1}, "valid": {}, "test": {"sad": 4}},
+}
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """A study with everything: its findings, and the page."""
@@ -112,6 +129,7 @@ def study(tmp_path_factory):
         make_study(root / "runs"),
         analyses=[make_analysis(root / "analysis")],
         genders={"a": genders},
+        preparation={"a": PREPARED},
         failed=[
             Failure(f"train.py --system '{HOSTILE}'", "disk full", log),
             Failure("train.py", "made with other settings"),
@@ -246,6 +264,37 @@ def test_warnings_say_what_failed_and_what_is_too_little(study):
     assert "made with other settings" in words(warnings)
     assert "Few speakers" in words(warnings)
     assert "which is a look and no claim" in words(warnings)
+
+
+def test_what_preparing_kept_is_counted_by_emotion(study):
+    _, page = study
+    lines = [
+        [words(cell) for cell in line]
+        for line in page.sections["corpora"].findall(".//tbody/tr")
+    ]
+    assert lines == [  # neutral happy angry sad, another or none, all, dropped
+        ["listed", "0", "0", "0", "9", "2", "11", ""],
+        ["audio", "0", "0", "0", "8", "1", "9", "missing 1, empty 1"],
+        ["train", "0", "0", "0", "4", "1", "5", ""],
+        ["test", "0", "0", "0", "4", "0", "4", ""],
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["headline", "scores", "emotions", "gender", "protocol"]
+)
+def test_every_score_leads_to_its_runs(study, name):
+    _, page = study
+    links = [
+        cell.find(".//a")
+        for table in page.tables(name)
+        if "seconds" not in words(table.find("thead"))
+        for cell in table.findall(".//td")
+        if re.match(r"[+-]?\d+\.\d( \[|$)", words(cell))
+    ]
+    assert links
+    for link in links:
+        assert re.search(r"^#runs-|results\.json$", link.get("href"))
 
 
 def test_many_problems_are_listed_in_full(tmp_path):

@@ -54,6 +54,7 @@ def find(
         problems=unread + problems,
         analyses=_analyses(jobs),
         genders=_genders(jobs),
+        preparation=_preparation(jobs),
         paper=study["paper_numbers"],
         failed=list(failures),
     )
@@ -87,3 +88,15 @@ def _genders(jobs: Sequence[Job]) -> dict[str, dict[str, str]]:
             known = genders.setdefault(corpus, {})
             known |= {i: row.get("gender", "") for i, row in rows.items()}
     return genders
+
+
+def _preparation(jobs: Sequence[Job]) -> dict[str, dict]:
+    """Read what preparing each corpus kept, as far as it is there."""
+    found: dict[str, dict] = {}
+    for job in jobs:
+        for role, key in ("source", "source_train"), ("target", "target_test"):
+            path = Path(job.places[key]).with_name("prep_report.json")
+            corpus = job.keys[role]
+            if corpus not in found and path.is_file():
+                found[corpus] = json.loads(path.read_text(encoding="utf-8"))
+    return found

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from urllib.parse import quote
 
 from lam_sb.comparisons import PROTOCOL, Column, Table, name_of
+from lam_sb.manifests import EMOTIONS
 from lam_sb.report.breakdowns import columns_of
 from lam_sb.report.notes import WORDS
 from lam_sb.report.page import Html, bullets, details, join, row, table, tag
@@ -79,6 +81,25 @@ class Links:
             return self.file(runs[0].path)
         return f"#{self.names[found, system, column]}"
 
+    def linked(
+        self, content: str, found: Table, system: str, column: Column
+    ) -> Html:
+        """Link a number, or what stands for several, with its runs.
+
+        Arguments
+        ---------
+        content : str
+            What is shown.
+        found, system, column
+            Table and cell.
+
+        Returns
+        -------
+        Html
+            The link.
+        """
+        return tag("a", content, href=self.runs(found, system, column))
+
 
 def differing(found: Table, tables: Sequence[Table]) -> str:
     """Say in what a table's protocol is not that of the others.
@@ -144,13 +165,15 @@ def span(numbers: Iterable[float], form: str = "") -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def protocol(found: Table) -> Html:
+def protocol(found: Table, links: Links) -> Html:
     """Say how the runs of a table were made.
 
     Arguments
     ---------
     found : Table
         Of one protocol.
+    links : Links
+        Where its runs are.
 
     Returns
     -------
@@ -183,7 +206,7 @@ def protocol(found: Table) -> Html:
             _time_table(found),
             details(
                 "What either way of choosing the weights gives",
-                _rule_table(found),
+                _rule_table(found, links),
             ),
         ]
     )
@@ -274,7 +297,7 @@ def _count_table(found: Table) -> Html:
     )
 
 
-def _rule_table(found: Table) -> Html:
+def _rule_table(found: Table, links: Links) -> Html:
     """Scores by both ways of choosing weights that need no target label."""
     rows = []
     for system in found.systems:
@@ -283,9 +306,11 @@ def _rule_table(found: Table) -> Html:
             cell = found.cells.get((system, column))
             for key in ("uar_last", "uar_source"):
                 scores = [run.results[key] for run in cell.runs] if cell else []
-                known = bool(scores) and None not in scores
-                mean = 100 * sum(scores) / len(scores) if known else 0
-                entries.append(f"{mean:.1f}" if known else "")
+                if not scores or None in scores:
+                    entries.append("")
+                    continue
+                mean = f"{100 * sum(scores) / len(scores):.1f}"
+                entries.append(links.linked(mean, found, system, column))
         rows.append(row(name_of(system), entries))
     header = [
         [(column.label, 2) for column in columns_of(found)],
@@ -313,15 +338,68 @@ def _time_table(found: Table) -> Html:
     )
 
 
-def run_lists(links: Links, found: Table) -> Html:
+def preparation(reports: Mapping[str, Mapping]) -> Html | None:
+    """Say what each step of preparing a corpus kept.
+
+    Arguments
+    ---------
+    reports : Mapping[str, Mapping]
+        What prep_report.json holds, by corpus.
+
+    Returns
+    -------
+    Html | None
+        A table a corpus; None without any.
+    """
+    return join(_steps(name, report) for name, report in reports.items())
+
+
+def _steps(corpus: str, report: Mapping) -> Html:
+    """Count by emotion after each step, and in each split."""
+    counts = {
+        step["step"]: sum(map(Counter, step["kept"].values()), Counter())
+        for step in report["steps"]
+    }
+    dropped = {step["step"]: step["dropped"] for step in report["steps"]}
+    splits = {s: Counter(c) for s, c in report["splits"].items() if c}
+    emotions = [*EMOTIONS, "none"]
+    groups = [
+        [
+            row(
+                name,
+                [
+                    *(str(count[emotion]) for emotion in emotions),
+                    str(count.total()),
+                    ", ".join(f"{r} {n}" for r, n in left_out.items()),
+                ],
+            )
+            for name, count, left_out in part
+        ]
+        for part in (
+            [(name, counts[name], dropped[name]) for name in counts],
+            [(name, count, {}) for name, count in splits.items()],
+        )
+    ]
+    header = [*EMOTIONS, "another or none", "all", "dropped"]
+    return table(
+        f"Utterances of {corpus} by emotion, as each step of preparing it "
+        "kept them, and by split",
+        [[(name, 1) for name in header]],
+        [group for group in groups if group],
+        corner="step or split",
+        class_="words",
+    )
+
+
+def run_lists(found: Table, links: Links) -> Html:
     """List the runs of each cell.
 
     Arguments
     ---------
-    links : Links
-        Where they lie.
     found : Table
         Of one protocol.
+    links : Links
+        Where its runs are.
 
     Returns
     -------

@@ -36,6 +36,7 @@ from lam_sb.report.plots import Dot, draw_intervals
 from lam_sb.report.provenance import (
     Links,
     differing,
+    preparation,
     protocol,
     run_lists,
     span,
@@ -84,6 +85,8 @@ class Findings:
         Of the columns that have one.
     genders : Mapping[str, Mapping[str, str]]
         Gender by corpus and utterance; empty or missing where unknown.
+    preparation : Mapping[str, Mapping]
+        What prep_report.json holds, by corpus.
     paper : bool
         Whether the paper's numbers stand beside.
     failed : list[Failure]
@@ -96,6 +99,7 @@ class Findings:
     problems: list[str] = field(default_factory=list)
     analyses: list[Analysis] = field(default_factory=list)
     genders: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    preparation: Mapping[str, Mapping] = field(default_factory=dict)
     paper: bool = False
     failed: list[Failure] = field(default_factory=list)
 
@@ -178,20 +182,27 @@ def _table_parts(
 
 def _parts_behind(findings: Findings, links: Links) -> list[Section]:
     """Make what lies behind the tables."""
+    gender = partial(gender_table, links=links, genders=findings.genders)
     parts = [
-        ("anchors", "Choice of anchors", anchor_choice),
-        ("shares", "What the layers contribute", layer_shares),
+        ("anchors", "Choice of anchors", partial(anchor_choice, links=links)),
+        (
+            "shares",
+            "What the layers contribute",
+            partial(layer_shares, links=links),
+        ),
         ("curves", "Learning curves", learning_curves),
-        ("confusion", "Confusions", confusions),
-        ("gender", "Gender", partial(gender_table, genders=findings.genders)),
-        ("speakers", "Speakers", speaker_scores),
-        ("protocol", "Protocol", protocol),
-        ("runs", "All runs", partial(run_lists, links)),
+        ("confusion", "Confusions", partial(confusions, links=links)),
+        ("gender", "Gender", gender),
+        ("speakers", "Speakers", partial(speaker_scores, links=links)),
+        ("protocol", "Protocol", partial(protocol, links=links)),
+        ("runs", "All runs", partial(run_lists, links=links)),
     ]
-    return [
+    sections = [
         (name, heading, _by_protocol(findings.tables, make))
         for name, heading, make in parts
     ]
+    corpora = "corpora", "Corpora", preparation(findings.preparation)
+    return [*sections[:-1], corpora, sections[-1]]
 
 
 def _by_protocol(

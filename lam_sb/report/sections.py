@@ -51,7 +51,7 @@ from lam_sb.report.plots import (
     draw_intervals,
     draw_speakers,
 )
-from lam_sb.report.provenance import under
+from lam_sb.report.provenance import Links, under
 
 ANCHOR = "layer_atn"  # the control that anchors nothing
 CHOICES = (REFERENCE, *ABLATIONS, *SEGMENTS, *CONTROLS)
@@ -88,13 +88,15 @@ def spread(estimate: Estimate, sign: str = "") -> str:
     return f"{value} [{', '.join(limits)}]"
 
 
-def anchor_choice(found: Table) -> Html | None:
+def anchor_choice(found: Table, links: Links) -> Html | None:
     """Show UAR by choice of anchored layers.
 
     Arguments
     ---------
     found : Table
         Of one protocol.
+    links : Links
+        Where its runs are.
 
     Returns
     -------
@@ -105,7 +107,7 @@ def anchor_choice(found: Table) -> Html | None:
     for column in columns_of(found):
         there = [s for s in CHOICES if (s, column) in found.cells]
         if {*there} - {*CONTROLS}:
-            figures.append(_anchor_figure(found, column, there))
+            figures.append(_anchor_figure(found, links, column, there))
     if not figures:
         return None
     lead = (
@@ -118,7 +120,7 @@ def anchor_choice(found: Table) -> Html | None:
 
 
 def _anchor_figure(
-    found: Table, column: Column, systems: Sequence[str]
+    found: Table, links: Links, column: Column, systems: Sequence[str]
 ) -> Html:
     cells = {system: found.cells[system, column] for system in systems}
     names = {s: _with_anchors(s, cells[s].runs[0].results) for s in systems}
@@ -138,7 +140,10 @@ def _anchor_figure(
     gist = (
         f"UAR in percent by anchored layers, {column.label}: {_ranking(cells)}."
     )
-    rows = [row(names[s], [texts[s]]) for s in systems]
+    rows = [
+        row(names[s], [links.linked(texts[s], found, s, column)])
+        for s in systems
+    ]
     title = f"UAR (%) by anchored layers, {column.label}; {under(found)}"
     return figure(
         f"UAR by anchored layers, {column.label}; {under(found)}.",
@@ -172,13 +177,15 @@ def _percent(estimate: Estimate) -> tuple[float, float, float]:
     return 100 * estimate.value, 100 * estimate.low, 100 * estimate.high
 
 
-def layer_shares(found: Table) -> Html | None:
+def layer_shares(found: Table, links: Links) -> Html | None:
     """Show what the layers contribute, at the end and by epoch.
 
     Arguments
     ---------
     found : Table
         Of one protocol.
+    links : Links
+        Where its runs are.
 
     Returns
     -------
@@ -188,7 +195,7 @@ def layer_shares(found: Table) -> Html | None:
     """
     parts = []
     for column in columns_of(found):
-        tables = _layer_tables(found, column)
+        tables = _layer_tables(found, links, column)
         if tables:
             parts.append(tag("div", *tables, class_="side"))
     if not parts:
@@ -205,7 +212,7 @@ def layer_shares(found: Table) -> Html | None:
     return join([tag("p", lead), *parts, figures])
 
 
-def _layer_tables(found: Table, column: Column) -> list[Html]:
+def _layer_tables(found: Table, links: Links, column: Column) -> list[Html]:
     """Shares and weights of a column, coloured on one scale."""
     keys = {"layer_share": "Share", "layer_weights": "Alpha"}
     cells = {
@@ -237,7 +244,8 @@ def _layer_tables(found: Table, column: Column) -> list[Html]:
                 _layer_entry(values[key][s], layer, most, layer in anchors)
                 for layer in layers
             ]
-            rows.append(row(name_of(s), entries))
+            name_linked = links.linked(name_of(s), found, s, column)
+            rows.append(row(name_linked, entries))
         caption = f"{name} (%) by layer, {column.label}; {under(found)}"
         header = [[(str(layer), 1) for layer in layers]]
         tables.append(
@@ -347,13 +355,15 @@ def _curve_figure(found: Table, column: Column) -> Html | None:
     )
 
 
-def confusions(found: Table) -> Html | None:
+def confusions(found: Table, links: Links) -> Html | None:
     """Show what is taken for what.
 
     Arguments
     ---------
     found : Table
         Of one protocol.
+    links : Links
+        Where its runs are.
 
     Returns
     -------
@@ -364,7 +374,7 @@ def confusions(found: Table) -> Html | None:
     for column in columns_of(found):
         systems = (REFERENCE, ANCHOR, best_baseline(found, column))
         matrices = [
-            _matrix(found, column, system)
+            _matrix(found, links, column, system)
             for system in systems
             if (system, column) in found.cells
         ]
@@ -381,7 +391,7 @@ def confusions(found: Table) -> Html | None:
     return join([tag("p", lead), *parts])
 
 
-def _matrix(found: Table, column: Column, system: str) -> Html:
+def _matrix(found: Table, links: Links, column: Column, system: str) -> Html:
     rates, counts = mean_confusion(found.cells[system, column].predictions)
     rows = []
     for emotion, line, count in zip(EMOTIONS, rates, counts, strict=True):
@@ -390,13 +400,19 @@ def _matrix(found: Table, column: Column, system: str) -> Html:
             for x in line
         ]
         rows.append(row(f"{emotion} ({count})", entries))
-    caption = f"{name_of(system)}, {column.label}; {under(found)}"
-    header = [[(emotion, 1) for emotion in EMOTIONS]]
-    return table(caption, header, [rows], corner="truth (rows)", class_="map")
+    name, where = name_of(system), f", {column.label}; {under(found)}"
+    return table(
+        join([links.linked(name, found, system, column), where]),
+        [[(emotion, 1) for emotion in EMOTIONS]],
+        [rows],
+        corner="truth (rows)",
+        class_="map",
+        label=name + where,
+    )
 
 
 def gender_table(
-    found: Table, genders: Mapping[str, Mapping[str, str]]
+    found: Table, links: Links, genders: Mapping[str, Mapping[str, str]]
 ) -> Html | None:
     """Score women and men apart.
 
@@ -404,6 +420,8 @@ def gender_table(
     ---------
     found : Table
         Of one protocol.
+    links : Links
+        Where its runs are.
     genders : Mapping[str, Mapping[str, str]]
         By corpus: gender by utterance.
 
@@ -423,12 +441,14 @@ def gender_table(
     tables = []
     for encoder in dict.fromkeys(column.encoder for column in parts):
         here = {c: by for c, by in parts.items() if c.encoder == encoder}
-        tables.append(_gender_table(found, here))
+        tables.append(_gender_table(found, links, here))
     return join(tables)
 
 
 def _gender_table(
-    found: Table, parts: Mapping[Column, Mapping[str, Mapping[str, Part]]]
+    found: Table,
+    links: Links,
+    parts: Mapping[Column, Mapping[str, Mapping[str, Part]]],
 ) -> Html:
     shown = {
         column: sorted(set().union(*by_system.values()))
@@ -440,11 +460,14 @@ def _gender_table(
         return paragraphs(notes)
     rows = []
     for system in found.systems:
-        entries = [
-            _gender_entry(parts[column].get(system, {}).get(gender))
-            for column, names in shown.items()
-            for gender in names
-        ]
+        entries = []
+        for column, names in shown.items():
+            for gender in names:
+                part = parts[column].get(system, {}).get(gender)
+                entry = part and links.linked(
+                    _gender_entry(part), found, system, column
+                )
+                entries.append(entry or "")
         rows.append(row(name_of(system), entries))
     header = [
         [(column.label, len(names)) for column, names in shown.items()],
@@ -457,9 +480,7 @@ def _gender_table(
     return table(caption, header, [rows], notes, "system")
 
 
-def _gender_entry(part: Part | None) -> str:
-    if part is None:
-        return ""
+def _gender_entry(part: Part) -> str:
     missing = " ‡" if part.num_classes < len(EMOTIONS) else ""
     few = " §" if part.estimate.num_clusters < FEW_CLUSTERS else ""
     return spread(part.estimate) + missing + few
@@ -497,20 +518,24 @@ def _gender_notes(
     return notes
 
 
-def speaker_scores(found: Table) -> Html | None:
+def speaker_scores(found: Table, links: Links) -> Html | None:
     """Show UAR by speaker.
 
     Arguments
     ---------
     found : Table
         Of one protocol.
+    links : Links
+        Where its runs are.
 
     Returns
     -------
     Html | None
         A figure and a table a column; None without LAM-GL, Layer-Atn and CC.
     """
-    figures = [_speaker_figure(found, column) for column in columns_of(found)]
+    figures = [
+        _speaker_figure(found, links, column) for column in columns_of(found)
+    ]
     if not any(figures):
         return None
     lead = (
@@ -520,7 +545,7 @@ def speaker_scores(found: Table) -> Html | None:
     return join([tag("p", lead), tag("div", *figures, class_="side")])
 
 
-def _speaker_figure(found: Table, column: Column) -> Html | None:
+def _speaker_figure(found: Table, links: Links, column: Column) -> Html | None:
     scores = {
         name_of(system): by_speaker(found.cells[system, column].predictions)
         for system in (REFERENCE, ANCHOR, "cc")
@@ -541,6 +566,11 @@ def _speaker_figure(found: Table, column: Column) -> Html | None:
         for system, speakers in scores.items()
     }
     title = f"UAR by speaker, {column.label}; {under(found)}"
+    heads = [
+        links.linked(name_of(system), found, system, column)
+        for system in (REFERENCE, ANCHOR, "cc")
+        if (system, column) in found.cells
+    ]
     return figure(
         f"{title}.",
         image(
@@ -549,7 +579,7 @@ def _speaker_figure(found: Table, column: Column) -> Html | None:
             _speaker_gist(values, column),
             FIGURE_WIDTH,
         ),
-        details("Numbers", _speaker_table(scores, title)),
+        details("Numbers", _speaker_table(scores, heads, title)),
     )
 
 
@@ -567,14 +597,16 @@ def _speaker_gist(values: Mapping[str, list[float]], column: Column) -> str:
     return f"UAR by speaker, {column.label}: {'; '.join(parts)}."
 
 
-def _speaker_table(scores: Mapping[str, Sequence[Speaker]], title: str) -> Html:
+def _speaker_table(
+    scores: Mapping[str, Sequence[Speaker]], heads: Sequence[Html], title: str
+) -> Html:
     rows = []
     for speakers in zip(*scores.values(), strict=True):
         first = speakers[0]
         entries = [f"{100 * s.uar:.1f}" for s in speakers]
         counts = [str(first.num_rows), str(first.num_classes)]
         rows.append(row(first.name, entries + counts))
-    names = [*scores, "utterances", "emotions"]
+    names = [*heads, "utterances", "emotions"]
     return table(
         f"{title}, in %",
         [[(name, 1) for name in names]],

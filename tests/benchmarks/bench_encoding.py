@@ -17,7 +17,8 @@ from statistics import median
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from conftest import make_encoder
 
 from lam_sb.encoders import SAMPLE_RATE, FrozenEncoder
