@@ -136,11 +136,11 @@ def reproduce(argv: Sequence[str]) -> None:
     failures: list[Failure] = []
     if not study["report_only"]:
         print(describe_plan(study, jobs), flush=True)
-        wrong = _make_ready(jobs, options)
-        jobs = make_jobs(study, train, run_opts)  # layers are selected now
-        ready, failures = _choose_ready(jobs, options, wrong)
-        logs = study.folder / "logs"
         try:
+            wrong = _make_ready(jobs, options)
+            jobs = make_jobs(study, train, run_opts)  # layers are selected now
+            ready, failures = _choose_ready(jobs, options, wrong)
+            logs = study.folder / "logs"
             failures += run_jobs(ready, study["jobs"], options, logs)
         except KeyboardInterrupt:
             print("Stopped; the same command goes on from here.")

@@ -380,7 +380,7 @@ def _table(
     filled = {column for _, column in cells}
     table = Table(
         dict(zip(PROTOCOL, protocol, strict=True)),
-        [column for column in columns if column in filled],
+        in_order(column for column in columns if column in filled),
         systems,
         cells,
     )
@@ -388,6 +388,24 @@ def _table(
         if (REFERENCE, column) in cells:
             _compare_column(table, column, problems)
     return table
+
+
+def in_order(columns: Iterable[Column]) -> list[Column]:
+    """Order columns as tables show them.
+
+    Arguments
+    ---------
+    columns : Iterable[Column]
+        Some, maybe more than once.
+
+    Returns
+    -------
+    list[Column]
+        Each once, those of one direction side by side.
+    """
+    columns = list(dict.fromkeys(columns))
+    directions = [column.direction for column in columns]
+    return sorted(columns, key=lambda c: directions.index(c.direction))
 
 
 def family_of(system: str) -> str:

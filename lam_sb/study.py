@@ -188,8 +188,9 @@ def read_study(path: str, overrides: Mapping[str, object]) -> Study:
     if isinstance(values["corpora"], list):
         values["corpora"] = dict.fromkeys(values["corpora"])
     for key, (kind, hint) in KINDS.items():
-        empty = key not in ("include", "keys") and not values[key]
-        if not isinstance(values[key], kind) or empty:
+        value, may_be_empty = values[key], key in ("include", "keys")
+        usable = isinstance(value, kind) and (value or may_be_empty)
+        if not usable or (kind is int and value < 1):
             raise UserError(f"{path}: {key} is {values[key]!r}; {hint}.")
     values["keys"] = values["keys"] | rest
     for key in sorted(OWN_KEYS.keys() & values["keys"].keys()):

@@ -12,7 +12,6 @@ from lam_sb.report.breakdowns import (
     best_baseline,
     by_gender,
     by_speaker,
-    columns_of,
     mean_by_layer,
     mean_confusion,
     read_history,
@@ -167,21 +166,6 @@ def test_the_best_baseline_is_that_of_the_column(tmp_path):
     assert best_baseline(tables[0], Column("enc", "a", "b")) == "cc"
     assert best_baseline(tables[0], Column("enc", "b", "a")) == "ensemble"
     assert best_baseline(tables[0], Column("enc", "c", "a")) is None
-
-
-def test_columns_of_a_direction_stand_side_by_side(tmp_path):
-    paths = [
-        make_run(tmp_path, "cc", source, target, 0, encoder=encoder)
-        for encoder in ("x", "y")
-        for source, target in (("a", "b"), ("b", "a"))
-    ]
-    tables, _ = tabulate(map(read_run, paths))
-    assert columns_of(tables[0]) == [
-        Column("x", "a", "b"),
-        Column("y", "a", "b"),
-        Column("x", "b", "a"),
-        Column("y", "b", "a"),
-    ]
 
 
 def test_runs_of_other_layers_are_not_averaged(tmp_path):

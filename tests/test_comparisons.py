@@ -434,3 +434,18 @@ def test_encoders_are_named(seeds):
     (table,), _ = tables_of(*paths, encoders=names)
     assert table.columns[0].encoder == "wavlm"
     assert table.columns[0].label == "left → right, wavlm"
+
+
+def test_columns_of_a_direction_stand_side_by_side(tmp_path):
+    paths = [
+        make_run(tmp_path, "cc", source, target, 0, encoder=encoder)
+        for encoder in ("x", "y")
+        for source, target in (("a", "b"), ("b", "a"))
+    ]
+    tables, _ = tabulate(map(read_run, paths))
+    assert tables[0].columns == [
+        Column("x", "a", "b"),
+        Column("y", "a", "b"),
+        Column("x", "b", "a"),
+        Column("y", "b", "a"),
+    ]

@@ -178,6 +178,7 @@ def test_runs_wait_for_the_analysis_that_selects_layers(read):
         ({"corpora": "left"}, "corpora is 'left'; name two or more"),
         ({"seeds": 0}, r"seeds is \[\]; give their number or a list"),
         ({"systems": {}}, "systems is {}; name some"),
+        ({"jobs": -1}, "jobs is -1; give a number"),
         ({"directions": [["left", "wrong"]]}, "'wrong'] is no pair"),
         ({"directions": [["left"]]}, "is no pair"),
     ],

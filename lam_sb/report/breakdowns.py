@@ -61,23 +61,6 @@ class Epochs:
     layers: tuple[int, ...] = ()
 
 
-def columns_of(table: Table) -> list[Column]:
-    """Order columns as the tables do: those of a direction side by side.
-
-    Arguments
-    ---------
-    table : Table
-        Of one protocol.
-
-    Returns
-    -------
-    list[Column]
-        All of its columns.
-    """
-    directions = [column.direction for column in table.columns]
-    return sorted(table.columns, key=lambda c: directions.index(c.direction))
-
-
 def by_gender(
     predictions: Predictions, genders: Mapping[str, str]
 ) -> dict[str, Part]:

@@ -19,7 +19,7 @@ from lam_sb.comparisons import (
     name_of,
 )
 from lam_sb.manifests import EMOTIONS
-from lam_sb.metrics import FEW_CLUSTERS
+from lam_sb.metrics import FEW_CLUSTERS, Estimate
 
 Cells = Mapping[tuple[str, Column], Cell]
 Differences = Mapping[tuple[str, Column], Difference]
@@ -51,6 +51,61 @@ INTERVALS = (
     "jackknife over the test speakers (recordings where they are unknown) plus "
     "the variance between the seeds, with quantiles of Student's t."
 )
+
+
+def spread(estimate: Estimate, sign: str = "") -> str:
+    """Write a UAR or a difference in percent, with its interval.
+
+    Arguments
+    ---------
+    estimate : Estimate
+        Of a system or a difference.
+    sign : str
+        ``+`` of a difference, whose limits are not cut to 0 and 100.
+
+    Returns
+    -------
+    str
+        Without an interval where there is none.
+
+    Example
+    -------
+    >>> spread(Estimate(0.5, 0.25, 0.75, 0.1, 3, 4, 1, 0))
+    '50.0 [25.0, 75.0]'
+    """
+    numbers = 100 * np.array([estimate.value, estimate.low, estimate.high])
+    if not sign:
+        numbers = numbers.clip(0, 100)
+    # Adding 0 makes -0.0 positive.
+    value, *limits = (f"{x:{sign}.1f}" for x in numbers.round(1) + 0.0)
+    if np.isnan(numbers).any():
+        return value
+    return f"{value} [{', '.join(limits)}]"
+
+
+def span(numbers: Iterable[float], form: str = "") -> str:
+    """Write numbers as one, or as the least and the most.
+
+    Arguments
+    ---------
+    numbers : Iterable[float]
+        At least one.
+    form : str
+        How each is written.
+
+    Returns
+    -------
+    str
+        A number, or two.
+
+    Example
+    -------
+    >>> span([3, 3]), span([2, 5, 3])
+    ('3', '2 to 5')
+    """
+    numbers = list(numbers)
+    low, high = f"{min(numbers):{form}}", f"{max(numbers):{form}}"
+    return low if low == high else f"{low} to {high}"
 
 
 def protocol_words(protocol: Mapping) -> str:
@@ -95,11 +150,11 @@ def size_words(cells: Cells) -> str:
         A sentence.
     """
     estimates = [cell.estimate for cell in cells.values()]
-    seeds = _span(e.num_seeds for e in estimates)
+    seeds = span(e.num_seeds for e in estimates)
     clusters = _by_column(cells, lambda cell: cell.estimate.num_clusters)
-    by_column = {column: _span(found) for column, found in clusters.items()}
+    by_column = {column: span(found) for column, found in clusters.items()}
     if len(set(by_column.values())) == 1:
-        speakers = _span(e.num_clusters for e in estimates)
+        speakers = span(e.num_clusters for e in estimates)
     else:
         speakers = ", ".join(
             f"{count} ({column.label})" for column, count in by_column.items()
@@ -138,7 +193,7 @@ def mark_notes(cells: Cells, differences: Differences) -> list[str]:
     shots = {cell.runs[0].results["shots"] for cell in cells.values()} - {0}
     if shots:
         notes.append(
-            f"{SHOTS} learns from {_span(shots)} labelled target rows of each "
+            f"{SHOTS} learns from {span(shots)} labelled target rows of each "
             "emotion."
         )
     return notes
@@ -318,9 +373,3 @@ def _by_column(
 
 def _labels(columns: Iterable[Column]) -> str:
     return "; ".join(column.label for column in columns)
-
-
-def _span(values: Iterable[int]) -> str:
-    values = set(values)
-    low, high = min(values), max(values)
-    return f"{low}" if low == high else f"{low} to {high}"

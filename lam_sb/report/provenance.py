@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from urllib.parse import quote
 
 from lam_sb.comparisons import PROTOCOL, Column, Table, name_of
 from lam_sb.manifests import EMOTIONS
-from lam_sb.report.breakdowns import columns_of
-from lam_sb.report.notes import WORDS
+from lam_sb.report.notes import WORDS, span
 from lam_sb.report.page import Html, bullets, details, join, row, table, tag
 from lam_sb.results import Run
 
@@ -140,31 +139,6 @@ def under(found: Table) -> str:
     return f"normalise: {found.protocol['normalise']}"
 
 
-def span(numbers: Iterable[float], form: str = "") -> str:
-    """Write numbers as one, or as the least and the most.
-
-    Arguments
-    ---------
-    numbers : Iterable[float]
-        At least one.
-    form : str
-        How each is written.
-
-    Returns
-    -------
-    str
-        A number, or two.
-
-    Example
-    -------
-    >>> span([3, 3]), span([2, 5, 3])
-    ('3', '2 to 5')
-    """
-    numbers = list(numbers)
-    low, high = f"{min(numbers):{form}}", f"{max(numbers):{form}}"
-    return low if low == high else f"{low} to {high}"
-
-
 def protocol(found: Table, links: Links) -> Html:
     """Say how the runs of a table were made.
 
@@ -274,7 +248,7 @@ def _alignment(results: Mapping) -> str:
 def _count_table(found: Table) -> Html:
     """Utterances by column; systems of equal counts share a row."""
     groups = []
-    for column in columns_of(found):
+    for column in found.columns:
         equal: dict[tuple[str, ...], list[str]] = {}
         for system in found.systems:
             if (system, column) in found.cells:
@@ -302,7 +276,7 @@ def _rule_table(found: Table, links: Links) -> Html:
     rows = []
     for system in found.systems:
         entries = []
-        for column in columns_of(found):
+        for column in found.columns:
             cell = found.cells.get((system, column))
             for key in ("uar_last", "uar_source"):
                 scores = [run.results[key] for run in cell.runs] if cell else []
@@ -313,7 +287,7 @@ def _rule_table(found: Table, links: Links) -> Html:
                 entries.append(links.linked(mean, found, system, column))
         rows.append(row(name_of(system), entries))
     header = [
-        [(column.label, 2) for column in columns_of(found)],
+        [(column.label, 2) for column in found.columns],
         [("last", 1), ("source", 1)] * len(found.columns),
     ]
     caption = f"UAR (%) by select_on, mean over the runs; {under(found)}"
@@ -407,7 +381,7 @@ def run_lists(found: Table, links: Links) -> Html:
         A list to open for each system and column, with the UAR of each run.
     """
     parts = []
-    for column in columns_of(found):
+    for column in found.columns:
         lists = [
             _run_list(links, found, system, column)
             for system in found.systems

@@ -17,9 +17,8 @@ from lam_sb.comparisons import (
 )
 from lam_sb.files import whole_file
 from lam_sb.manifests import EMOTIONS
-from lam_sb.report.breakdowns import columns_of
 from lam_sb.report.grids import Entry, Grid
-from lam_sb.report.notes import caution_notes
+from lam_sb.report.notes import caution_notes, span, spread
 from lam_sb.report.page import (
     Html,
     bullets,
@@ -39,7 +38,6 @@ from lam_sb.report.provenance import (
     preparation,
     protocol,
     run_lists,
-    span,
     under,
 )
 from lam_sb.report.sections import (
@@ -50,7 +48,6 @@ from lam_sb.report.sections import (
     layer_shares,
     learning_curves,
     speaker_scores,
-    spread,
 )
 from lam_sb.report.tables import (
     Analysis,
@@ -224,7 +221,7 @@ def _summary(findings: Findings) -> Html:
     if not cells:
         return tag("p", f"Study {findings.name}. There are no finished runs.")
     runs = {run.path: run.results for cell in cells for run in cell.runs}
-    columns = {c: None for found in findings.tables for c in columns_of(found)}
+    columns = {c: None for found in findings.tables for c in found.columns}
     systems = {s: None for found in findings.tables for s in found.systems}
     seeds = {cell.estimate.num_seeds for cell in cells}
     encoders = dict.fromkeys(column.encoder for column in columns)
@@ -325,7 +322,7 @@ def _entry(entry: Entry, found: Table | None, links: Links | None) -> str:
 def _headline(found: Table, grid: Html) -> Html | None:
     """Show LAM-GL minus the controls."""
     groups = {}
-    for column in columns_of(found):
+    for column in found.columns:
         dots = [
             _difference_dot(found, system, column, n)
             for n, system in enumerate(CONTROLS)
@@ -380,7 +377,7 @@ def _verdict(system: str, found: Table) -> str:
     """Count where the interval of LAM-GL minus a control holds 0."""
     estimates = [
         found.differences[system, column].comparison.estimate
-        for column in columns_of(found)
+        for column in found.columns
         if (system, column) in found.differences
     ]
     better = sum(e.low > 0 for e in estimates)

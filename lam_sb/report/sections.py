@@ -26,12 +26,12 @@ from lam_sb.report.breakdowns import (
     best_baseline,
     by_gender,
     by_speaker,
-    columns_of,
     mean_by_layer,
     mean_confusion,
     read_history,
     read_layers,
 )
+from lam_sb.report.notes import spread
 from lam_sb.report.page import (
     Html,
     details,
@@ -58,36 +58,6 @@ CHOICES = (REFERENCE, *ABLATIONS, *SEGMENTS, *CONTROLS)
 FIGURE_WIDTH = 520  # pixels
 
 
-def spread(estimate: Estimate, sign: str = "") -> str:
-    """Write a UAR or a difference in percent, with its interval.
-
-    Arguments
-    ---------
-    estimate : Estimate
-        Of a system or a difference.
-    sign : str
-        ``+`` of a difference, whose limits are not cut to 0 and 100.
-
-    Returns
-    -------
-    str
-        Without an interval where there is none.
-
-    Example
-    -------
-    >>> spread(Estimate(0.5, 0.25, 0.75, 0.1, 3, 4, 1, 0))
-    '50.0 [25.0, 75.0]'
-    """
-    numbers = 100 * np.array([estimate.value, estimate.low, estimate.high])
-    if not sign:
-        numbers = numbers.clip(0, 100)
-    # Adding 0 makes -0.0 positive.
-    value, *limits = (f"{x:{sign}.1f}" for x in numbers.round(1) + 0.0)
-    if np.isnan(numbers).any():
-        return value
-    return f"{value} [{', '.join(limits)}]"
-
-
 def anchor_choice(found: Table, links: Links) -> Html | None:
     """Show UAR by choice of anchored layers.
 
@@ -104,7 +74,7 @@ def anchor_choice(found: Table, links: Links) -> Html | None:
         A figure a column; None without a LAM system.
     """
     figures = []
-    for column in columns_of(found):
+    for column in found.columns:
         there = [s for s in CHOICES if (s, column) in found.cells]
         if {*there} - {*CONTROLS}:
             figures.append(_anchor_figure(found, links, column, there))
@@ -194,7 +164,7 @@ def layer_shares(found: Table, links: Links) -> Html | None:
         Layer-Atn by epoch; None where no system mixes layers.
     """
     parts = []
-    for column in columns_of(found):
+    for column in found.columns:
         tables = _layer_tables(found, links, column)
         if tables:
             parts.append(tag("div", *tables, class_="side"))
@@ -207,7 +177,7 @@ def layer_shares(found: Table, links: Links) -> Html | None:
         "anchored layers in bold; orange is more and purple less than if all "
         "layers of the system were even. Systems of one layer are left out."
     )
-    figures = [_epoch_figure(found, column) for column in columns_of(found)]
+    figures = [_epoch_figure(found, column) for column in found.columns]
     figures = tag("div", *figures, class_="side") if any(figures) else None
     return join([tag("p", lead), *parts, figures])
 
@@ -315,7 +285,7 @@ def learning_curves(found: Table) -> Html | None:
     Html | None
         A figure a column; None where no run left a history.
     """
-    figures = [_curve_figure(found, column) for column in columns_of(found)]
+    figures = [_curve_figure(found, column) for column in found.columns]
     if not any(figures):
         return None
     lead = (
@@ -371,7 +341,7 @@ def confusions(found: Table, links: Links) -> Html | None:
         Matrices of LAM-GL, Layer-Atn and the best baseline of each column.
     """
     parts = []
-    for column in columns_of(found):
+    for column in found.columns:
         systems = (REFERENCE, ANCHOR, best_baseline(found, column))
         matrices = [
             _matrix(found, links, column, system)
@@ -431,7 +401,7 @@ def gender_table(
         A table an encoder, and where genders are not known.
     """
     parts: dict[Column, dict[str, dict[str, Part]]] = {}
-    for column in columns_of(found):
+    for column in found.columns:
         known = genders.get(column.target, {})
         parts[column] = {
             system: by_gender(found.cells[system, column].predictions, known)
@@ -534,7 +504,7 @@ def speaker_scores(found: Table, links: Links) -> Html | None:
         A figure and a table a column; None without LAM-GL, Layer-Atn and CC.
     """
     figures = [
-        _speaker_figure(found, links, column) for column in columns_of(found)
+        _speaker_figure(found, links, column) for column in found.columns
     ]
     if not any(figures):
         return None

@@ -20,6 +20,7 @@ from lam_sb.comparisons import (
     Difference,
     Table,
     family_of,
+    in_order,
     name_of,
 )
 from lam_sb.files import whole_file
@@ -36,6 +37,7 @@ from lam_sb.report.notes import (
     protocol_words,
     shared_notes,
     size_words,
+    spread,
 )
 from lam_sb.report.paper import paper_emotion_uar, paper_layers, paper_uar
 from lam_sb.report.table_lines import (
@@ -144,7 +146,7 @@ def _uar_grid(
         if slot.is_paper:
             return _paper_entry(paper_uar(*key))
         mark = differences[key].mark if key in differences else ""
-        text = _uar_text(cells[key].estimate) + mark
+        text = spread(cells[key].estimate) + mark
         return Entry(text, _is_best(cells, key), key)
 
     return Grid(
@@ -235,7 +237,7 @@ def headline(tables: Sequence[Table]) -> list[Grid]:
 
 
 def _headline_grid(table: Table, differences: Mapping[Key, Difference]) -> Grid:
-    columns = _in_order(column for _, column in differences)
+    columns = in_order(column for _, column in differences)
     rows = [
         (c.label, [_difference_entry(differences, (s, c)) for s in CONTROLS])
         for c in columns
@@ -272,7 +274,7 @@ def emotion_grids(table: Table, paper: bool) -> list[Grid]:
         whole utterance in points.
     """
     scores = emotion_scores(table)
-    columns = _in_order(column for _, column, _ in scores)
+    columns = in_order(column for _, column, _ in scores)
     grids = []
     for _, group in groupby(columns, lambda column: column.direction):
         keys = [
@@ -304,7 +306,7 @@ def _emotion_grid(
         if at not in found:
             return Entry("")
         best = max(v for (*_, e), v in found.items() if e == emotion)
-        return Entry(_uar_text(scores[at].estimate), found[at] == best, key)
+        return Entry(spread(scores[at].estimate), found[at] == best, key)
 
     direction = keys[0][1].direction
     return Grid(
@@ -513,20 +515,13 @@ def _layers_text(layers: Sequence[int]) -> str:
     return ", ".join(map(str, layers))
 
 
-def _in_order(columns: Iterable[Column]) -> list[Column]:
-    """Each column once, those of one direction side by side."""
-    columns = list(dict.fromkeys(columns))
-    directions = list(dict.fromkeys(column.direction for column in columns))
-    return sorted(columns, key=lambda c: directions.index(c.direction))
-
-
 def _slots(keys: Iterable[Key], number: Callable | None = None) -> list[Slot]:
     """Columns of a grid, with the paper's where it has a number for a key."""
     keys = list(keys)
     known = {column for s, column in keys if number and number(s, column)}
     return [
         Slot(column, is_paper)
-        for column in _in_order(column for _, column in keys)
+        for column in in_order(column for _, column in keys)
         for is_paper in (False, True)[: 1 + (column in known)]
     ]
 
@@ -584,14 +579,6 @@ def _paper_entry(number: float | None) -> Entry:
     return Entry("" if number is None else f"{number:.2f}")
 
 
-def _uar_text(estimate: Estimate) -> str:
-    limits = np.clip([estimate.low, estimate.high], 0, 1)
-    text = f"{100 * estimate.value:.1f}"
-    if np.isnan(limits).any():
-        return text
-    return f"{text} [{100 * limits[0]:.1f}, {100 * limits[1]:.1f}]"
-
-
 def _difference_entry(differences: Mapping[Key, Difference], key: Key) -> Entry:
     if key not in differences:
         return Entry("")
@@ -601,17 +588,10 @@ def _difference_entry(differences: Mapping[Key, Difference], key: Key) -> Entry:
 
 
 def _difference_text(estimate: Estimate, p: float) -> str:
-    text = _points(estimate.value)
-    if not math.isnan(estimate.low):
-        text += f" [{_points(estimate.low)}, {_points(estimate.high)}]"
+    text = spread(estimate, "+")
     if math.isnan(p):
         return text
     return f"{text}, {'p < 0.001' if p < 0.001 else f'p {p:.3f}'}"
-
-
-def _points(value: float) -> str:
-    # Adding 0 makes -0.0 positive.
-    return f"{round(100 * value, 1) + 0.0:+.1f}"
 
 
 def write_tables(
