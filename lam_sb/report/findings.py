@@ -36,10 +36,12 @@ def find(
         Of these runs, and of those in the folders that the study includes.
     """
     paths = [job.results for job in jobs if job.is_done()]
+    missing = len(jobs) - len(paths) - len(failures)
+    wanting = f"{missing} of the study's {len(jobs)} runs are not done yet."
     for folder in study["include"]:
         paths += sorted(Path(folder).rglob("results.json"))
     runs: list[Run] = []
-    unread: list[str] = []
+    unread = [wanting] if missing else []
     for path in dict.fromkeys(paths):
         try:
             runs.append(read_run(path))
