@@ -498,7 +498,7 @@ def choose_device(run_opts: RunOptions) -> str:
             "look at nvidia-smi and the driver."
         )
     if device == "cpu" and run_opts.device is None:
-        logger.info("No usable GPU was found: running on the CPU.")
+        logger.warning_once("No usable GPU was found: running on the CPU.")
     return device
 
 

@@ -95,6 +95,8 @@ def test_what_lies_around_the_runs_is_read_as_far_as_it_is_there(
     write_json(tmp_path / "right/prep_report.json", {"steps": []})
     write_json(tmp_path / "analysis/selection.json", {"group": [1]})
     write_similarity(tmp_path / "analysis/similarity.csv", [])
+    # Of folds, the first analysis is shown.
+    jobs[1].places["analysis_folder"] = str(tmp_path / "not there")
     findings = find(make_study(paper_numbers=True), jobs, [])
     assert findings.genders == {"right": {"a": "female", "b": ""}}
     assert findings.preparation == {"right": {"steps": []}}

@@ -25,6 +25,8 @@ folder.mkdir(parents=True, exist_ok=True)
 with open(folder.parent / "started", "a") as file:
     threads = os.environ["OMP_NUM_THREADS"]
     file.write(f"{folder.name} {os.getpid()} {threads}\\n")
+if keys["do"] != "nothing":
+    print("Loading.", flush=True)
 if keys["do"] == "wait":
     time.sleep(60)
 if keys["do"] == "fail":

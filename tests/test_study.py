@@ -111,6 +111,12 @@ def test_shared_keys_go_to_runs_that_have_a_use_for_them(read):
     assert ensemble.keys["normalise"] == cc.keys["normalise"] == "none"
 
 
+def test_a_systems_own_keys_go_before_those_of_all(read):
+    study = read(systems={"cc": {"lr": 0.1}, "layer_atn": {}}, lr=0.5)
+    cc, layer_atn = jobs_of(study)[:2]
+    assert (cc.keys["lr"], layer_atn.keys["lr"]) == (0.1, 0.5)
+
+
 def test_a_key_of_a_system_without_use_is_refused(read):
     with pytest.raises(UserError, match="ensemble has no use for lr"):
         jobs_of(read(systems={"ensemble": {"lr": 0.5}}))
