@@ -16,6 +16,7 @@ from types import FrameType
 
 from tqdm import tqdm
 
+from lam_sb.errors import UserError
 from lam_sb.study import Job
 
 POLL = 0.2  # seconds between looks at the processes
@@ -87,6 +88,8 @@ def run_jobs(
     ------
     KeyboardInterrupt
         Ctrl-C or SIGTERM.
+    UserError
+        No process or log, on a full disk for example.
     """
     folder.mkdir(parents=True, exist_ok=True)
     waiting, failures = list(reversed(jobs)), []
@@ -120,15 +123,21 @@ def _start(
 ) -> subprocess.Popen:
     """Start a run in a session of its own, so that Ctrl-C is ours to handle."""
     threads = max(1, (os.cpu_count() or 1) // at_once)
-    with open(log, "w", encoding="utf-8") as file:
-        return subprocess.Popen(
-            [sys.executable, "train.py", *job.arguments, *options],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={"OMP_NUM_THREADS": str(threads)} | os.environ,
-            start_new_session=True,
-        )
+    try:
+        with open(log, "w", encoding="utf-8") as file:
+            return subprocess.Popen(
+                [sys.executable, "train.py", *job.arguments, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={"OMP_NUM_THREADS": str(threads)} | os.environ,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise UserError(
+            f"No run can be started with the log {log} ({error}); what is "
+            "done is kept."
+        ) from error
 
 
 def _failure(job: Job, options: Sequence[str], log: Path) -> Failure:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lam_sb.errors import UserError
 from lam_sb.hparams import settings_hash
 from lam_sb.runner import command_line, run_jobs
 from lam_sb.study import Job
@@ -82,6 +83,13 @@ def test_a_failure_stops_no_other(make_job, tmp_path):
     assert "disk is full" in failures[0].log.read_text()
     # It ended well, but without a result.
     assert failures[1].reason == "it said nothing"
+
+
+def test_a_log_that_cannot_be_written_is_an_error(make_job, tmp_path):
+    (tmp_path / "logs/b-a-b-0.log").mkdir(parents=True)
+    jobs = [make_job("a", "wait"), make_job("b")]
+    with pytest.raises(UserError, match="what is done is kept"):
+        run_jobs(jobs, 2, [], tmp_path / "logs")
 
 
 def test_what_another_process_has_done_is_not_run(make_job, tmp_path):
