@@ -40,7 +40,8 @@ def draw_similarity(
     """Draw Figure 1: similarity of the corpora by layer.
 
     A row of panels a segment, a panel an emotion, a line an encoder with its
-    95 % interval shaded; references are thin, selected layers filled.
+    95 % interval shaded; references are thin, selected layers filled. Of one
+    emotion, a panel a segment.
 
     Arguments
     ---------
@@ -63,40 +64,72 @@ def draw_similarity(
     ]
     segments = list(dict.fromkeys(row["segment"] for row in rows))
     emotions = list(dict.fromkeys(row["emotion"] for row in rows))
-    figure = Figure(
-        (max(PANEL[0] * len(emotions), LEGEND), PANEL[1] * len(segments) + 1.2),
-        layout="constrained",
-    )
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(
-        len(segments), len(emotions), sharex=True, sharey="row", squeeze=False
-    )
-    for segment, axes in zip(segments, grid, strict=True):
-        axes[0].set_ylabel(f"{segment}\n{measure}")
-        for emotion, ax in zip(emotions, axes, strict=True):
-            for n, (encoder, table) in enumerate(tables.items()):
-                here = [
-                    row
-                    for row in table
-                    if (row["segment"], row["emotion"]) == (segment, emotion)
-                ]
-                _draw_encoder(ax, here, measure, n, encoder, selected[encoder])
-    _label(figure, grid, emotions, title)
+    panels = [
+        (segment, emotion) for segment in segments for emotion in emotions
+    ]
+    figure, grid = _make_grid(len(segments), len(emotions))
+    for (segment, emotion), ax in zip(panels, grid.flat, strict=False):
+        for n, (encoder, table) in enumerate(tables.items()):
+            here = [
+                row
+                for row in table
+                if (row["segment"], row["emotion"]) == (segment, emotion)
+            ]
+            _draw_encoder(ax, here, measure, n, encoder, selected[encoder])
+    for ax in grid.flat[len(panels) :]:
+        ax.set_visible(False)
+    _name_panels(grid, segments, emotions, measure)
+    figure.suptitle(f"{title}, all emotions" if emotions == ["all"] else title)
+    _label(figure, grid)
     with whole_file(Path(path)) as temporary:
         kind = Path(path).suffix[1:]
         figure.savefig(temporary, format=kind, dpi=200, metadata=METADATA[kind])
 
 
-def _label(
-    figure: Figure, grid: np.ndarray, emotions: Sequence[str], title: str
+def _make_grid(segments: int, emotions: int) -> tuple[Figure, np.ndarray]:
+    """Make a row of panels a segment; of one emotion, three segments a row."""
+    rows, columns = segments, emotions
+    if emotions == 1:
+        columns = min(segments, 3)
+        rows = -(-segments // columns)
+    figure = Figure(
+        (max(PANEL[0] * columns, LEGEND), PANEL[1] * rows + 1.2),
+        layout="constrained",
+    )
+    FigureCanvasAgg(figure)
+    share = "row" if emotions > 1 else False
+    grid = figure.subplots(
+        rows, columns, sharex=True, sharey=share, squeeze=False
+    )
+    return figure, grid
+
+
+def _name_panels(
+    grid: np.ndarray,
+    segments: Sequence[str],
+    emotions: Sequence[str],
+    measure: str,
 ) -> None:
-    """Add titles, axes and one legend for all panels."""
+    """Say what each panel shows."""
+    if len(emotions) == 1:
+        for segment, ax in zip(segments, grid.flat, strict=False):
+            ax.set_title(segment)
+        for ax in grid[:, 0]:
+            ax.set_ylabel(measure)
+        return
     for emotion, ax in zip(emotions, grid[0], strict=True):
         ax.set_title(emotion)
-    for ax in grid[-1]:
+    for segment, ax in zip(segments, grid[:, 0], strict=True):
+        ax.set_ylabel(f"{segment}\n{measure}")
+
+
+def _label(figure: Figure, grid: np.ndarray) -> None:
+    """Add axes and one legend for all panels."""
+    for column in grid.T:
+        ax = [ax for ax in column if ax.get_visible()][-1]
         ax.set_xlabel("layer")
+        ax.tick_params(labelbottom=True)
         ax.xaxis.get_major_locator().set_params(integer=True)
-    figure.suptitle(title)
     handles = {}
     for ax in grid.flat:
         ax.grid(linewidth=0.3)

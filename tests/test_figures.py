@@ -71,6 +71,33 @@ def test_a_panel_an_emotion_and_segment_a_line_an_encoder(drawn):
         assert widths.count(0.7) == thin
 
 
+@pytest.mark.parametrize(("count", "shape"), [(2, (1, 2)), (7, (3, 3))])
+def test_of_one_emotion_segments_fill_rows_of_three(
+    tmp_path, monkeypatch, count, shape
+):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: path.touch())
+    monkeypatch.setattr(Figure, "suptitle", lambda *a: figures.append(a))
+    names = [f"segment {n}" for n in range(count)]
+    rows = [
+        row | {"segment": name}
+        for name in names
+        for row in table(0)
+        if (row["segment"], row["emotion"]) == ("vowels", "all")
+    ]
+    draw_similarity(
+        {"wavlm": rows}, {"wavlm": [1]}, "centroid", "a-b", tmp_path / "a.png"
+    )
+    figure, title = figures[0]
+    assert title == "a-b, all emotions"
+    shown = [ax for ax in figure.axes if ax.get_visible()]
+    assert [ax.get_title() for ax in shown] == names
+    assert figure.axes[0].get_gridspec().get_geometry() == shape
+    assert all(len(ax.collections) == 1 for ax in shown)
+    lowest = [ax for ax in shown if ax.get_xlabel() == "layer"]
+    assert lowest == shown[-shape[1] :]
+
+
 def test_selected_layers_are_marked(drawn):
     figure, _ = drawn
     marks = {

@@ -486,5 +486,6 @@ code { font-size: 0.9em; overflow-wrap: anywhere; }
   tr, figure, .warning { break-inside: avoid; }
   table { break-inside: avoid; }
   .side > figure { max-width: 48%; }
+  img { max-height: 155mm; width: auto; }
 }
 """
