@@ -204,30 +204,36 @@ def test_a_file_of_a_run_is_no_study():
         read_study(str(HPARAMS / "lam_gl_wavlm.yaml"), {})
 
 
-@pytest.mark.parametrize("name", ["table2", "table3"])
-def test_the_studies_of_the_paper_have_all_their_files(
-    name, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("name", "systems", "runs"),
+    [  # all but within in both directions, that once for each target
+        ("table2", 18, 10 * 2 * 2 * 18),
+        ("table3", 3, 10 * 2 * 2 * 3),
+        ("open", 15, 10 * (13 * 2 + 2 * 2 * 5)),
+        ("demo", 20, 2 * 20 * 2),
+    ],
+)
+def test_the_studies_have_all_their_files(
+    name, systems, runs, tmp_path, monkeypatch
 ):
     encoder = str(make_encoder(tmp_path / "twelve", layers=12))
     monkeypatch.chdir(HPARAMS.parent)
+    two = {"wavlm": encoder, "whisper": encoder}
     study = read_study(
         f"hparams/study/{name}.yaml",
         {
             "data_folder": "nowhere",
-            "encoders": {"wavlm": encoder, "whisper": encoder},
+            "corpora": ["msp_podcast", "biic_podcast"],
+            "encoders": two if "table" in name else {"one": encoder},
             "output_root": str(tmp_path),
         },
     )
     jobs = jobs_of(study)
-    systems = {job.system for job in jobs}
-    if name == "table2":
-        assert len(systems) == 18
-        assert len(jobs) == 10 * 2 * 2 * 18
-    else:
-        assert systems == {"lam_gl", "lam_gl_vowl", "lam_gl_cons"}
-        assert len(jobs) == 10 * 2 * 2 * 3
-    assert jobs[0].file == f"hparams/{jobs[0].system}_wavlm.yaml"
-    assert study["paper_numbers"]
+    assert len({job.system for job in jobs}) == systems
+    assert len(jobs) == len({job.results for job in jobs}) == runs
+    assert study["paper_numbers"] == ("table" in name)
+    if "table" in name:
+        assert jobs[0].file == f"hparams/{jobs[0].system}_wavlm.yaml"
 
 
 def test_time_is_estimated_by_system(read):
