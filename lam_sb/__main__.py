@@ -141,7 +141,9 @@ def reproduce(argv: Sequence[str]) -> None:
             jobs = make_jobs(study, train, run_opts)  # layers are selected now
             ready, failures = _choose_ready(jobs, options, wrong)
             logs = study.folder / "logs"
-            failures += run_jobs(ready, study["jobs"], options, logs)
+            failures += run_jobs(
+                ready, study["jobs"], options, logs, study["keep_weights"]
+            )
         except KeyboardInterrupt:
             print("Stopped; the same command goes on from here.")
             sys.exit(130)

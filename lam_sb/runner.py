@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,7 +62,11 @@ def command_line(job: Job, options: Sequence[str] = ()) -> str:
 
 
 def run_jobs(
-    jobs: Sequence[Job], at_once: int, options: Sequence[str], folder: Path
+    jobs: Sequence[Job],
+    at_once: int,
+    options: Sequence[str],
+    folder: Path,
+    keep_weights: bool = True,
 ) -> list[Failure]:
     """Run train.py for each job; a failure stops no other.
 
@@ -78,6 +83,8 @@ def run_jobs(
         SpeechBrain's options for all.
     folder : Path
         Gets a log for each run.
+    keep_weights : bool
+        False removes the weights and the checkpoint of a run that is done.
 
     Returns
     -------
@@ -113,6 +120,8 @@ def run_jobs(
                         failures.append(_failure(job, options, log))
                         said = f"failed: {failures[-1].reason} ({log})"
                         bar.write(said, file=sys.stderr)
+                    elif not keep_weights:
+                        shutil.rmtree(job.save_folder, ignore_errors=True)
         finally:
             _stop(running)
     return failures

@@ -49,7 +49,9 @@ KINDS = {
     "include": (list, "give a list of folders"),
     "keys": (dict, "give keys of train.py, {normalise: domain}"),
     "jobs": (int, "give a number"),
+    "keep_weights": (bool, "use True or False"),
 }
+MAY_BE_EMPTY = ("include", "keys", "keep_weights")
 # Manifests that a run reads.
 MANIFESTS = ("source_train", "source_valid", "target_train", "target_test")
 STARTING = 6.0  # seconds that a run takes before it starts to count
@@ -129,6 +131,11 @@ class Job:
         return Path(self.places["output_folder"]) / "results.json"
 
     @property
+    def save_folder(self) -> Path:
+        """Folder of its weights and its checkpoint."""
+        return self.results.with_name("save")
+
+    @property
     def name(self) -> str:
         """Name of its log."""
         names = ("experiment", "source", "target", "seed")
@@ -188,10 +195,11 @@ def read_study(path: str, overrides: Mapping[str, object]) -> Study:
     if isinstance(values["corpora"], list):
         values["corpora"] = dict.fromkeys(values["corpora"])
     for key, (kind, hint) in KINDS.items():
-        value, may_be_empty = values[key], key in ("include", "keys")
-        usable = isinstance(value, kind) and (value or may_be_empty)
-        if not usable or (kind is int and value < 1):
-            raise UserError(f"{path}: {key} is {values[key]!r}; {hint}.")
+        value, needed = values[key], key not in MAY_BE_EMPTY
+        if not isinstance(value, kind) or (needed and not value):
+            raise UserError(f"{path}: {key} is {value!r}; {hint}.")
+    if values["jobs"] < 1:
+        raise UserError(f"{path}: jobs is {values['jobs']}; use 1 or more.")
     values["keys"] = values["keys"] | rest
     for key in sorted(OWN_KEYS.keys() & values["keys"].keys()):
         raise UserError(
@@ -357,7 +365,37 @@ def describe_plan(study: Study, jobs: Sequence[Job]) -> str:
         )
     elif to_do:
         lines.append("How long they take is known once the first is done.")
+    size = expected_bytes(to_do, done)
+    if study["keep_weights"] and size:
+        lines.append(
+            f"They leave about {size / 1e9:.1f} GB of weights and checkpoints; "
+            "--keep_weights=False removes those of each run that is done."
+        )
     return "\n".join(lines)
+
+
+def expected_bytes(to_do: Sequence[Job], done: Sequence[Job]) -> float:
+    """Estimate from a run of each system what the others leave in ``save``.
+
+    Arguments
+    ---------
+    to_do, done : Sequence[Job]
+        Runs.
+
+    Returns
+    -------
+    float
+        Bytes; 0 where nothing is known.
+    """
+    folders = {job.system: job.save_folder for job in done}
+    sizes = {
+        system: sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+        for system, folder in folders.items()
+    }
+    if not sizes:
+        return 0.0
+    typical = mean(sizes.values())
+    return sum(sizes.get(job.system, typical) for job in to_do)
 
 
 def expected_seconds(

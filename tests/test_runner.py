@@ -32,6 +32,7 @@ if keys["do"] == "wait":
     time.sleep(60)
 if keys["do"] == "fail":
     sys.exit("error: the disk is full")
+(folder / "save").mkdir(exist_ok=True)
 if keys["do"] == "work":
     result = {"settings_hash": keys["hash"], "seconds": 1.0}
     (folder / "results.json").write_text(json.dumps(result))
@@ -72,6 +73,14 @@ def test_all_jobs_run_once(make_job, tmp_path, at_once):
     threads = str(max(1, os.cpu_count() // at_once))
     assert {line[2] for line in started(tmp_path)} == {threads}
     assert len(list((tmp_path / "logs").iterdir())) == 4
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_weights_of_what_is_done_may_go(make_job, tmp_path, keep):
+    jobs = [make_job("a"), make_job("b", "nothing")]
+    run_jobs(jobs, 1, [], tmp_path / "logs", keep)
+    # A run that is not done resumes from its checkpoint.
+    assert [job.save_folder.is_dir() for job in jobs] == [keep, True]
 
 
 def test_a_failure_stops_no_other(make_job, tmp_path):

@@ -184,7 +184,9 @@ def test_runs_wait_for_the_analysis_that_selects_layers(read):
         ({"corpora": "left"}, "corpora is 'left'; name two or more"),
         ({"seeds": 0}, r"seeds is \[\]; give their number or a list"),
         ({"systems": {}}, "systems is {}; name some"),
-        ({"jobs": -1}, "jobs is -1; give a number"),
+        ({"jobs": -1}, "jobs is -1; use 1 or more"),
+        ({"jobs": "all"}, "jobs is 'all'; give a number"),
+        ({"keep_weights": "no"}, "keep_weights is 'no'; use True or False"),
         ({"directions": [["left", "wrong"]]}, "'wrong'] is no pair"),
         ({"directions": [["left"]]}, "is no pair"),
     ],
@@ -251,3 +253,12 @@ def test_time_is_estimated_by_system(read):
     assert "cc: 1, 3" in plan
     assert "8 runs: 2 done, 6 to do." in plan
     assert "about 0:02:45 with 2 at a time" in plan
+    assert "GB" not in plan
+    for job, size in zip(jobs[:2], (10**9, 10**8), strict=True):
+        (job.save_folder / "weights").mkdir(parents=True)
+        with open(job.save_folder / "weights/1", "wb") as file:
+            file.truncate(size)  # takes no room on the disk
+    # 3 runs of 1 GB and 3 of 0.1 GB
+    assert "leave about 3.3 GB" in describe_plan(study, jobs)
+    study.values["keep_weights"] = False
+    assert "GB" not in describe_plan(study, jobs)
