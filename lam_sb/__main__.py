@@ -138,7 +138,8 @@ def reproduce(argv: Sequence[str]) -> None:
         print(describe_plan(study, jobs), flush=True)
         try:
             wrong = _make_ready(jobs, options)
-            jobs = make_jobs(study, train, run_opts)  # layers are selected now
+            if any(job.needs_analysis for job in jobs):
+                jobs = make_jobs(study, train, run_opts)  # layers are selected
             ready, failures = _choose_ready(jobs, options, wrong)
             logs = study.folder / "logs"
             failures += run_jobs(
@@ -172,7 +173,7 @@ def _groundwork(jobs: Sequence[Job]) -> dict[tuple[str, str], Job]:
     work |= {
         ("analyse", job.places["analysis_folder"]): job
         for job in jobs
-        if job.anchored and not job.places["analysed"]
+        if job.needs_analysis
     }
     return work
 

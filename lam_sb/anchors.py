@@ -70,11 +70,16 @@ def resolve_anchors(
             f"anchor_layers is '{anchor_layers}'; use a list, all, "
             f"{', '.join(SELECTED)} or random:<seed>."
         )
-    path = Path(analysis_folder) / "selection.json"
+    return _selection(analysis_folder, basis)[anchor_layers]
+
+
+def _selection(folder: str, basis: Mapping[str, object]) -> dict:
+    """Read what an analysis on this basis selected."""
+    path = Path(folder) / "selection.json"
     if not path.is_file():
         raise NotAnalysedError(
-            f"anchor_layers: {anchor_layers} needs {path}; make it first, with "
-            "the same options: python -m lam_sb analyse <YAML>"
+            f"anchor_layers: {', '.join(SELECTED)} need {path}; make it "
+            "first, with the same options: python -m lam_sb analyse <YAML>"
         )
     selection = json.loads(path.read_text(encoding="utf-8"))
     differing = [
@@ -87,7 +92,7 @@ def resolve_anchors(
             f"{path} was made otherwise ({'; '.join(differing)}); analyse "
             "again with these options: python -m lam_sb analyse <YAML>"
         )
-    return selection[anchor_layers]
+    return selection
 
 
 def is_analysed(folder: str, basis: Mapping[str, object]) -> bool:
@@ -106,7 +111,7 @@ def is_analysed(folder: str, basis: Mapping[str, object]) -> bool:
         Whether `resolve_anchors` would take it.
     """
     try:
-        resolve_anchors(SELECTED[0], 0, folder, basis)
+        _selection(folder, basis)
     except NotAnalysedError:
         return False
     return True

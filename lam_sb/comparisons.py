@@ -11,7 +11,6 @@ import numpy as np
 import yaml
 
 from lam_sb.metrics import (
-    FEW_CLUSTERS,
     Comparison,
     Estimate,
     Predictions,
@@ -96,11 +95,6 @@ class Cell:
     runs: tuple[Run, ...]
     predictions: Predictions
     estimate: Estimate
-
-    @property
-    def few_seeds(self) -> bool:
-        """Whether it rests on too few seeds for a claim."""
-        return self.estimate.num_seeds < CLAIM_SEEDS
 
 
 @dataclass(frozen=True)
@@ -332,7 +326,6 @@ def _settings(run: Run) -> dict:
         return {}
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     settings = yaml.load(path.read_text(encoding="utf-8"), loader)
-    settings.pop("selection_basis", None)  # repeats keys, the fold among them
     return {k: v for k, v in settings.items() if k not in FREE}
 
 
@@ -506,7 +499,7 @@ def cautions(estimate: Estimate) -> list[str]:
         None, or ``few speakers``, ``few seeds``, ``class missing``.
     """
     found = []
-    if estimate.num_clusters < FEW_CLUSTERS:
+    if estimate.few_clusters:
         found.append("few speakers")
     if estimate.num_seeds < CLAIM_SEEDS:
         found.append("few seeds")

@@ -17,10 +17,9 @@ from lam_sb.data import UNLABELLED, DomainRows
 from lam_sb.errors import UserError
 from lam_sb.files import whole_file, write_json
 from lam_sb.manifests import EMOTIONS
-from lam_sb.metrics import Predictions, interval, scores
+from lam_sb.metrics import FEW_CLUSTERS, Predictions, interval, scores
 
 SCHEMA = 1
-FEW_SPEAKERS = 10
 NEEDED = {  # keys of results.json that say which run it was
     *("experiment", "system", "encoder", "source", "target", "seed", "folds"),
     *("fold", "split_seed", "protocol", "normalise", "select_on", "shots"),
@@ -51,7 +50,7 @@ def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
     counts = {
         "n_test": len(rows),
         "n_speakers": len(set(clusters)),
-        "few_speakers": len(set(clusters)) < FEW_SPEAKERS,
+        "few_speakers": len(set(clusters)) < FEW_CLUSTERS,
     }
     names = ("uar", "macro_f1", "accuracy", "recall", "ovr_uar", "confusion")
     if not known.any():

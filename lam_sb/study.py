@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from statistics import mean
 from types import ModuleType
@@ -142,20 +143,30 @@ class Job:
         return "-".join(str(self.keys[n]) for n in names).replace("/", "-")
 
     @property
+    def needs_analysis(self) -> bool:
+        """Whether it is still without the analysis that it needs."""
+        return self.anchored and not self.places["analysed"]
+
+    @property
     def inputs(self) -> str:
         """What it reads, in words; equal for runs on the same features."""
         names = ("encoder_source", "feature_folder", *MANIFESTS)
         return " ".join(str(self.places[name]) for name in names)
 
+    @cached_property
+    def settings_hash(self) -> str | None:
+        """What its results.json will bear; None before the analysis."""
+        return self.settings and settings_hash(self.settings)
+
     def is_done(self) -> bool:
         """Whether its result is there, made with its settings."""
+        if self.settings_hash is None:
+            return False
         try:
             found = json.loads(self.results.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return self.settings is not None and (
-            found.get("settings_hash") == settings_hash(self.settings)
-        )
+        return found.get("settings_hash") == self.settings_hash
 
     def differing(self) -> list[str]:
         """Say in what its folder was made with other settings."""
@@ -346,9 +357,9 @@ def describe_plan(study: Study, jobs: Sequence[Job]) -> str:
     str
         Some lines.
     """
-    done = [job for job in jobs if job.is_done()]
-    finished = set(map(id, done))
-    to_do = [job for job in jobs if id(job) not in finished]
+    done, to_do = [], []
+    for job in jobs:
+        (done if job.is_done() else to_do).append(job)
     by_system = Counter(job.system for job in to_do)
     totals = Counter(job.system for job in jobs)
     lines = [f"{study['title']}: {study.folder}", "", "system: done, to do"]

@@ -452,7 +452,7 @@ def _gender_table(
 
 def _gender_entry(part: Part) -> str:
     missing = " ‡" if part.num_classes < len(EMOTIONS) else ""
-    few = " §" if part.estimate.num_clusters < FEW_CLUSTERS else ""
+    few = " §" if part.estimate.few_clusters else ""
     return spread(part.estimate) + missing + few
 
 
@@ -468,7 +468,7 @@ def _gender_notes(
     ]
     if any(part.num_classes < len(EMOTIONS) for part in every):
         notes.append("‡ An emotion is missing: UAR over those that are there.")
-    if any(part.estimate.num_clusters < FEW_CLUSTERS for part in every):
+    if any(part.estimate.few_clusters for part in every):
         notes.append(f"§ Fewer than {FEW_CLUSTERS} speakers.")
     for column, by_system in parts.items():
         known = [system for system, by in by_system.items() if by]
