@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 # Brings the eSpeak NG library, which speaks the demo corpora.
 DEMO = ["espeakng-loader>=0.2.4"]
@@ -19,7 +19,7 @@ setup(
     .read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=["lam_sb", "lam_sb.report"],
+    packages=find_packages(include=["lam_sb", "lam_sb.*"]),
     python_requires=">=3.10",
     install_requires=[
         # torchaudio ends at 2.11, and its wheel needs the torch beside it.

@@ -37,9 +37,29 @@ from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import RunOptions
 from torch.utils.data import DataLoader
 
-from lam_sb.anchors import SELECTED
-from lam_sb.brain import LamBrain
-from lam_sb.data import (
+from lam_sb.analysis.anchors import SELECTED
+from lam_sb.config import (
+    experiment_folder,
+    load,
+    own_keys,
+    parse_arguments,
+    plain_errors,
+    resolved,
+    settings_hash,
+)
+from lam_sb.corpora.manifests import PrepOptions, prepare_corpus, read_manifest
+from lam_sb.corpora.readers import check_mapping
+from lam_sb.errors import UserError, check_choice
+from lam_sb.evaluation.metrics import uar
+from lam_sb.evaluation.results import (
+    mean_by_layer,
+    score,
+    write_predictions,
+    write_results,
+)
+from lam_sb.features.store import FeatureStore
+from lam_sb.training.brain import LamBrain
+from lam_sb.training.data import (
     DomainRows,
     DualDomainSampler,
     EpisodeSampler,
@@ -50,27 +70,7 @@ from lam_sb.data import (
     keep_batch,
     shot_candidates,
 )
-from lam_sb.ensemble import ensemble_posteriors, fit_ensemble
-from lam_sb.errors import UserError, check_choice
-from lam_sb.features import FeatureStore
-from lam_sb.hparams import (
-    experiment_folder,
-    load,
-    own_keys,
-    parse_arguments,
-    plain_errors,
-    resolved,
-    settings_hash,
-)
-from lam_sb.manifests import PrepOptions, prepare_corpus, read_manifest
-from lam_sb.metrics import uar
-from lam_sb.readers import check_mapping
-from lam_sb.results import (
-    mean_by_layer,
-    score,
-    write_predictions,
-    write_results,
-)
+from lam_sb.training.ensemble import ensemble_posteriors, fit_ensemble
 
 logger = get_logger(__name__)
 SHOT_DRAWS = 5  # of few-shot rows; the seed says which of them

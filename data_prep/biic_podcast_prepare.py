@@ -11,6 +11,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from lam_sb.podcasts import prepare_podcast
+from lam_sb.corpora.podcasts import prepare_podcast
 
 prepare = partial(prepare_podcast, language="zh")

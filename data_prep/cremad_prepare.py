@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from lam_sb.manifests import UNKNOWN, PrepOptions
-from lam_sb.readers import (
+from lam_sb.corpora.manifests import UNKNOWN, PrepOptions
+from lam_sb.corpora.readers import (
     find_column,
     missing_column,
     prepare_named,
@@ -36,14 +36,14 @@ def prepare(
     Arguments
     ---------
     corpus, folder, save_folder, options
-        As `lam_sb.manifests.prepare_corpus` gives them.
+        As `lam_sb.corpora.manifests.prepare_corpus` gives them.
     label_map : Mapping[str, str | None], optional
         One of the four emotions, or null for none, by the emotion's name here.
 
     Raises
     ------
     UserError
-        Whatever `lam_sb.readers.prepare_named` finds.
+        Whatever `lam_sb.corpora.readers.prepare_named` finds.
     """
     genders = _genders(folder / "VideoDemographics.csv")
 

@@ -13,9 +13,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lam_sb.errors import UserError
-from lam_sb.manifests import UNKNOWN, PrepOptions, Utterance, write_corpus
-from lam_sb.readers import (
+from lam_sb.corpora.manifests import (
+    UNKNOWN,
+    PrepOptions,
+    Utterance,
+    write_corpus,
+)
+from lam_sb.corpora.readers import (
     KNOWN_EMOTIONS,
     SPLIT_NAMES,
     columns_of,
@@ -23,6 +27,7 @@ from lam_sb.readers import (
     map_emotions,
     read_table,
 )
+from lam_sb.errors import UserError
 
 
 def prepare(
@@ -51,13 +56,13 @@ def prepare(
     require_alignment : bool
         Drop rows without phones.
     phone_set : str
-        As in `lam_sb.manifests.PrepOptions`.
+        As in `lam_sb.corpora.manifests.PrepOptions`.
 
     Raises
     ------
     UserError
         A missing column, an unknown emotion or split, or whatever
-        `lam_sb.manifests.write_corpus` finds.
+        `lam_sb.corpora.manifests.write_corpus` finds.
     """
     table = read_table(folder / "labels.csv")
     if table and "path" not in table[0]:

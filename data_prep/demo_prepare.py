@@ -27,8 +27,8 @@ from filelock import FileLock
 from scipy.signal import resample_poly
 
 from data_prep.demo_speech import RATE as SYNTHESIS_RATE
+from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.errors import UserError, check_choice
-from lam_sb.manifests import EMOTIONS
 
 RATE = 16000
 HEADER = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set"

@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from lam_sb.manifests import PrepOptions
-from lam_sb.readers import prepare_named
+from lam_sb.corpora.manifests import PrepOptions
+from lam_sb.corpora.readers import prepare_named
 
 EMOTIONS = {
     **{"W": "anger", "F": "happiness", "T": "sadness", "N": "neutral"},
@@ -31,14 +31,14 @@ def prepare(
     Arguments
     ---------
     corpus, folder, save_folder, options
-        As `lam_sb.manifests.prepare_corpus` gives them.
+        As `lam_sb.corpora.manifests.prepare_corpus` gives them.
     label_map : Mapping[str, str | None], optional
         One of the four emotions, or null for none, by the emotion's name here.
 
     Raises
     ------
     UserError
-        Whatever `lam_sb.readers.prepare_named` finds.
+        Whatever `lam_sb.corpora.readers.prepare_named` finds.
     """
     prepare_named(
         corpus,

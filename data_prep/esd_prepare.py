@@ -13,9 +13,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from lam_sb.corpora.manifests import PrepOptions
+from lam_sb.corpora.readers import KNOWN_EMOTIONS, prepare_named
 from lam_sb.errors import UserError, check_choice
-from lam_sb.manifests import PrepOptions
-from lam_sb.readers import KNOWN_EMOTIONS, prepare_named
 
 EMOTION_NAMES: dict[str, str | None] = {
     **KNOWN_EMOTIONS,
@@ -42,7 +42,7 @@ def prepare(
     Arguments
     ---------
     corpus, folder, save_folder, options
-        As `lam_sb.manifests.prepare_corpus` gives them.
+        As `lam_sb.corpora.manifests.prepare_corpus` gives them.
     label_map : Mapping[str, str | None], optional
         One of the four emotions, or null for none, by the emotion's name here.
     language : str
@@ -55,7 +55,7 @@ def prepare(
     ------
     UserError
         A file whose emotion nothing names, or whatever
-        `lam_sb.readers.prepare_named` finds.
+        `lam_sb.corpora.readers.prepare_named` finds.
     """
     check_choice("language", language, LANGUAGES)
     tables: dict[Path, dict[str, str]] = {}

@@ -16,14 +16,8 @@ from types import ModuleType
 
 from speechbrain.utils.run_opts import RunOptions
 
-from lam_sb.anchors import SELECTED
-from lam_sb.data import DomainRows
-from lam_sb.errors import UserError
-from lam_sb.features import FeatureStore
-from lam_sb.files import write_json
-from lam_sb.hparams import load, parse_arguments, plain_errors
-from lam_sb.runner import Failure, command_line, run_jobs
-from lam_sb.similarity import (
+from lam_sb.analysis.anchors import SELECTED
+from lam_sb.analysis.similarity import (
     COVARIANCE_MEASURES,
     MEAN_MEASURES,
     corpus_sums,
@@ -32,7 +26,13 @@ from lam_sb.similarity import (
     similarity_rows,
     write_similarity,
 )
-from lam_sb.study import Job, describe_plan, make_jobs, read_study
+from lam_sb.config import load, parse_arguments, plain_errors
+from lam_sb.errors import UserError
+from lam_sb.features.store import FeatureStore
+from lam_sb.files import write_json
+from lam_sb.study.grid import Job, describe_plan, make_jobs, read_study
+from lam_sb.study.runner import Failure, command_line, run_jobs
+from lam_sb.training.data import DomainRows
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,9 @@ def analyse(argv: Sequence[str]) -> None:
 
 def _draw(folder: Path, measure: str) -> None:
     """Draw all encoders that were analysed on these corpora."""
-    from lam_sb.figures import draw_similarity  # matplotlib is slow to import
+    from lam_sb.analysis.figures import (
+        draw_similarity,  # matplotlib is slow to import
+    )
 
     analysed = sorted(folder.parent.parent.glob(f"*/{folder.name}"))
     tables, selected = {}, {}
@@ -122,8 +124,8 @@ def _draw(folder: Path, measure: str) -> None:
 def reproduce(argv: Sequence[str]) -> None:
     """Run a study's runs that are not done yet, and report on all of them."""
     # matplotlib is slow to import
-    from lam_sb.report.findings import find
-    from lam_sb.report.report import write_report
+    from lam_sb.study.report.findings import find
+    from lam_sb.study.report.report import write_report
 
     train = _train_script()
     path, run_opts, overrides = parse_arguments(argv)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,6 +68,29 @@ def write_json(path: Path, content: object) -> None:
     text = json.dumps(content, indent=1, ensure_ascii=False)
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]
+) -> None:
+    """Write a CSV file that is whole or not there.
+
+    Arguments
+    ---------
+    path : Path
+        The file, in UTF-8.
+    columns : Sequence[str]
+        Its header.
+    rows : Iterable[Mapping[str, object]]
+        Values by column; other keys are left out, missing ones are empty.
+    """
+    with (
+        whole_file(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def file_stamp(path: Path) -> dict[str, int] | None:

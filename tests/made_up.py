@@ -11,9 +11,9 @@ import numpy as np
 import yaml
 from conftest import EMOTIONS, write_table
 
-from lam_sb.brain import HISTORY_COLUMNS, LAYER_COLUMNS
+from lam_sb.evaluation.metrics import Predictions, interval, scores
 from lam_sb.files import write_json
-from lam_sb.metrics import Predictions, interval, scores
+from lam_sb.training.brain import HISTORY_COLUMNS, LAYER_COLUMNS
 
 EPOCHS = 3
 LAYERS = (1, 2, 3, 4)

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from conftest import make_encoder
 
-from lam_sb.encoders import SAMPLE_RATE, FrozenEncoder
+from lam_sb.features.encoders import SAMPLE_RATE, FrozenEncoder
 
 ROUNDS = 5
 

@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from made_up import make_rows, make_run
 
-from lam_sb.comparisons import NAMES, SEGMENTS, tabulate
-from lam_sb.report.report import Findings, write_report
-from lam_sb.results import read_run
+from lam_sb.evaluation.comparisons import NAMES, SEGMENTS, tabulate
+from lam_sb.evaluation.results import read_run
+from lam_sb.study.report.report import Findings, write_report
 
 SYSTEMS = [name for name in NAMES if name not in SEGMENTS][:13]
 DIRECTIONS = (("msp_podcast", "biic_podcast"), ("biic_podcast", "msp_podcast"))

@@ -1,0 +1,1 @@
+"""From a corpus on disk to manifests: rows, splits, phones, audio checks."""

@@ -1,0 +1,1 @@
+"""Scores, the results of a run, and comparisons of systems."""

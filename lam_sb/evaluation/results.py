@@ -1,0 +1,247 @@
+"""What a run leaves, predictions.csv and results.json, and reading it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+
+from lam_sb.corpora.manifests import EMOTIONS
+from lam_sb.errors import UserError
+from lam_sb.evaluation.metrics import (
+    FEW_CLUSTERS,
+    Predictions,
+    interval,
+    scores,
+)
+from lam_sb.files import whole_file, write_json
+from lam_sb.training.data import UNLABELLED, DomainRows
+
+SCHEMA = 1
+NEEDED = {  # keys of results.json that say which run it was
+    *("experiment", "system", "encoder", "source", "target", "seed", "folds"),
+    *("fold", "split_seed", "protocol", "normalise", "select_on", "shots"),
+    *("target_rows", "target_labels_used", "anchor_layers", "anchor_rule"),
+}
+PACKAGES = ("speechbrain", "torch", "torchaudio", "transformers")
+
+
+def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
+    """Scores of the labelled rows, with the interval of one run.
+
+    Arguments
+    ---------
+    rows : DomainRows
+        Test rows with their labels.
+    posteriors : np.ndarray
+        (N, 4)
+
+    Returns
+    -------
+    dict
+        uar, uar_ci95, macro_f1, accuracy, recall, ovr_uar, confusion, n_test,
+        n_speakers and few_speakers; the scores are None without labels.
+    """
+    labels, guesses = rows.labels.numpy(), posteriors.argmax(1)
+    known = labels != UNLABELLED
+    clusters = np.array(rows.clusters)[known]
+    counts = {
+        "n_test": len(rows),
+        "n_speakers": len(set(clusters)),
+        "few_speakers": len(set(clusters)) < FEW_CLUSTERS,
+    }
+    names = ("uar", "macro_f1", "accuracy", "recall", "ovr_uar", "confusion")
+    if not known.any():
+        return dict.fromkeys((*names, "uar_ci95")) | counts
+    estimate = interval(
+        Predictions(
+            np.array(rows.ids)[known],
+            labels[known],
+            clusters,
+            guesses[known][None],
+        )
+    )
+    limits = np.clip([estimate.low, estimate.high], 0.0, 1.0).tolist()
+    found = scores(labels[known], guesses[known], EMOTIONS)
+    found["uar_ci95"] = None if np.isnan(limits).any() else limits
+    return found | counts
+
+
+def write_predictions(
+    path: Path, rows: DomainRows, posteriors: np.ndarray, corpus: str
+) -> None:
+    """Write predictions.csv, sorted by id.
+
+    Arguments
+    ---------
+    path : Path
+        The file.
+    rows : DomainRows
+        Test rows.
+    posteriors : np.ndarray
+        (N, 4), written with 9 digits.
+    corpus : str
+        Their corpus.
+    """
+    lines = []
+    for n in sorted(range(len(rows)), key=lambda n: rows.ids[n]):
+        label = int(rows.labels[n])
+        lines.append(
+            [
+                rows.ids[n],
+                rows.speakers[n],
+                rows.clusters[n],
+                corpus,
+                EMOTIONS[label] if label != UNLABELLED else "",
+                EMOTIONS[int(posteriors[n].argmax())],
+                *(f"{p:.9f}" for p in posteriors[n]),
+            ]
+        )
+    header = ["id", "speaker", "cluster", "corpus", "label", "prediction"]
+    with (
+        whole_file(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow([*header, *EMOTIONS])
+        writer.writerows(lines)
+
+
+def write_results(path: Path, content: Mapping) -> None:
+    """Write results.json, with the versions it was made with.
+
+    Arguments
+    ---------
+    path : Path
+        The file.
+    content : Mapping
+        Everything but schema, versions and git.
+    """
+    whole = {
+        "schema": SCHEMA,
+        **content,
+        "versions": {p: version(p) for p in PACKAGES},
+        "git": _git_commit(),
+    }
+    write_json(path, whole)
+
+
+def mean_by_layer(
+    epochs: Sequence[Mapping], chosen: Sequence[int], column: str
+) -> dict[str, float]:
+    """Mean of a column of the layer log over some epochs.
+
+    Arguments
+    ---------
+    epochs : Sequence[Mapping]
+        History, with ``layers`` in each epoch.
+    chosen : Sequence[int]
+        Epochs that count.
+    column : str
+        ``alpha`` or ``share``.
+
+    Returns
+    -------
+    dict[str, float]
+        By layer number.
+    """
+    logged = [e["layers"] for e in epochs if e["epoch"] in chosen]
+    return {
+        str(rows[0]["layer"]): float(np.mean([r[column] for r in rows]))
+        for rows in zip(*logged, strict=True)
+    }
+
+
+def _git_commit() -> str | None:
+    """Commit of the working tree that the code lies in, if any."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run, as its folder holds it.
+
+    Arguments
+    ---------
+    path : Path
+        Its results.json.
+    results : dict
+        What that holds.
+    ids, clusters : np.ndarray
+        (N,) of the test rows whose label is known.
+    labels, predictions : np.ndarray
+        (N,) classes of these rows, as indices into the emotions.
+    """
+
+    path: Path
+    results: dict
+    ids: np.ndarray
+    clusters: np.ndarray
+    labels: np.ndarray
+    predictions: np.ndarray
+
+
+def read_run(path: Path) -> Run:
+    """Read results.json and the predictions.csv beside it.
+
+    Arguments
+    ---------
+    path : Path
+        results.json.
+
+    Returns
+    -------
+    Run
+        The run, its rows without a label left out.
+
+    Raises
+    ------
+    UserError
+        A file that is missing, of another schema, or damaged.
+    """
+    predictions = path.with_name("predictions.csv")
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        if results["schema"] != SCHEMA:
+            raise UserError(
+                f"{path} has the schema {results['schema']}; this version "
+                f"reads {SCHEMA}."
+            )
+        if NEEDED - results.keys():
+            raise KeyError(*sorted(NEEDED - results.keys()))
+        with open(predictions, encoding="utf-8", newline="") as file:
+            reader = csv.reader(file)
+            at = {name: n for n, name in enumerate(next(reader))}
+            columns = [at[c] for c in ("id", "cluster", "label", "prediction")]
+            pick = itemgetter(*columns)
+            rows = [row for row in map(pick, reader) if row[2]]
+        index = {emotion: n for n, emotion in enumerate(EMOTIONS)}
+        return Run(
+            path=path,
+            results=results,
+            ids=np.array([row[0] for row in rows]),
+            clusters=np.array([row[1] for row in rows]),
+            labels=np.array([index[row[2]] for row in rows], dtype=int),
+            predictions=np.array([index[row[3]] for row in rows], dtype=int),
+        )
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    except (LookupError, StopIteration, TypeError, ValueError, csv.Error) as e:
+        raise UserError(
+            f"{path} or {predictions.name} is damaged ({e!r}); remove the "
+            "folder and run it again."
+        ) from None

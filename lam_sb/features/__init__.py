@@ -1,0 +1,1 @@
+"""From audio to stored features: frozen encoders, segments, the store."""

@@ -1,0 +1,1 @@
+"""Losses: cross-entropy, and those that align two domains."""

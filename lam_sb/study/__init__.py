@@ -1,0 +1,1 @@
+"""Many runs: their plan, how they are run, and the report."""

@@ -1,0 +1,182 @@
+"""Runs of a study as processes, some at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from tqdm import tqdm
+
+from lam_sb.errors import UserError
+from lam_sb.study.grid import Job
+
+POLL = 0.2  # seconds between looks at the processes
+GRACE = 20.0  # seconds that a stopped process has to end by itself
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that gave no result.
+
+    Arguments
+    ---------
+    command : str
+        What runs it again.
+    reason : str
+        Last line of its log, or why it was not started.
+    log : Path | None
+        Its log, if it was started.
+    """
+
+    command: str
+    reason: str
+    log: Path | None = None
+
+
+def command_line(job: Job, options: Sequence[str] = ()) -> str:
+    """Command that a user would give for a run.
+
+    Arguments
+    ---------
+    job : Job
+        The run.
+    options : Sequence[str]
+        SpeechBrain's options.
+
+    Returns
+    -------
+    str
+        One line for the shell.
+    """
+    return shlex.join(["python", "train.py", *job.arguments, *options])
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    at_once: int,
+    options: Sequence[str],
+    folder: Path,
+    keep_weights: bool = True,
+) -> list[Failure]:
+    """Run train.py for each job; a failure stops no other.
+
+    Stopped by Ctrl-C or SIGTERM, it stops the runs at work, which resume from
+    their checkpoints when they are started again.
+
+    Arguments
+    ---------
+    jobs : Sequence[Job]
+        In their order.
+    at_once : int
+        How many run at the same time, sharing the cores.
+    options : Sequence[str]
+        SpeechBrain's options for all.
+    folder : Path
+        Gets a log for each run.
+    keep_weights : bool
+        False removes the weights and the checkpoint of a run that is done.
+
+    Returns
+    -------
+    list[Failure]
+        Runs that gave no result.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C or SIGTERM.
+    UserError
+        No process or log, on a full disk for example.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    waiting, failures = list(reversed(jobs)), []
+    running: dict[subprocess.Popen, tuple[Job, Path]] = {}
+    with _sigterm_as_interrupt(), tqdm(total=len(jobs), unit="run") as bar:
+        try:
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    job = waiting.pop()
+                    if job.is_done():  # by another process, meanwhile
+                        bar.update()
+                        continue
+                    log = folder / f"{job.name}.log"
+                    process = _start(job, options, log, at_once)
+                    running[process] = job, log
+                time.sleep(POLL)
+                for process in [p for p in running if p.poll() is not None]:
+                    job, log = running.pop(process)
+                    bar.update()
+                    if process.returncode or not job.is_done():
+                        failures.append(_failure(job, options, log))
+                        said = f"failed: {failures[-1].reason} ({log})"
+                        bar.write(said, file=sys.stderr)
+                    elif not keep_weights:
+                        shutil.rmtree(job.save_folder, ignore_errors=True)
+        finally:
+            _stop(running)
+    return failures
+
+
+def _start(
+    job: Job, options: Sequence[str], log: Path, at_once: int
+) -> subprocess.Popen:
+    """Start a run in a session of its own, so that Ctrl-C is ours to handle."""
+    threads = max(1, (os.cpu_count() or 1) // at_once)
+    try:
+        with open(log, "w", encoding="utf-8") as file:
+            return subprocess.Popen(
+                [sys.executable, "train.py", *job.arguments, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={"OMP_NUM_THREADS": str(threads)} | os.environ,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise UserError(
+            f"No run can be started with the log {log} ({error}); what is "
+            "done is kept."
+        ) from error
+
+
+def _failure(job: Job, options: Sequence[str], log: Path) -> Failure:
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    said = [line.strip() for line in lines if line.strip()]
+    reason = said[-1] if said else "it said nothing"
+    return Failure(command_line(job, options), reason, log)
+
+
+def _stop(running: dict[subprocess.Popen, tuple[Job, Path]]) -> None:
+    """End what still runs; it has checkpoints to go on from."""
+    for process in running:
+        process.terminate()
+    for process in running:
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let a cluster's SIGTERM end the study as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

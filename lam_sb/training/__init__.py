@@ -1,0 +1,1 @@
+"""Rows, batches, and the Brain that is trained on them."""

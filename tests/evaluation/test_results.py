@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from made_up import Row, make_rows, make_run
+
+from lam_sb.errors import UserError
+from lam_sb.evaluation.results import read_run
+
+
+@pytest.fixture
+def path(tmp_path):
+    return make_run(tmp_path, "lam_gl", "left", "right", 3, speakers=2)
+
+
+def test_a_run_is_read_back(tmp_path):
+    rows = make_rows(["a", "b"], takes=1)
+    guesses = [0, 1, 2, 3, 3, 2, 1, 0]
+    path = make_run(
+        tmp_path, "cc", "left", "right", 7, rows=rows, predictions=guesses
+    )
+    run = read_run(path)
+    assert run.path == path
+    assert (run.results["system"], run.results["seed"]) == ("cc", 7)
+    assert run.ids.tolist() == [
+        *("a_0_0", "a_1_0", "a_2_0", "a_3_0"),
+        *("b_0_0", "b_1_0", "b_2_0", "b_3_0"),
+    ]
+    assert run.clusters.tolist() == ["a"] * 4 + ["b"] * 4
+    assert run.labels.tolist() == [0, 1, 2, 3] * 2
+    assert run.predictions.tolist() == guesses
+
+
+def test_rows_without_a_label_are_left_out(tmp_path):
+    rows = [Row("1", "a", "a", 2), Row("2", "a", "a", None)]
+    path = make_run(
+        tmp_path, "cc", "left", "right", 0, rows=rows, predictions=[1, 1]
+    )
+    run = read_run(path)
+    assert run.ids.tolist() == ["1"]
+    assert run.labels.tolist() == [2]
+    assert run.predictions.tolist() == [1]
+
+
+def test_the_cluster_is_what_predictions_csv_says(tmp_path):
+    rows = [Row("1", "unknown", "podcast_1", 0), Row("2", "x", "x", 1)]
+    path = make_run(tmp_path, "cc", "left", "right", 0, rows=rows)
+    assert read_run(path).clusters.tolist() == ["podcast_1", "x"]
+
+
+def test_no_label_at_all(tmp_path):
+    rows = [Row("1", "a", "a", None), Row("2", "b", "b", None)]
+    run = read_run(make_run(tmp_path, "cc", "left", "right", 0, rows=rows))
+    assert len(run.ids) == len(run.labels) == len(run.predictions) == 0
+
+
+def test_another_schema_is_named(path):
+    results = json.loads(path.read_text())
+    path.write_text(json.dumps(results | {"schema": 2}))
+    with pytest.raises(UserError, match="schema 2; this version reads 1"):
+        read_run(path)
+
+
+@pytest.mark.parametrize("key", ["schema", "protocol", "seed", "shots"])
+def test_a_key_that_is_missing_is_named(path, key):
+    results = json.loads(path.read_text())
+    del results[key]
+    path.write_text(json.dumps(results))
+    with pytest.raises(UserError, match=f"damaged .*{key}"):
+        read_run(path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
+def test_damaged_results_are_named(path, text):
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"results\.json .* is damaged"):
+        read_run(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "id,cluster,label\n1,a,sad\n",
+        "id,cluster,label,prediction\n1,a,sad\n",
+        "id,cluster,label,prediction\n1,a,sad,bored\n",
+        "id,cluster,label,prediction\n1,a,bored,sad\n",
+        f"id,cluster,label,prediction\n{'1' * 200_000},a,sad,sad\n",
+    ],
+)
+def test_damaged_predictions_are_named(path, text):
+    path.with_name("predictions.csv").write_text(text)
+    with pytest.raises(UserError, match=r"predictions\.csv is damaged"):
+        read_run(path)
+
+
+@pytest.mark.parametrize("name", ["results.json", "predictions.csv"])
+def test_a_file_that_is_missing_is_named(path, name):
+    path.with_name(name).unlink()
+    with pytest.raises(UserError, match=f"cannot be read: .*{name}"):
+        read_run(path)

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from made_up import make_rows, make_run
+
+from lam_sb.evaluation.comparisons import Column, tabulate
+from lam_sb.evaluation.metrics import Predictions, interval, uar
+from lam_sb.evaluation.results import read_run
+from lam_sb.study.report.breakdowns import (
+    best_baseline,
+    by_gender,
+    by_speaker,
+    mean_by_layer,
+    mean_confusion,
+    read_history,
+    read_layers,
+)
+
+# Two women and a man; the man is never sad.
+LABELS = [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2]
+SPEAKERS = ["w1"] * 4 + ["w2"] * 4 + ["m"] * 3
+IDS = [f"u{n:02d}" for n in range(11)]
+GUESSES = [
+    [0, 1, 2, 3, 0, 1, 2, 2, 0, 0, 2],
+    [0, 1, 2, 0, 0, 1, 3, 2, 0, 1, 2],
+]
+
+
+@pytest.fixture
+def predictions():
+    return Predictions(IDS, LABELS, SPEAKERS, GUESSES)
+
+
+def the_cell(paths):
+    tables, problems = tabulate(map(read_run, paths))
+    assert not problems
+    return next(iter(tables[0].cells.values()))
+
+
+def write_lines(path, lines):
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def test_genders_are_scored_apart(predictions):
+    genders = {i: "female" if n < 8 else "male" for n, i in enumerate(IDS)}
+    parts = by_gender(predictions, genders)
+    assert list(parts) == ["female", "male"]
+    women, men = parts["female"], parts["male"]
+    assert (women.num_classes, women.num_rows) == (4, 8)
+    assert (men.num_classes, men.num_rows) == (3, 3)
+    # Recalls 1 1 1 1/2 and 1 1 1/2 0; 1 0 1 and 1 1 1.
+    assert women.estimate.value == pytest.approx((3.5 + 2.5) / 8)
+    assert men.estimate.value == pytest.approx((2 / 3 + 1) / 2)
+    assert women.estimate == interval(predictions.take(np.arange(8)))
+    assert np.isnan(men.estimate.low)  # one speaker
+
+
+def test_unknown_genders_are_left_out(predictions):
+    assert by_gender(predictions, {}) == {}
+    parts = by_gender(predictions, {"u00": "", "u01": "male", "other": "male"})
+    assert {gender: part.num_rows for gender, part in parts.items()} == {
+        "male": 1
+    }
+
+
+def test_speakers_are_scored_over_the_emotions_they_have(predictions):
+    found = {speaker.name: speaker for speaker in by_speaker(predictions)}
+    assert list(found) == ["m", "w1", "w2"]
+    assert found["m"].uar == pytest.approx(5 / 6)
+    assert (found["m"].num_classes, found["m"].num_rows) == (3, 3)
+    for name, speaker in found.items():
+        here = predictions.clusters == name
+        by_seed = [
+            uar(predictions.labels[here], seed[here])
+            for seed in predictions.predictions
+        ]
+        assert speaker.uar == pytest.approx(np.mean(by_seed))
+
+
+def test_confusions_are_shares_of_each_true_class(predictions):
+    rates, counts = mean_confusion(predictions)
+    assert counts.tolist() == [3, 3, 3, 2]
+    assert rates[0].tolist() == [1, 0, 0, 0]
+    assert rates[1].tolist() == pytest.approx([1 / 6, 5 / 6, 0, 0])
+    assert rates[3].tolist() == [0.25, 0, 0.5, 0.25]
+    nobody_sad, counts = mean_confusion(predictions.take(np.arange(8, 11)))
+    assert np.isnan(nobody_sad[3]).all()
+    assert counts[3] == 0
+
+
+def test_layers_are_averaged_over_the_runs(tmp_path):
+    shares = [{"1": 0.2, "2": 0.8}, {"1": 0.4, "2": 0.6}]
+    paths = [
+        make_run(tmp_path, "lam_gl", "a", "b", n, layer_share=share)
+        for n, share in enumerate(shares)
+    ]
+    assert mean_by_layer(the_cell(paths), "layer_share") == pytest.approx(
+        {1: 0.3, 2: 0.7}
+    )
+    ensemble = make_run(tmp_path, "ensemble", "a", "b", 0)
+    assert mean_by_layer(the_cell([ensemble]), "layer_share") == {}
+
+
+def test_layers_by_epoch_go_as_far_as_all_runs(tmp_path):
+    runs = [read_run(make_run(tmp_path, "lam_gl", "a", "b", n)) for n in (0, 1)]
+    write_lines(
+        runs[0].path.with_name("layer_weights.csv"),
+        ["epoch,layer,alpha,share", "1,4,0.4,0.1", "1,9,0.6,0.9"],
+    )
+    write_lines(
+        runs[1].path.with_name("layer_weights.csv"),
+        [
+            *("epoch,layer,alpha,share", "1,4,0.2,0.3", "1,9,0.8,"),
+            *("2,4,0.5,0.5", "2,9,0.5,0.5"),
+        ],
+    )
+    log = read_layers(runs)
+    assert log.layers == (4, 9)
+    assert log.at.tolist() == [1]
+    assert log.values["alpha"].tolist() == [[[0.4, 0.6]], [[0.2, 0.8]]]
+    assert log.values["share"][0].tolist() == [[0.1, 0.9]]
+    assert np.isnan(log.values["share"][1, 0, 1])
+
+
+def test_histories_go_as_far_as_all_runs(tmp_path):
+    runs = [read_run(make_run(tmp_path, "cc", "a", "b", n)) for n in (0, 1)]
+    header = "epoch,steps,train_loss,valid_loss,valid_uar"
+    write_lines(
+        runs[0].path.with_name("history.csv"),
+        [header, "1,10,2.0,1.5,0.25", "2,20,1.0,1.25,0.5"],
+    )
+    write_lines(
+        runs[1].path.with_name("history.csv"), [header, "1,10,3.0,1.0,"]
+    )
+    log = read_history(runs)
+    assert log.at.tolist() == [10]
+    assert log.values["train_loss"].tolist() == [[2.0], [3.0]]
+    assert np.isnan(log.values["valid_uar"][1, 0])
+
+
+def test_what_left_no_log_has_none(tmp_path):
+    ensemble = [read_run(make_run(tmp_path, "ensemble", "a", "b", 0))]
+    top = [read_run(make_run(tmp_path, "cc", "a", "b", 0))]
+    assert read_layers(ensemble) is None
+    assert read_history(ensemble) is None
+    assert read_layers(top) is None  # one layer
+    top[0].path.with_name("history.csv").write_text("epoch,steps\n")
+    assert read_history(top) is None
+
+
+def test_the_best_baseline_is_that_of_the_column(tmp_path):
+    rows = make_rows(6)
+    right = [row.label for row in rows]
+    wrong = [0] * len(rows)
+    paths = [
+        make_run(tmp_path, "cc", "a", "b", 0, predictions=right),
+        make_run(tmp_path, "ensemble", "a", "b", 0, predictions=wrong),
+        make_run(tmp_path, "lam_gl", "a", "b", 0, predictions=right),
+        make_run(tmp_path, "ensemble", "b", "a", 0, predictions=wrong),
+        make_run(tmp_path, "lam_gl", "c", "a", 0, predictions=right),
+    ]
+    tables, _ = tabulate(map(read_run, paths))
+    assert best_baseline(tables[0], Column("enc", "a", "b")) == "cc"
+    assert best_baseline(tables[0], Column("enc", "b", "a")) == "ensemble"
+    assert best_baseline(tables[0], Column("enc", "c", "a")) is None
+
+
+def test_runs_of_other_layers_are_not_averaged(tmp_path):
+    path = make_run(tmp_path, "lam_gl", "a", "b", 0)
+    cell = the_cell([path, make_run(tmp_path, "lam_gl", "a", "b", 1)])
+    cell.runs[1].results["layer_share"] = {"7": 1.0}
+    assert mean_by_layer(cell, "layer_share") == {}
+    assert json.loads(path.read_text())["layer_share"].keys() == {*"1234"}

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import make_encoder
+
+import train
+from lam_sb.config import load, parse_arguments, settings_hash
+from lam_sb.errors import UserError
+from lam_sb.study.grid import (
+    describe_plan,
+    expected_seconds,
+    make_jobs,
+    read_study,
+)
+
+HPARAMS = Path(__file__).parents[2] / "hparams"
+STUDIES = HPARAMS / "study"
+RUN_OPTS = parse_arguments(["any.yaml"])[1]
+
+
+@pytest.fixture
+def read(tmp_path, corpora, wavlm, monkeypatch):
+    """Read a study over open.yaml on the test corpora."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(text: str = "", **overrides):
+        path = tmp_path / "mine.yaml"
+        path.write_text(f"base: {STUDIES / 'open.yaml'}\nstudy: mine\n{text}")
+        given = {
+            "data_folder": str(corpora),
+            "corpora": ["left", "right"],
+            "encoders": {"tiny": str(wavlm)},
+            "hparams": str(HPARAMS / "small/{file}.yaml"),
+        }
+        return read_study(str(path), given | overrides)
+
+    return make
+
+
+def jobs_of(study):
+    return make_jobs(study, train, RUN_OPTS)
+
+
+def test_the_grid_is_systems_by_directions_by_seeds(read):
+    study = read(seeds=[3, 5], systems={"cc": {}, "ensemble": None})
+    found = [
+        (j.system, j.keys["source"], j.keys["target"], j.keys["seed"])
+        for j in jobs_of(study)
+    ]
+    assert found == [  # the first seed of all comes first
+        (system, *pair, seed)
+        for seed in (3, 5)
+        for pair in (("left", "right"), ("right", "left"))
+        for system in ("cc", "ensemble")
+    ]
+    paths = {str(j.results) for j in jobs_of(study)}
+    assert len(paths) == 8
+    assert "results/mine/tiny/cc/left-right/3/results.json" in paths
+
+
+def test_settings_are_those_that_the_run_will_have(read):
+    study = read(
+        seeds=3,
+        systems={"cc": {}, "lam_x": {"file": "lam_gl", "anchor_layers": [1]}},
+    )
+    for job in jobs_of(study):
+        file, run_opts, overrides = parse_arguments(job.arguments)
+        hparams, settings = train.load_run(file, run_opts, overrides)
+        assert settings_hash(settings) == settings_hash(job.settings)
+        assert hparams["output_folder"] == job.places["output_folder"]
+        assert hparams["system"] == job.system
+        assert hparams["seed"] == job.keys["seed"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["inf", float("inf"), 1e-5, True, None, [1, 2], {"a b": []}, "x" * 99],
+)
+def test_values_pass_through_the_command_line(read, value):
+    job = jobs_of(read(systems={"cc": {}}, seeds=1))[0]
+    job.keys["dropout"] = value
+    assert parse_arguments(job.arguments)[2]["dropout"] == value
+
+
+def test_a_result_counts_only_with_equal_settings(read):
+    job = jobs_of(read(systems={"cc": {}}, seeds=1))[0]
+    assert not job.is_done()
+    job.results.parent.mkdir(parents=True)
+    found = {"settings_hash": settings_hash(job.settings)}
+    job.results.write_text(json.dumps(found))
+    assert job.is_done()
+    other = jobs_of(read(systems={"cc": {}}, seeds=1, lr=0.5))[0]
+    assert other.results == job.results
+    assert not other.is_done()
+    (job.results.parent / "settings.yaml").write_text(
+        yaml.safe_dump(job.settings)
+    )
+    assert other.differing() == ["lr: 0.001 there, 0.5 now"]
+    assert job.differing() == []
+
+
+def test_shared_keys_go_to_runs_that_have_a_use_for_them(read):
+    study = read(systems={"ensemble": {}, "cc": {}}, lr=0.5, normalise="none")
+    ensemble, cc = jobs_of(study)[:2]
+    assert "lr" not in ensemble.keys
+    assert cc.keys["lr"] == 0.5
+    assert ensemble.keys["normalise"] == cc.keys["normalise"] == "none"
+
+
+def test_a_systems_own_keys_go_before_those_of_all(read):
+    study = read(systems={"cc": {"lr": 0.1}, "layer_atn": {}}, lr=0.5)
+    cc, layer_atn = jobs_of(study)[:2]
+    assert (cc.keys["lr"], layer_atn.keys["lr"]) == (0.1, 0.5)
+
+
+def test_a_key_of_a_system_without_use_is_refused(read):
+    with pytest.raises(UserError, match="ensemble has no use for lr"):
+        jobs_of(read(systems={"ensemble": {"lr": 0.5}}))
+
+
+def test_folds_are_runs_of_their_own(read):
+    study = read(systems={"cc": {"protocol": "speakers", "folds": 3}}, seeds=1)
+    jobs = [j for j in jobs_of(study) if j.keys["source"] == "left"]
+    assert [j.keys["fold"] for j in jobs] == [0, 1, 2]
+    experiments = [j.keys["experiment"] for j in jobs]
+    assert experiments == [f"mine/tiny/cc_f{n}" for n in range(3)]
+
+
+def test_within_is_run_once_for_a_target(read, corpora):
+    within = {"within": {"file": "layer_atn", "bound": "within"}}
+    within["within"] |= {"protocol": "speakers", "anchor_layers": []}
+    study = read(
+        systems=within,
+        corpora={
+            "left": None,
+            "right": None,
+            "third": {"folder": str(corpora / "left")},
+        },
+        seeds=1,
+    )
+    found = [(j.keys["source"], j.keys["target"]) for j in jobs_of(study)]
+    assert found == [(c, c) for c in ("right", "third", "left")]
+
+
+def test_a_corpus_may_have_a_folder_and_options(read, corpora):
+    options = {"label_map": {"calm": "neutral"}}
+    folder = str(corpora / "left")
+    corpora_ = {"one": {"folder": folder, "options": options}, "right": None}
+    study = read(corpora=corpora_, systems={"cc": {}}, seeds=1)
+    forth, back = jobs_of(study)
+    assert forth.keys["source_folder"] == back.keys["target_folder"] == folder
+    assert forth.keys["source_options"] == options
+    assert "target_folder" not in forth.keys
+
+
+def test_runs_wait_for_the_analysis_that_selects_layers(read):
+    study = read(systems={"lam_gl": {"anchor_layers": "group"}, "cc": {}})
+    lam, cc = jobs_of(study)[:2]
+    assert lam.anchored
+    assert lam.settings is None
+    assert not lam.is_done()
+    assert cc.settings is not None
+    assert not cc.anchored
+    hparams, _ = load(lam.file, {**lam.keys, "anchor_layers": []})
+    folder = Path(lam.places["analysis_folder"])
+    folder.mkdir(parents=True)
+    selection = {"group": [1, 2], "basis": hparams["selection_basis"]}
+    (folder / "selection.json").write_text(json.dumps(selection))
+    again = jobs_of(study)[0]
+    assert again.settings["anchors"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"seed": 3}, "seed is set for each run by the study; use seeds"),
+        ({"source": "left"}, "source is set .* use corpora"),
+        ({"output_folder": "x"}, "use output_root"),
+        ({"corpora": ["left"]}, "name two or more"),
+        ({"corpora": "left"}, "corpora is 'left'; name two or more"),
+        ({"seeds": 0}, r"seeds is \[\]; give their number or a list"),
+        ({"systems": {}}, "systems is {}; name some"),
+        ({"jobs": -1}, "jobs is -1; use 1 or more"),
+        ({"jobs": "all"}, "jobs is 'all'; give a number"),
+        ({"keep_weights": "no"}, "keep_weights is 'no'; use True or False"),
+        ({"directions": [["left", "wrong"]]}, "'wrong'] is no pair"),
+        ({"directions": [["left"]]}, "is no pair"),
+    ],
+)
+def test_a_study_without_sense_is_refused(read, overrides, message):
+    with pytest.raises(UserError, match=message):
+        read(**overrides)
+
+
+def test_a_wrong_key_of_the_runs_is_refused(read):
+    with pytest.raises(UserError, match=r"no key 'gama'.*'gamma'"):
+        jobs_of(read(gama=1))
+
+
+def test_a_file_of_a_run_is_no_study():
+    with pytest.raises(UserError, match="is no study"):
+        read_study(str(HPARAMS / "lam_gl_wavlm.yaml"), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "systems", "runs"),
+    [  # all but within in both directions, that once for each target
+        ("table2", 18, 10 * 2 * 2 * 18),
+        ("table3", 3, 10 * 2 * 2 * 3),
+        ("open", 15, 10 * (13 * 2 + 2 * 2 * 5)),
+        ("demo", 20, 2 * 20 * 2),
+    ],
+)
+def test_the_studies_have_all_their_files(
+    name, systems, runs, tmp_path, monkeypatch
+):
+    encoder = str(make_encoder(tmp_path / "twelve", layers=12))
+    monkeypatch.chdir(HPARAMS.parent)
+    two = {"wavlm": encoder, "whisper": encoder}
+    study = read_study(
+        f"hparams/study/{name}.yaml",
+        {
+            "data_folder": "nowhere",
+            "corpora": ["msp_podcast", "biic_podcast"],
+            "encoders": two if "table" in name else {"one": encoder},
+            "output_root": str(tmp_path),
+        },
+    )
+    jobs = jobs_of(study)
+    assert len({job.system for job in jobs}) == systems
+    assert len(jobs) == len({job.results for job in jobs}) == runs
+    assert study["paper_numbers"] == ("table" in name)
+    if "table" in name:
+        assert jobs[0].file == f"hparams/{jobs[0].system}_wavlm.yaml"
+
+
+def test_time_is_estimated_by_system(read):
+    study = read(systems={"cc": {}, "ensemble": {}}, seeds=2, jobs=2)
+    jobs = jobs_of(study)
+    assert expected_seconds(jobs, [], 1) is None
+    for job, seconds in zip(jobs[:2], (94.0, 4.0), strict=True):
+        job.results.parent.mkdir(parents=True)
+        found = {"seconds": seconds, "system": job.system}
+        found["settings_hash"] = settings_hash(job.settings)
+        job.results.write_text(json.dumps(found))
+    # 3 runs of 100 s and 3 of 10 s, two at a time
+    assert expected_seconds(jobs[2:], jobs[:2], 2) == 165
+    plan = describe_plan(study, jobs)
+    assert "cc: 1, 3" in plan
+    assert "8 runs: 2 done, 6 to do." in plan
+    assert "about 0:02:45 with 2 at a time" in plan
+    assert "GB" not in plan
+    for job, size in zip(jobs[:2], (10**9, 10**8), strict=True):
+        (job.save_folder / "weights").mkdir(parents=True)
+        with open(job.save_folder / "weights/1", "wb") as file:
+            file.truncate(size)  # takes no room on the disk
+    # 3 runs of 1 GB and 3 of 0.1 GB
+    assert "leave about 3.3 GB" in describe_plan(study, jobs)
+    study.values["keep_weights"] = False
+    assert "GB" not in describe_plan(study, jobs)

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from lam_sb.config import settings_hash
+from lam_sb.errors import UserError
+from lam_sb.study.grid import Job
+from lam_sb.study.runner import command_line, run_jobs
+
+# Stands for train.py: does what --do says, leaves a result as train.py does.
+TRAIN = """
+import json, os, sys, time
+from pathlib import Path
+keys = dict(word[2:].split("=", 1) for word in sys.argv[2:] if "=" in word)
+folder = Path(keys["folder"])
+folder.mkdir(parents=True, exist_ok=True)
+with open(folder.parent / "started", "a") as file:
+    threads = os.environ["OMP_NUM_THREADS"]
+    file.write(f"{folder.name} {os.getpid()} {threads}\\n")
+if keys["do"] != "nothing":
+    print("Loading.", flush=True)
+if keys["do"] == "wait":
+    time.sleep(60)
+if keys["do"] == "fail":
+    sys.exit("error: the disk is full")
+(folder / "save").mkdir(exist_ok=True)
+if keys["do"] == "work":
+    result = {"settings_hash": keys["hash"], "seconds": 1.0}
+    (folder / "results.json").write_text(json.dumps(result))
+"""
+
+
+@pytest.fixture
+def make_job(tmp_path, monkeypatch):
+    (tmp_path / "train.py").write_text(TRAIN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+    def make(name: str, do: str = "work") -> Job:
+        settings = {"name": name}
+        folder = tmp_path / "runs" / name
+        keys = {"experiment": name, "source": "a", "target": "b", "seed": 0}
+        keys |= {"folder": str(folder), "do": do}
+        keys["hash"] = settings_hash(settings)
+        places = {"output_folder": str(folder)}
+        return Job("cc", "enc", "a.yaml", keys, places, False, settings)
+
+    return make
+
+
+def started(tmp_path: Path) -> list[list[str]]:
+    path = tmp_path / "runs/started"
+    if not path.is_file():
+        return []
+    return [line.split() for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_all_jobs_run_once(make_job, tmp_path, at_once):
+    jobs = [make_job(str(n)) for n in range(4)]
+    assert run_jobs(jobs, at_once, ["--debug"], tmp_path / "logs") == []
+    assert sorted(name for name, *_ in started(tmp_path)) == list("0123")
+    assert all(job.is_done() for job in jobs)
+    threads = str(max(1, os.cpu_count() // at_once))
+    assert {line[2] for line in started(tmp_path)} == {threads}
+    assert len(list((tmp_path / "logs").iterdir())) == 4
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_weights_of_what_is_done_may_go(make_job, tmp_path, keep):
+    jobs = [make_job("a"), make_job("b", "nothing")]
+    run_jobs(jobs, 1, [], tmp_path / "logs", keep)
+    # A run that is not done resumes from its checkpoint.
+    assert [job.save_folder.is_dir() for job in jobs] == [keep, True]
+
+
+def test_a_failure_stops_no_other(make_job, tmp_path):
+    jobs = [make_job("a", "fail"), make_job("b"), make_job("c", "nothing")]
+    failures = run_jobs(jobs, 1, ["--device=cpu"], tmp_path / "logs")
+    assert [job.is_done() for job in jobs] == [False, True, False]
+    assert failures[0].reason == "error: the disk is full"
+    assert failures[0].command == command_line(jobs[0], ["--device=cpu"])
+    assert "disk is full" in failures[0].log.read_text()
+    # It ended well, but without a result.
+    assert failures[1].reason == "it said nothing"
+
+
+def test_a_log_that_cannot_be_written_is_an_error(make_job, tmp_path):
+    (tmp_path / "logs/b-a-b-0.log").mkdir(parents=True)
+    jobs = [make_job("a", "wait"), make_job("b")]
+    with pytest.raises(UserError, match="what is done is kept"):
+        run_jobs(jobs, 2, [], tmp_path / "logs")
+
+
+def test_what_another_process_has_done_is_not_run(make_job, tmp_path):
+    job = make_job("a", "fail")
+    job.results.parent.mkdir(parents=True)
+    found = {"settings_hash": settings_hash(job.settings)}
+    job.results.write_text(json.dumps(found))
+    assert run_jobs([job], 1, [], tmp_path / "logs") == []
+    assert started(tmp_path) == []
+
+
+def test_a_result_of_other_settings_is_not_done(make_job):
+    job = make_job("a")
+    job.results.parent.mkdir(parents=True)
+    job.results.write_text('{"settings_hash": "0123456789abcdef"}')
+    assert not job.is_done()
+    job.results.write_text("{")
+    assert not job.is_done()
+
+
+def test_the_command_is_one_for_the_shell(make_job):
+    job = make_job("a b")
+    words = ["python", "train.py", "a.yaml"]
+    out = subprocess.run(
+        ["bash", "-c", f"set -- {command_line(job)}; printf '%s\\n' \"$@\""],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert out[:3] == words
+    assert out[3] == "--experiment=a b"
+
+
+STUDY = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from lam_sb.study.runner import run_jobs
+from lam_sb.study.grid import Job
+
+def job(name, do):
+    folder = str(Path("runs") / name)
+    keys = {{"experiment": name, "source": 1, "target": 2, "seed": 0}}
+    keys |= {{"folder": folder, "do": do, "hash": "0"}}
+    places = {{"output_folder": folder}}
+    return Job("cc", "e", "a.yaml", keys, places, False, {{}})
+
+jobs = [job("a", "wait"), job("b", "wait"), job("c", "wait")]
+run_jobs(jobs, 2, [], Path("logs"))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_runs_at_work(make_job, tmp_path, number):
+    (tmp_path / "study.py").write_text(
+        textwrap.dedent(STUDY.format(tests=str(Path(__file__).parents[1])))
+    )
+    process = subprocess.Popen(
+        [sys.executable, "study.py"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    deadline = time.monotonic() + 60
+    while len(started(tmp_path)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    errors = process.communicate(timeout=60)[1]
+    assert "KeyboardInterrupt" in errors
+    lines = started(tmp_path)
+    assert [name for name, *_ in lines] == ["a", "b"]  # c was never started
+    for _, pid, _ in lines:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
