@@ -1,270 +1,109 @@
-"""Commands beside train.py: ``python -m lam_sb extract ...``.
-
-They run in the recipe's folder, where train.py is.
-"""
+"""Commands beside train.py: ``python -m lam_sb extract ...``."""
 
 from __future__ import annotations
 
 import importlib
-import json
-import logging
-import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Sequence
 
-from speechbrain.utils.run_opts import RunOptions
-
-from lam_sb.analysis.anchors import SELECTED
-from lam_sb.analysis.similarity import (
-    COVARIANCE_MEASURES,
-    MEAN_MEASURES,
-    corpus_sums,
-    read_similarity,
-    select_layers,
-    similarity_rows,
-    write_similarity,
-)
-from lam_sb.config import load, parse_arguments, plain_errors
+from lam_sb.command_line import HELP, file_keys, is_verbose
+from lam_sb.console import console
 from lam_sb.errors import UserError
-from lam_sb.features.store import FeatureStore
-from lam_sb.files import write_json
-from lam_sb.study.grid import Job, describe_plan, make_jobs, read_study
-from lam_sb.study.runner import Failure, command_line, run_jobs
-from lam_sb.training.data import DomainRows
 
-logger = logging.getLogger(__name__)
+USAGE = """\
+usage: python -m lam_sb COMMAND FILE.yaml [--key value ...] [--verbose]
 
+  extract    encode both corpora of a system's file into the feature store
+  analyse    compare both corpora layer by layer, and select layers to anchor
+  reproduce  run a study's file, and write its tables and report
 
-def extract(argv: Sequence[str]) -> None:
-    """Encode both corpora of a YAML file into the feature store.
+python -m lam_sb COMMAND --help explains one; with a file, also its keys.
+A single system is trained by python train.py FILE.yaml."""
+EXTRACT = """\
+usage: python -m lam_sb extract FILE.yaml [--key value ...] [--verbose]
 
-    Started by torchrun, the processes share the work.
-    """
-    hparams, _, store = _encoded(argv)
-    print(f"Features of {hparams['source']}, {hparams['target']}: {store.path}")
+Prepares both corpora of a system's file (hparams/*.yaml) and encodes what the
+feature store lacks. Jobs that train afterwards only read it. Started by
+torchrun, the processes share the work:
 
+  torchrun --nproc_per_node 4 -m lam_sb extract hparams/lam_gl_wavlm.yaml \\
+      --data_folder /corpora
 
-def _encoded(
-    argv: Sequence[str], unused: Sequence[str] = ()
-) -> tuple[dict, dict, FeatureStore]:
-    """Prepare and encode both corpora; give values, manifests and store."""
-    train = _train_script()
-    path, run_opts, overrides = parse_arguments(argv)
-    # Features do not depend on anchors, whose rule may need an analysis first.
-    hparams, _ = load(path, overrides | {"anchor_layers": []})
-    train.settle(hparams, overrides, path)
-    train.prepare(hparams)
-    manifests = train.read_manifests(hparams)
-    for key in unused:
-        del manifests[key]
-    store = train.encode(hparams, manifests, train.choose_device(run_opts))
-    return hparams, manifests, store
+Keys are those of the file. The ones that decide what is encoded, and how:
+  --data_folder, --source, --target   the corpora
+  --encoder_source                    Hugging Face id or folder of the encoder
+  --feature_folder                    where the store lies
+  --time_chunks, --final_norm, --whisper_context, --extract_precision,
+  --storage_dtype                     what is stored
+  --extract_batch_seconds             how much speech is encoded at once
+--device cpu or --device cuda:1 chooses the device."""
+ANALYSE = """\
+usage: python -m lam_sb analyse FILE.yaml [--key value ...] [--verbose]
 
+Measures on the training rows of both corpora of a system's file
+(hparams/*.yaml) how alike each layer is, and selects layers to anchor. Leaves
+similarity.csv, selection.json and Figure 1 in
+results/analysis/<encoder>/<source>-<target>/, where
+--anchor_layers group (or best, worst) of train.py finds them.
 
-def analyse(argv: Sequence[str]) -> None:
-    """Compare both corpora of a YAML file layer by layer, and select layers.
+Keys are those of the file. The ones that decide the selection:
+  --similarity           centroid, pairwise, centred or covariance
+  --use_target_labels    True looks at the target's emotions, as the paper does;
+                         False needs no target labels
+  --target_rows          four (labelled with one of the emotions) or all
+  and those that choose corpora and encoder: see extract --help."""
+REPRODUCE = """\
+usage: python -m lam_sb reproduce STUDY.yaml [--key value ...] [--verbose]
 
-    Leaves similarity.csv, selection.json and Figure 1 in the analysis folder.
-    """
-    unused = ("source_valid", "valid", "target_test")
-    hparams, manifests, store = _encoded(argv, unused)
-    measure, labelled = hparams["similarity"], hparams["use_target_labels"]
-    covariance = measure in COVARIANCE_MEASURES
-    hidden = () if labelled else ("target_train",)
-    sums = [
-        corpus_sums(
-            DomainRows(rows, store.rows(rows), key not in hidden), covariance
-        )
-        for key, rows in manifests.items()
-        if key in ("source_train", "target_train")  # and no shots
-    ]
-    selection = select_layers(*sums, measure, labelled)
-    measures = [*MEAN_MEASURES[: 3 if labelled else 2]]
-    if covariance:
-        measures += COVARIANCE_MEASURES
-    folder = Path(hparams["analysis_folder"])
-    folder.mkdir(parents=True, exist_ok=True)
-    write_similarity(
-        folder / "similarity.csv", similarity_rows(*sums, measures)
-    )
-    write_json(
-        folder / "selection.json",
-        selection
-        | {"basis": hparams["selection_basis"], "store": store.path.name},
-    )
-    _draw(folder, measure)
-    for rule in SELECTED:
-        stability = selection["stability"]
-        share = f" (in {stability[rule]:.0%} of resamples)" if stability else ""
-        print(f"{rule}: {selection[rule]}{share}")
-    print(folder)
+Runs what a study's file (hparams/study/*.yaml) names and is not done yet, and
+writes results/study/<study>/report.html and table1 to table3 as .md, .tex and
+.csv. The same command goes on where it was stopped.
 
-
-def _draw(folder: Path, measure: str) -> None:
-    """Draw all encoders that were analysed on these corpora."""
-    from lam_sb.analysis.figures import (
-        draw_similarity,  # matplotlib is slow to import
-    )
-
-    analysed = sorted(folder.parent.parent.glob(f"*/{folder.name}"))
-    tables, selected = {}, {}
-    for other in analysed:
-        selection = json.loads((other / "selection.json").read_text())
-        if selection["measure"] == measure:
-            encoder = other.parent.name
-            tables[encoder] = read_similarity(other / "similarity.csv")
-            selected[encoder] = selection["group"]
-    for ending in ("png", "pdf"):
-        path = folder / f"figure1.{ending}"
-        draw_similarity(tables, selected, measure, folder.name, path)
-
-
-def reproduce(argv: Sequence[str]) -> None:
-    """Run a study's runs that are not done yet, and report on all of them."""
-    # matplotlib is slow to import
-    from lam_sb.study.report.findings import find
-    from lam_sb.study.report.report import write_report
-
-    train = _train_script()
-    path, run_opts, overrides = parse_arguments(argv)
-    study = read_study(path, overrides)
-    options = _option_words(run_opts)
-    jobs = make_jobs(study, train, run_opts)
-    if study["print_commands"]:
-        _print_commands(jobs, options)
-        return
-    failures: list[Failure] = []
-    if not study["report_only"]:
-        print(describe_plan(study, jobs), flush=True)
-        try:
-            wrong = _make_ready(jobs, options)
-            if any(job.needs_analysis for job in jobs):
-                jobs = make_jobs(study, train, run_opts)  # layers are selected
-            ready, failures = _choose_ready(jobs, options, wrong)
-            logs = study.folder / "logs"
-            failures += run_jobs(
-                ready, study["jobs"], options, logs, study["keep_weights"]
-            )
-        except KeyboardInterrupt:
-            print("Stopped; the same command goes on from here.")
-            sys.exit(130)
-    page = write_report(study.folder, find(study, jobs, failures))
-    print(page)
-    if failures:
-        raise UserError(
-            f"{len(failures)} runs gave no result; {page} lists them. The same "
-            "command goes on from here."
-        )
-
-
-def _option_words(run_opts: RunOptions) -> list[str]:
-    """SpeechBrain's options as they were given."""
-    given = {name: run_opts[name] for name in sorted(run_opts.overridden_args)}
-    return [
-        f"--{name}" if value is True else f"--{name}={value}"
-        for name, value in given.items()
-        if value is not False
-    ]
-
-
-def _groundwork(jobs: Sequence[Job]) -> dict[tuple[str, str], Job]:
-    """Commands that must come first, on what, and a run to take it from."""
-    work = {("extract", j.inputs): j for j in jobs if not j.is_done()}
-    work |= {
-        ("analyse", job.places["analysis_folder"]): job
-        for job in jobs
-        if job.needs_analysis
-    }
-    return work
-
-
-def _print_commands(jobs: Sequence[Job], options: Sequence[str]) -> None:
-    """Print what is to be run, and apart from it what must come first."""
-    for (command, _), job in _groundwork(jobs).items():
-        words = ["python", "-m", "lam_sb", command, *job.arguments, *options]
-        print(f"first: {shlex.join(words)}", file=sys.stderr)
-    for job in jobs:
-        if not job.is_done():
-            print(command_line(job, options))
-
-
-def _make_ready(jobs: Sequence[Job], options: Sequence[str]) -> dict[str, str]:
-    """Encode and analyse what runs need; say what is wrong with which.
-
-    What is wrong is by `Job.inputs`, or by analysis folder.
-    """
-    wrong: dict[str, str] = {}
-    for (command, name), job in _groundwork(jobs).items():
-        try:
-            if command == "extract":
-                _encoded([*job.arguments, *options])
-            else:
-                analyse([*job.arguments, *options])
-        except UserError as error:
-            logger.error("%s", error)
-            wrong[name] = str(error)
-    return wrong
-
-
-def _choose_ready(
-    jobs: Sequence[Job], options: Sequence[str], wrong: Mapping[str, str]
-) -> tuple[list[Job], list[Failure]]:
-    """Part what can be run from what cannot."""
-    ready, failures = [], []
-    for job in jobs:
-        if job.is_done():
-            continue
-        differing = job.differing()
-        reason = wrong.get(job.inputs)
-        if job.settings is None:
-            folder = job.places["analysis_folder"]
-            reason = wrong.get(folder, f"{folder} is of other options")
-        if differing:
-            reason = (
-                f"{job.results.parent} was made with other settings "
-                f"({'; '.join(differing)}); name another study or experiment"
-            )
-        if reason:
-            failures.append(Failure(command_line(job, options), reason))
-        else:
-            ready.append(job)
-    return ready, failures
-
-
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
-    "extract": extract,
-    "analyse": analyse,
-    "reproduce": reproduce,
+Keys of a study:
+  --data_folder         folder with a folder for each corpus
+  --corpora             names, "[msp_podcast, biic_podcast]"
+  --directions          pairs "[[source, target], ...]"; all if not given
+  --encoders            short names, "{whisper: openai/whisper-base}"
+  --systems             by name, each with keys of its own, "{lam_gl: {}}"
+  --seeds               their number, or a list
+  --jobs                runs at the same time
+  --study, --experiment names of the report's and the runs' folders
+  --include             folders of more results to show, "[results/mine]"
+  --keep_weights        False removes the weights of each run that is done
+  --print_commands      True prints the commands that are to be run, and stops
+  --report_only         True reports what is there, and stops
+Any other key, and SpeechBrain's options, go to all runs: --normalise domain."""
+# Function and help of each command; functions are imported when called.
+COMMANDS = {
+    "extract": ("lam_sb.commands:extract", EXTRACT),
+    "analyse": ("lam_sb.commands:analyse", ANALYSE),
+    "reproduce": ("lam_sb.study.reproduce:reproduce", REPRODUCE),
 }
 
 
-def _train_script() -> ModuleType:
-    try:
-        return importlib.import_module("train")
-    except ModuleNotFoundError as error:
-        if error.name != "train":
-            raise
-        raise UserError(
-            "There is no train.py here; run this in the recipe's folder."
-        ) from None
-
-
 def main(argv: Sequence[str]) -> None:
-    """Run the command that is named first."""
-    name = argv[0] if argv else "none"
-    if name not in COMMANDS:
+    """Run the command that is named first.
+
+    Raises
+    ------
+    UserError
+        No such command, or whatever it finds.
+    """
+    name, rest = (argv[0], argv[1:]) if argv else ("none", [])
+    if name in HELP:
+        print(USAGE)
+    elif name not in COMMANDS:
         raise UserError(
             f"The command is {name}; use python -m lam_sb "
-            f"{' | '.join(COMMANDS)} <YAML> [--key value ...]"
+            f"{' | '.join(COMMANDS)} FILE.yaml [--key value ...]"
         )
-    logging.basicConfig(level=logging.INFO, format="%(name)s - %(message)s")
-    # Each file that is loaded sets the seed, and a study loads many.
-    logging.getLogger("speechbrain.utils.seed").setLevel(logging.WARNING)
-    COMMANDS[name](argv[1:])
+    elif HELP & set(rest):
+        print("\n\n".join([COMMANDS[name][1], *file_keys(rest)]))
+    else:
+        module, function = COMMANDS[name][0].split(":")
+        getattr(importlib.import_module(module), function)(rest)
 
 
 if __name__ == "__main__":
-    with plain_errors():
+    with console(is_verbose(sys.argv)):
         main(sys.argv[1:])

@@ -23,7 +23,8 @@ from lam_sb.corpora.phones import VOWELS
 from lam_sb.errors import UserError, check_choice
 from lam_sb.features.segments import PHONE_SEGMENTS
 from lam_sb.files import whole_file
-from lam_sb.training.data import READ_AT_ONCE, DomainRows
+from lam_sb.training.rows import DomainRows
+from lam_sb.training.standardisation import READ_AT_ONCE
 
 MEAN_MEASURES = ("centroid", "pairwise", "centred")
 COVARIANCE_MEASURES = ("covariance", "covariance_standardised")

@@ -22,7 +22,7 @@ from lam_sb.evaluation.metrics import (
     scores,
 )
 from lam_sb.files import whole_file, write_json
-from lam_sb.training.data import UNLABELLED, DomainRows
+from lam_sb.training.rows import UNLABELLED, DomainRows
 
 SCHEMA = 1
 NEEDED = {  # keys of results.json that say which run it was

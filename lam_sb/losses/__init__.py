@@ -1,1 +1,18 @@
-"""Losses: cross-entropy, and those that align two domains."""
+"""Losses: cross-entropy, and those that align two domains.
+
+An alignment loss is any callable that gives a scalar, named by the YAML's
+``alignment``. It is given what its parameters are named after:
+
+- ``source``, ``target``: (N, A, d), (N', A, d) projected segments of the A
+  anchored layers, without those that have no frames;
+- ``source_segments``, ``target_segments``: (B, S, d), (B', S, d) segments after
+  the layers are mixed, with ``source_mask`` and ``target_mask``, (B, S) and
+  (B', S) bool, which are False where a segment has no frames;
+- ``source_embeddings``, ``target_embeddings``: (B, e), (B', e) outputs of the
+  head;
+- ``labels``: (B,) emotions of the source rows.
+
+Two attributes may say more: ``keys``, the YAML keys that it uses (any, if it
+does not say), and ``segments``, the values of the YAML's ``segment`` that it
+takes.
+"""

@@ -37,6 +37,8 @@ class DomainAdversary(nn.Module):
     0
     """
 
+    keys = ()
+
     def __init__(self, dim: int = 64):
         super().__init__()
         self.classifier = nn.Sequential(
@@ -45,12 +47,12 @@ class DomainAdversary(nn.Module):
 
     @fwd_default_precision(cast_inputs=torch.float32)
     def forward(
-        self, source: torch.Tensor, target: torch.Tensor
+        self, source_embeddings: torch.Tensor, target_embeddings: torch.Tensor
     ) -> torch.Tensor:
         """Cross-entropy of telling source (B, e) from target (B', e)."""
         is_source, is_target = (
             self.classifier(_Reversal.apply(x)).float()
-            for x in (source, target)
+            for x in (source_embeddings, target_embeddings)
         )
         softplus = nn.functional.softplus
         return (softplus(-is_source).mean() + softplus(is_target).mean()) / 2

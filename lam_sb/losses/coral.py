@@ -82,6 +82,8 @@ class LayerCoral(nn.Module):
     0.5
     """
 
+    keys = ("segment", "anchor_layers", "scale", "reduce")
+
     def __init__(self, scale: str = "frobenius", reduce: str = "sum"):
         super().__init__()
         check_choice("scale", scale, SCALES)

@@ -53,6 +53,9 @@ class PhoneticAnchor(nn.Module):
     0.0
     """
 
+    keys = ("segment", "vowels", "negative", "margin")
+    segments = ("vowel_classes",)
+
     def __init__(
         self,
         vowels: list[str],
@@ -74,8 +77,8 @@ class PhoneticAnchor(nn.Module):
     @fwd_default_precision(cast_inputs=torch.float32)
     def forward(
         self,
-        source: torch.Tensor,
-        target: torch.Tensor,
+        source_segments: torch.Tensor,
+        target_segments: torch.Tensor,
         source_mask: torch.Tensor,
         target_mask: torch.Tensor,
         labels: torch.Tensor,
@@ -84,7 +87,7 @@ class PhoneticAnchor(nn.Module):
 
         Arguments
         ---------
-        source, target : torch.Tensor
+        source_segments, target_segments : torch.Tensor
             (B, 6, d), (B', 6, d) pooled segments of the vowels, in the
             order of `lam_sb.corpora.phones.VOWELS`.
         source_mask, target_mask : torch.Tensor
@@ -98,8 +101,8 @@ class PhoneticAnchor(nn.Module):
             Scalar, the mean over the anchors that have a positive and a
             negative; 0 where none has.
         """
-        source, source_vowel, rows = self._segments(source, source_mask)
-        target, target_vowel, _ = self._segments(target, target_mask)
+        source, source_vowel, rows = self._present(source_segments, source_mask)
+        target, target_vowel, _ = self._present(target_segments, target_mask)
         emotion = labels[rows]
         if self.negative == "emotion":
             anchor, positive = source, target
@@ -123,7 +126,7 @@ class PhoneticAnchor(nn.Module):
         away = torch.where(semi_hard.any(1), nearest, farthest)
         return (near - away + self.margin).clamp(min=0).mean()
 
-    def _segments(
+    def _present(
         self, x: torch.Tensor, mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Segments with frames: unit vectors (N, d), vowels and rows (N,)."""

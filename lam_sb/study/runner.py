@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +17,7 @@ from types import FrameType
 from tqdm import tqdm
 
 from lam_sb.errors import UserError
-from lam_sb.study.grid import Job
+from lam_sb.study.job import Job, command_line
 
 POLL = 0.2  # seconds between looks at the processes
 GRACE = 20.0  # seconds that a stopped process has to end by itself
@@ -41,24 +40,6 @@ class Failure:
     command: str
     reason: str
     log: Path | None = None
-
-
-def command_line(job: Job, options: Sequence[str] = ()) -> str:
-    """Command that a user would give for a run.
-
-    Arguments
-    ---------
-    job : Job
-        The run.
-    options : Sequence[str]
-        SpeechBrain's options.
-
-    Returns
-    -------
-    str
-        One line for the shell.
-    """
-    return shlex.join(["python", "train.py", *job.arguments, *options])
 
 
 def run_jobs(
@@ -135,7 +116,7 @@ def _start(
     try:
         with open(log, "w", encoding="utf-8") as file:
             return subprocess.Popen(
-                [sys.executable, "train.py", *job.arguments, *options],
+                [sys.executable, job.script, *job.arguments, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,86 @@
+"""The commands ``extract`` and ``analyse``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lam_sb.analysis.analyse import analyse_corpora
+from lam_sb.analysis.selection import ANALYSIS_RULES
+from lam_sb.command_line import parse_arguments
+from lam_sb.config import load, recipe_folder
+from lam_sb.features.store import FeatureStore
+from lam_sb.inputs import choose_device, encode, prepare, read_rows
+from lam_sb.options import check_options
+from lam_sb.training.rows import DomainRows
+
+
+def extract(argv: Sequence[str]) -> None:
+    """Encode both corpora of a YAML file into the feature store.
+
+    Started by torchrun, the processes share the work.
+    """
+    hparams, _, store = encoded_rows(argv)
+    print(f"Features of {hparams['source']}, {hparams['target']}: {store.path}")
+
+
+def encoded_rows(
+    argv: Sequence[str], unused: Sequence[str] = ()
+) -> tuple[dict, dict[str, dict], FeatureStore]:
+    """Prepare and encode both corpora of a YAML file.
+
+    Arguments
+    ---------
+    argv : Sequence[str]
+        The file, its keys, and SpeechBrain's options.
+    unused : Sequence[str]
+        Parts that need not be encoded, as `read_rows` names them.
+
+    Returns
+    -------
+    hparams : dict
+        Values of the file.
+    rows : dict[str, dict]
+        Manifest rows by part.
+    store : FeatureStore
+        Their features.
+    """
+    path, run_opts, overrides = parse_arguments(argv)
+    # Features do not depend on anchors, whose rule may need an analysis first.
+    hparams = load(path, overrides | {"anchor_layers": []})
+    check_options(hparams, overrides, path)
+    prepare(hparams, recipe_folder(path))
+    rows = read_rows(hparams)
+    for part in unused:
+        del rows[part]
+    device = choose_device(run_opts)
+    return hparams, rows, encode(hparams["store"](), rows, device)
+
+
+def analyse(argv: Sequence[str]) -> None:
+    """Compare both corpora of a YAML file layer by layer, and select layers.
+
+    Leaves similarity.csv, selection.json and Figure 1 in the analysis folder.
+    """
+    unused = ("source_valid", "valid", "target_test")
+    hparams, rows, store = encoded_rows(argv, unused)
+    labelled = hparams["use_target_labels"]
+    source, target = (
+        DomainRows(rows[part], store.rows(rows[part]), seen)
+        for part, seen in (("source_train", True), ("target_train", labelled))
+    )
+    folder = Path(hparams["analysis_folder"])
+    selection = analyse_corpora(
+        source,
+        target,
+        hparams["similarity"],
+        labelled,
+        folder,
+        hparams["selection_settings"],
+        store.path.name,
+    )
+    for rule in ANALYSIS_RULES:
+        stability = selection["stability"]
+        share = f" (in {stability[rule]:.0%} of resamples)" if stability else ""
+        print(f"{rule}: {selection[rule]}{share}")
+    print(folder)

@@ -1,0 +1,83 @@
+"""What a command prints: little, and a user's own mistakes in one sentence."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from lam_sb.errors import UserError
+
+LOG_CONFIG = Path(__file__).with_name("log-config.yaml")
+OWN_LOGGERS = ("lam_sb", "train", "__main__")
+# Warnings that tell a user nothing: optional packages, weights that are frozen.
+MUTED = (
+    "py.warnings",
+    "speechbrain.integrations.huggingface",
+    "speechbrain.utils.seed",
+    "speechbrain.utils.train_logger",
+)
+
+
+class ConsoleFilter(logging.Filter):
+    """Let through what lam_sb says, and warnings and errors of others."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is printed."""
+        if record.name.split(".")[0] in OWN_LOGGERS:
+            return True
+        least = logging.ERROR if record.name.startswith(MUTED) else 30
+        return record.levelno >= least
+
+
+def log_config(verbose: bool) -> str:
+    """Choose the logging of a run's folder, in SpeechBrain's format.
+
+    Arguments
+    ---------
+    verbose : bool
+        Whether the console shows all that log.txt holds.
+
+    Returns
+    -------
+    str
+        Path of a YAML file.
+    """
+    from speechbrain.core import DEFAULT_LOG_CONFIG  # slow to import
+
+    return DEFAULT_LOG_CONFIG if verbose else str(LOG_CONFIG)
+
+
+@contextmanager
+def console(verbose: bool) -> Iterator[None]:
+    """Log to the console alone; end on an error or Ctrl-C with one sentence.
+
+    Arguments
+    ---------
+    verbose : bool
+        Whether to show everything, warnings of other packages too.
+
+    Raises
+    ------
+    SystemExit
+        With code 1 and a message after a `UserError`, with 130 after Ctrl-C.
+    """
+    if not verbose:
+        config = yaml.safe_load(LOG_CONFIG.read_text(encoding="utf-8"))
+        del config["handlers"]["file_handler"]
+        config["root"]["handlers"] = ["console"]
+        logging.config.dictConfig(config)
+        logging.captureWarnings(True)
+    try:
+        yield
+    except UserError as error:
+        sys.stdout.flush()
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("Stopped; the same command goes on from here.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,208 @@
+"""What a run reads: its rows, by what they are for, and their features."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from speechbrain.utils.distributed import infer_device
+from speechbrain.utils.logger import get_logger
+from speechbrain.utils.run_opts import RunOptions
+
+from lam_sb.corpora.manifests import read_manifest
+from lam_sb.errors import UserError
+from lam_sb.features.store import FeatureStore
+from lam_sb.training.rows import with_emotion
+from lam_sb.training.shots import draw_shots, shot_candidates
+
+logger = get_logger(__name__)
+READERS = "data_prep"  # folder beside train.py with the corpora's readers
+SHOT_DRAWS = 5  # of few-shot rows; the seed says which of them
+ROLES = ("source_train", "source_valid", "target_train", "target_test")
+
+
+def prepare(hparams: Mapping, recipe: Path) -> None:
+    """Write the manifests of both corpora, unless they are to be trusted.
+
+    Arguments
+    ---------
+    hparams : Mapping
+        Values of the run.
+    recipe : Path
+        Folder of train.py; the corpora's readers lie in ``data_prep``.
+    """
+    if not hparams["skip_prep"]:
+        hparams["prepare"](readers_folder=recipe / READERS)
+
+
+def read_rows(hparams: Mapping) -> dict[str, dict]:
+    """Read the manifests, and keep the rows that the run uses.
+
+    Arguments
+    ---------
+    hparams : Mapping
+        Values of the run.
+
+    Returns
+    -------
+    dict[str, dict]
+        Rows by id, for each of ``source_train``, ``source_valid``,
+        ``target_train``, ``target_test``, ``valid`` (which the weights are
+        selected on) and, with few-shot rows, ``shots``.
+
+    Raises
+    ------
+    UserError
+        Manifests that are missing or damaged, a bound that trains on tested
+        rows, or too few shots.
+    """
+    rows = {}
+    for key in ROLES:
+        folder = hparams[f"{key.split('_')[0]}_folder"]
+        rows[key] = read_manifest(hparams[key], folder)
+    if hparams["select_on"] == "target":
+        folder = hparams["target_folder"]
+        rows["valid"] = read_manifest(hparams["target_valid"], folder)
+    else:
+        rows["valid"] = rows["source_valid"]
+    for key in ("source_train", "source_valid", "valid"):
+        rows[key] = with_emotion(rows[key])
+    if hparams["target_rows"] == "four":
+        rows["target_train"] = with_emotion(rows["target_train"])
+    return _set_shots_apart(hparams, rows)
+
+
+def _set_shots_apart(
+    hparams: Mapping, rows: dict[str, dict]
+) -> dict[str, dict]:
+    """Take what may be a shot out of the test set, and draw the shots.
+
+    It leaves the test set of every system, so that all have the same.
+    """
+    train, test = rows["target_train"], rows["target_test"]
+    if hparams["bound"] != "none" and train.keys() & test.keys():
+        raise UserError(
+            f"bound: {hparams['bound']} trains on labels of rows that are "
+            "tested here; use protocol: speakers, with folds if need be."
+        )
+    candidates = shot_candidates(train, test, hparams["split_seed"])
+    excluded = set(candidates)
+    tested = {i: row for i, row in test.items() if i not in excluded}
+    rows = rows | {"target_test": tested}
+    if hparams["fit"] == "episodes" and hparams["target_shots"]:
+        drawn = draw_shots(
+            {i: train[i]["emo"] for i in candidates},
+            hparams["target_shots"],
+            hparams["split_seed"],
+            hparams["seed"] % SHOT_DRAWS,
+        )
+        rows["shots"] = {i: train[i] for i in drawn}
+    return rows
+
+
+def check_phones(hparams: Mapping, rows: Mapping[str, dict]) -> None:
+    """Refuse to align segments that a corpus has nowhere.
+
+    Raises
+    ------
+    UserError
+        No training row of a corpus has phones, and the system needs them.
+    """
+    if hparams["segment"] == "utterance" or not hparams["gamma"]:
+        return
+    for role in ("source", "target"):
+        train = rows[f"{role}_train"]
+        if not any(row["phones"] for row in train.values()):
+            raise UserError(
+                f"segment: {hparams['segment']} needs alignments, but of the "
+                f"{len(train)} rows of {role}_train ({hparams[role]}) none "
+                "has any; the README says how to make them."
+            )
+
+
+def encode(
+    store: FeatureStore, rows: Mapping[str, dict], device: str
+) -> FeatureStore:
+    """Encode what the feature store lacks; processes share the work.
+
+    Arguments
+    ---------
+    store : FeatureStore
+        The store of the encoder and its settings.
+    rows : Mapping[str, dict]
+        As from `read_rows`.
+    device : str
+        Where to encode.
+
+    Returns
+    -------
+    FeatureStore
+        The store, with all rows.
+    """
+    rank, world = process_rank()
+    store.extract(_all_rows(rows), device, rank, world, progress=rank == 0)
+    return store
+
+
+def describe_inputs(
+    hparams: Mapping, rows: Mapping[str, dict], device: str
+) -> str:
+    """Count rows by split and emotion; say what encoding takes."""
+    lines = []
+    for key in ROLES:
+        corpus = hparams[key.split("_")[0]]
+        emotions = [row["emo"] or "unlabelled" for row in rows[key].values()]
+        counts = sorted(Counter(emotions).items())
+        listed = ", ".join(f"{emotion} {n}" for emotion, n in counts)
+        lines.append(f"{key} ({corpus}): {len(rows[key])} rows: {listed}")
+    lines.append(hparams["store"]().estimate(_all_rows(rows), device))
+    return "\n".join(lines)
+
+
+def _all_rows(rows: Mapping[str, dict]) -> list[tuple[str, dict]]:
+    return [row for part in rows.values() for row in part.items()]
+
+
+def dropped_lines(hparams: Mapping) -> list[str]:
+    """Say how many utterances of each corpus preparation dropped."""
+    lines = []
+    for corpus in dict.fromkeys((hparams["source"], hparams["target"])):
+        folder = Path(hparams["manifest_folder"], corpus)
+        path = folder / "prep_report.json"
+        if not path.is_file():  # manifests of the user's own
+            continue
+        dropped = json.loads(path.read_text(encoding="utf-8"))["skipped"]
+        if dropped:
+            lines.append(
+                f"Preparation dropped {len(dropped)} utterances of {corpus}; "
+                f"{path} says why."
+            )
+    return lines
+
+
+def process_rank() -> tuple[int, int]:
+    """Rank of this process and their number, as torchrun says."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def choose_device(run_opts: RunOptions) -> str:
+    """Device that was asked for, or the best there is.
+
+    Raises
+    ------
+    UserError
+        A GPU was asked for, and none is usable.
+    """
+    device = run_opts.device or infer_device()
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(
+            f"--device {device}: no GPU is usable here; use --device cpu, or "
+            "look at nvidia-smi and the driver."
+        )
+    if device == "cpu" and run_opts.device is None:
+        logger.warning_once("No usable GPU was found: running on the CPU.")
+    return device

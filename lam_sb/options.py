@@ -1,0 +1,135 @@
+"""Which keys a system uses, and what they may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from lam_sb.analysis.anchors import SELECTED
+from lam_sb.config import own_keys
+from lam_sb.errors import UserError, check_choice
+
+CHOICES = {
+    "target_rows": ("four", "all"),
+    "select_on": ("source", "last", "target"),
+    "class_weight": ("balanced", "none"),
+    "fit": ("brain", "episodes", "sklearn"),
+    "bound": ("none", "within", "oracle"),
+}
+TRAINING_KEYS = {
+    *("projection_dim", "projection_norm", "layer_weighting", "num_blocks"),
+    *("num_heads", "ffn_dim", "dropout", "number_of_epochs", "max_steps"),
+    *("patience", "min_steps", "average_last", "lr", "weight_decay"),
+    *("max_grad_norm", "select_on", "eval_batch_size"),
+}
+# Keys that not every way of fitting uses.
+FIT_KEYS = {
+    "brain": {*TRAINING_KEYS, "batch_size", "class_weight"},
+    "episodes": {
+        *(*TRAINING_KEYS, "episode_shots", "episode_queries", "target_shots"),
+    },
+    "sklearn": {"class_weight"},
+}
+# Keys that not every alignment uses.
+ALIGNMENT_KEYS = {
+    *("segment", "anchor_layers", "scale", "reduce"),
+    *("vowels", "negative", "margin"),
+}
+SEGMENTS = ("utterance", "vowels", "consonants")
+SELECTION_KEYS = {"similarity", "use_target_labels", "selection_settings"}
+
+
+def alignment_class(alignment: Callable | None) -> object:
+    """Class or function of an alignment, None without one."""
+    if isinstance(alignment, partial):  # HyperPyYAML's !name:
+        alignment = alignment.func
+    named = alignment is None or hasattr(alignment, "__name__")
+    return alignment if named else type(alignment)
+
+
+def unused_keys(hparams: dict) -> set[str]:
+    """Keys of a run that its system does not use.
+
+    Arguments
+    ---------
+    hparams : dict
+        Values of a run, with ``fit``, ``alignment`` and ``mix_layers``.
+
+    Returns
+    -------
+    set[str]
+        Of those that only some systems use. What an alignment uses is what it
+        lists as ``keys``; without such a list it may use any.
+    """
+    alignment = alignment_class(hparams["alignment"])
+    used = FIT_KEYS[hparams["fit"]]
+    if alignment is not None:
+        keys = getattr(alignment, "keys", ALIGNMENT_KEYS)
+        used = used | {"gamma", *keys}
+    elif hparams["mix_layers"] != "top":
+        # Left out of the mixture, or only logged.
+        used = used | {"anchor_layers"}
+    return set().union(*FIT_KEYS.values(), ALIGNMENT_KEYS, {"gamma"}) - used
+
+
+def check_options(
+    hparams: dict, overrides: Iterable[str], path: str
+) -> set[str]:
+    """Refuse wrong choices and unused keys; set what follows from others.
+
+    Arguments
+    ---------
+    hparams : dict
+        Values of a run. Unused ``gamma`` and ``anchor_layers`` become 0 and
+        []; under ``bound: within`` the target takes the source's place.
+    overrides : Iterable[str]
+        Keys that the command line sets.
+    path : str
+        The YAML file.
+
+    Returns
+    -------
+    set[str]
+        Keys that do not decide the result.
+
+    Raises
+    ------
+    UserError
+        A choice that does not exist, or a key that the system does not use,
+        set in the system's own file or on the command line.
+    """
+    if "system" not in hparams:
+        raise UserError(f"{path} is only a part of other files, no system.")
+    for key, choices in CHOICES.items():
+        check_choice(key, hparams[key], choices)
+    unused = unused_keys(hparams)
+    for where, keys in (("command line", overrides), (path, own_keys(path))):
+        for key in sorted(unused & set(keys)):
+            raise UserError(
+                f"{where}: the system {hparams['system']} has no use for {key}."
+            )
+    if hparams["anchor_layers"] not in SELECTED:  # analyse may still use them
+        unused |= SELECTION_KEYS
+    alignment = alignment_class(hparams["alignment"])
+    segments = getattr(alignment, "segments", SEGMENTS)
+    check_choice("segment", hparams["segment"], segments)
+    if hparams["bound"] == "oracle" and hparams["fit"] == "episodes":
+        raise UserError("bound: oracle has no meaning for fit: episodes.")
+    if "gamma" in unused:
+        hparams["gamma"] = 0
+    if "anchor_layers" in unused:
+        hparams["anchor_layers"] = hparams["anchored_layers"] = []
+    if hparams["bound"] == "within":
+        _put_target_for_source(hparams)
+    return unused
+
+
+def _put_target_for_source(hparams: dict) -> None:
+    for end in ("", "_folder", "_options", "_train", "_valid"):
+        hparams[f"source{end}"] = hparams[f"target{end}"]
+    hparams["prepare"] = partial(
+        hparams["prepare"],
+        source=hparams["target"],
+        source_folder=hparams["target_folder"],
+        source_options=hparams["target_options"],
+    )

@@ -1,0 +1,123 @@
+"""The command ``reproduce``: run what is not done yet, and report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+
+from speechbrain.utils.logger import get_logger
+
+from lam_sb.command_line import option_words, parse_arguments
+from lam_sb.commands import analyse, encoded_rows
+from lam_sb.errors import UserError
+from lam_sb.study.grid import make_jobs, read_study
+from lam_sb.study.job import Job, command_line
+from lam_sb.study.plan import describe_plan
+from lam_sb.study.runner import Failure, run_jobs
+
+logger = get_logger(__name__)
+
+
+def reproduce(argv: Sequence[str]) -> None:
+    """Run a study's runs that are not done yet, and report on all of them.
+
+    Raises
+    ------
+    UserError
+        A study that does not load, or runs that gave no result.
+    """
+    # matplotlib is slow to import
+    from lam_sb.study.report.findings import find
+    from lam_sb.study.report.report import write_report
+
+    path, run_opts, overrides = parse_arguments(argv)
+    study, options = read_study(path, overrides), option_words(run_opts)
+    jobs = make_jobs(study, run_opts)
+    if study["print_commands"]:
+        _print_commands(jobs, options)
+        return
+    failures: list[Failure] = []
+    if not study["report_only"]:
+        print(describe_plan(study, jobs), flush=True)
+        errors = _prepare(jobs, options)
+        if any(job.needs_analysis for job in jobs):
+            jobs = make_jobs(study, run_opts)  # layers are selected now
+        ready, failures = _choose_ready(jobs, options, errors)
+        logs = study.folder / "logs"
+        failures += run_jobs(
+            ready, study["jobs"], options, logs, study["keep_weights"]
+        )
+    page = write_report(study.folder, find(study, jobs, failures))
+    print(page)
+    if failures:
+        raise UserError(
+            f"{len(failures)} runs gave no result; {page} lists them. The same "
+            "command goes on from here."
+        )
+
+
+def _preparing_commands(
+    jobs: Sequence[Job],
+) -> dict[tuple[str, str], Job]:
+    """Commands that must come first, and on what; a run has their keys."""
+    commands = {("extract", j.inputs): j for j in jobs if not j.is_done()}
+    commands |= {
+        ("analyse", job.paths["analysis_folder"]): job
+        for job in jobs
+        if job.needs_analysis
+    }
+    return commands
+
+
+def _print_commands(jobs: Sequence[Job], options: Sequence[str]) -> None:
+    """Print what is to be run, and apart from it what must come first."""
+    for (command, _), job in _preparing_commands(jobs).items():
+        words = ["python", "-m", "lam_sb", command, *job.arguments, *options]
+        print(f"first: {shlex.join(words)}", file=sys.stderr)
+    for job in jobs:
+        if not job.is_done():
+            print(command_line(job, options))
+
+
+def _prepare(jobs: Sequence[Job], options: Sequence[str]) -> dict[str, str]:
+    """Encode and analyse what runs need.
+
+    Gives what is wrong, by `Job.inputs` or by analysis folder.
+    """
+    errors: dict[str, str] = {}
+    for (command, name), job in _preparing_commands(jobs).items():
+        try:
+            if command == "extract":
+                encoded_rows([*job.arguments, *options])
+            else:
+                analyse([*job.arguments, *options])
+        except UserError as error:
+            logger.error("%s", error)
+            errors[name] = str(error)
+    return errors
+
+
+def _choose_ready(
+    jobs: Sequence[Job], options: Sequence[str], errors: Mapping[str, str]
+) -> tuple[list[Job], list[Failure]]:
+    """Part what can be run from what cannot."""
+    ready, failures = [], []
+    for job in jobs:
+        if job.is_done():
+            continue
+        differing = job.differing()
+        reason = errors.get(job.inputs)
+        if job.settings is None:
+            folder = job.paths["analysis_folder"]
+            reason = errors.get(folder, f"{folder} is of other options")
+        if differing:
+            reason = (
+                f"{job.results.parent} was made with other settings "
+                f"({'; '.join(differing)}); name another study or experiment"
+            )
+        if reason:
+            failures.append(Failure(command_line(job, options), reason))
+        else:
+            ready.append(job)
+    return ready, failures

@@ -1,0 +1,167 @@
+"""What an alignment loss is given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from lam_sb.errors import UserError
+from lam_sb.training.gather import gather_batch
+from lam_sb.training.rows import Batch
+
+INPUTS = (
+    *("source", "target"),
+    *("source_segments", "target_segments", "source_mask", "target_mask"),
+    *("source_embeddings", "target_embeddings", "labels"),
+)
+
+
+class AlignmentInputs:
+    """All that an alignment loss may ask for, of the rows of all processes.
+
+    Arguments
+    ---------
+    z : torch.Tensor
+        (B, S, M, d) projected segments of the M mixed layers.
+    embeddings : torch.Tensor
+        (B, e) outputs of the head.
+    batch : Batch
+        Rows of both domains; the mask's last S columns are the segments'.
+    pooling : nn.Module
+        Mixes the layers.
+    anchored : list[int]
+        Positions of the A anchored layers among those mixed.
+    num_support : int
+        Source rows at the batch's start that are not aligned: an episode's
+        support, which all processes share.
+    """
+
+    def __init__(
+        self,
+        z: torch.Tensor,
+        embeddings: torch.Tensor,
+        batch: Batch,
+        pooling: nn.Module,
+        anchored: list[int],
+        num_support: int,
+    ):
+        self._z = z
+        self._embeddings = embeddings
+        self._batch = batch
+        self._pooling = pooling
+        self._anchored = anchored
+        self._num_support = num_support
+
+    def _by_domain(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Values of the source's and the target's rows, of all processes."""
+        n = self._batch.num_source
+        return gather_batch(x[self._num_support : n]), gather_batch(x[n:])
+
+    @cached_property
+    def mixed_layers(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, M, d), (N', M, d) segments that have frames, of both domains."""
+        domains = self._by_domain(self._z)
+        masks = self._masks
+        return domains[0][masks[0]], domains[1][masks[1]]
+
+    @cached_property
+    def _masks(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._by_domain(self._batch.mask[:, -self._z.shape[1] :])
+
+    @cached_property
+    def _pooled(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._by_domain(self._pooling(self._z))
+
+    @cached_property
+    def _heads(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._by_domain(self._embeddings)
+
+    @property
+    def source(self) -> torch.Tensor:
+        """(N, A, d) source segments with frames, in the anchored layers."""
+        return self.mixed_layers[0][:, self._anchored]
+
+    @property
+    def target(self) -> torch.Tensor:
+        """(N', A, d) target segments with frames, in the anchored layers."""
+        return self.mixed_layers[1][:, self._anchored]
+
+    @property
+    def source_segments(self) -> torch.Tensor:
+        """(B, S, d) pooled segments of the source."""
+        return self._pooled[0]
+
+    @property
+    def target_segments(self) -> torch.Tensor:
+        """(B', S, d) pooled segments of the target."""
+        return self._pooled[1]
+
+    @property
+    def source_mask(self) -> torch.Tensor:
+        """(B, S) bool, False where a segment of the source has no frames."""
+        return self._masks[0]
+
+    @property
+    def target_mask(self) -> torch.Tensor:
+        """(B', S) bool, False where a segment of the target has no frames."""
+        return self._masks[1]
+
+    @property
+    def source_embeddings(self) -> torch.Tensor:
+        """(B, e) outputs of the head for the source."""
+        return self._heads[0]
+
+    @property
+    def target_embeddings(self) -> torch.Tensor:
+        """(B', e) outputs of the head for the target."""
+        return self._heads[1]
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """(B,) emotions of the source rows."""
+        return self._by_domain(self._batch.labels)[0]
+
+
+def call_alignment(
+    alignment: Callable, inputs: AlignmentInputs
+) -> torch.Tensor:
+    """Give an alignment loss what its parameters are named after.
+
+    Arguments
+    ---------
+    alignment : Callable
+        Gives a scalar; `lam_sb.losses` says what its parameters may be.
+    inputs : AlignmentInputs
+        Of a batch.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar loss.
+
+    Raises
+    ------
+    UserError
+        It has a parameter of another name, without a default.
+    """
+    function = unwrap(alignment)
+    function = getattr(function, "forward", function)
+    wanted = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in INPUTS:
+            wanted[name] = getattr(inputs, name)
+        elif parameter.default is parameter.empty:
+            raise UserError(
+                f"alignment: it asks for '{name}', but can be given only "
+                f"{', '.join(INPUTS)}."
+            )
+    return alignment(**wanted)
+
+
+def unwrap(module: Callable) -> Callable:
+    """Return the module that DistributedDataParallel wraps."""
+    return getattr(module, "module", module)

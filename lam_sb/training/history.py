@@ -1,0 +1,108 @@
+"""What each epoch gave, kept in checkpoints and written as tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+from speechbrain.utils.checkpoints import (
+    mark_as_loader,
+    mark_as_saver,
+    register_checkpoint_hooks,
+)
+
+from lam_sb.files import write_csv
+
+HISTORY_COLUMNS = ("epoch", "steps", "train_loss", "valid_loss", "valid_uar")
+LAYER_COLUMNS = (
+    *("epoch", "layer", "alpha", "share", "coral", "floor"),
+    *("trace_source", "trace_target"),
+)
+
+
+@register_checkpoint_hooks
+class History:
+    """What each epoch gave; a checkpoint keeps it, so that a resumed run does.
+
+    ``epochs`` holds one entry a finished epoch, ``current`` the unfinished one.
+    """
+
+    def __init__(self):
+        self.epochs: list[dict] = []
+        self.current: dict = {}
+
+    @mark_as_saver
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        Path(path).write_text(json.dumps([self.epochs, self.current]))
+
+    @mark_as_loader
+    def load(self, path: Path, end_of_epoch: bool) -> None:
+        """Read what `save` wrote."""
+        self.epochs, self.current = json.loads(Path(path).read_text())
+
+    def finish_epoch(self, entry: dict) -> dict:
+        """Close the current epoch with its number, steps, losses and UAR."""
+        self.epochs.append(entry | self.current)
+        self.current = {}
+        return self.epochs[-1]
+
+    def best_epoch(self) -> int:
+        """Epoch of the lowest validation loss."""
+        return min(self.epochs, key=lambda e: e["valid_loss"])["epoch"]
+
+    def last_epochs(self, count: int) -> list[int]:
+        """Return the last epochs."""
+        return [e["epoch"] for e in self.epochs[-count:]]
+
+    def describe(self, chosen: Sequence[int]) -> dict:
+        """Say what was learned, and for how long.
+
+        Arguments
+        ---------
+        chosen : Sequence[int]
+            Epochs whose weights are tested.
+
+        Returns
+        -------
+        dict
+            Part of results.json; of the chosen epochs the mean validation UAR
+            and, by layer number, the mean weight and share.
+        """
+        entries = [self.epochs[epoch - 1] for epoch in chosen]
+        layers = [e["layers"] for e in entries]
+        means = {
+            column: {
+                str(rows[0]["layer"]): float(np.mean([r[column] for r in rows]))
+                for rows in zip(*layers, strict=True)
+            }
+            for column in ("alpha", "share")
+        }
+        return {
+            "layer_weights": means["alpha"],
+            "layer_share": means["share"],
+            "valid_uar": mean(e["valid_uar"] for e in entries),
+            "epochs": len(self.epochs),
+            "steps": self.epochs[-1]["steps"],
+            "best_epoch": self.best_epoch(),
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write history.csv and layer_weights.csv.
+
+        Arguments
+        ---------
+        folder : Path
+            Gets history.csv, a line for each epoch, and layer_weights.csv, a
+            line for each mixed layer in each epoch.
+        """
+        rows = [
+            {"epoch": entry["epoch"]} | row
+            for entry in self.epochs
+            for row in entry.get("layers", ())
+        ]
+        write_csv(folder / "history.csv", HISTORY_COLUMNS, self.epochs)
+        write_csv(folder / "layer_weights.csv", LAYER_COLUMNS, rows)

@@ -1,0 +1,87 @@
+"""Loaders that fetch a whole batch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from speechbrain.dataio.dataloader import SaveableDataLoader
+from torch.utils.data import DataLoader, Dataset
+
+from lam_sb.training.rows import Batch, DomainRows
+from lam_sb.training.samplers import DualDomainSampler, InOrder
+
+
+class FeatureDataset(Dataset):
+    """Rows of one or two domains, fetched a whole batch at once.
+
+    Arguments
+    ---------
+    source : DomainRows
+        Rows 0 .. n - 1.
+    target : DomainRows, optional
+        Rows n and on.
+    layers : Sequence[int]
+        Layer numbers that are mixed.
+    segment : str
+        Segment that is aligned.
+    """
+
+    def __init__(
+        self,
+        source: DomainRows,
+        target: DomainRows | None,
+        layers: Sequence[int],
+        segment: str,
+    ):
+        self.parts = [source] if target is None else [source, target]
+        self.layers = list(layers)
+        self.segment = segment
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """Fetch a batch; source rows must come first."""
+        border = len(self.parts[0])
+        split = [
+            [i for i in indices if i < border],
+            [i - border for i in indices if i >= border],
+        ]
+        read = [
+            (*part.read(picked, self.layers, self.segment), part.labels[picked])
+            for part, picked in zip(self.parts, split, strict=False)
+            if picked
+        ]
+        x, mask, labels = map(torch.cat, zip(*read, strict=True))
+        return Batch(x, mask, labels, len(split[0]))
+
+
+def _keep_batch(batch: Batch) -> Batch:
+    """Collate nothing: the dataset gives whole batches."""
+    return batch
+
+
+def training_loader(
+    dataset: FeatureDataset, sampler: DualDomainSampler
+) -> SaveableDataLoader:
+    """Loader of training batches, which a checkpoint can put back in place.
+
+    Its own random generator keeps a resumed run bit-identical.
+    """
+    return SaveableDataLoader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=_keep_batch,
+        generator=torch.Generator(),
+    )
+
+
+def in_order_loader(dataset: FeatureDataset, batch_size: int) -> DataLoader:
+    """Loader for validation and test: each row once, in order."""
+    return DataLoader(
+        dataset,
+        batch_sampler=InOrder(len(dataset), batch_size),
+        collate_fn=_keep_batch,
+        generator=torch.Generator(),
+    )
