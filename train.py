@@ -214,7 +214,7 @@ def fit_and_test(hparams: dict, settings: dict, run_opts: RunOptions) -> None:
         lines = run.leave_results(
             hparams, settings, test, posteriors, content, debug
         )
-        print("\n".join(lines))
+        print("\n".join(inputs.dropped_lines(hparams) + lines))
 
 
 def main(argv: list[str]) -> None:

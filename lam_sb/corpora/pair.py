@@ -67,6 +67,6 @@ def prepare_pair(
             folder,
             f"{manifest_folder}/{corpus}",
             options,
-            #readers_folder,
+            # readers_folder,
             **{"label_map": label_map} | dict(reader_options),
         )
