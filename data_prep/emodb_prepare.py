@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from lam_sb.corpora.manifests import PrepOptions
-from lam_sb.corpora.readers import prepare_named
+from lam_sb.corpora.options import PrepOptions
+from lam_sb.corpora.readers import prepare_by_file_name
 
 EMOTIONS = {
     **{"W": "anger", "F": "happiness", "T": "sadness", "N": "neutral"},
@@ -26,21 +26,8 @@ def prepare(
     options: PrepOptions,
     label_map: Mapping[str, str | None] | None = None,
 ) -> None:
-    """Write the manifests of EmoDB.
-
-    Arguments
-    ---------
-    corpus, folder, save_folder, options
-        As `lam_sb.corpora.manifests.prepare_corpus` gives them.
-    label_map : Mapping[str, str | None], optional
-        One of the four emotions, or null for none, by the emotion's name here.
-
-    Raises
-    ------
-    UserError
-        Whatever `lam_sb.corpora.readers.prepare_named` finds.
-    """
-    prepare_named(
+    """Write the manifests of EmoDB; label_map goes by the names above."""
+    prepare_by_file_name(
         corpus,
         folder,
         save_folder,

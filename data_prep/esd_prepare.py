@@ -13,8 +13,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from lam_sb.corpora.manifests import PrepOptions
-from lam_sb.corpora.readers import KNOWN_EMOTIONS, prepare_named
+from lam_sb.corpora.labels import KNOWN_EMOTIONS
+from lam_sb.corpora.options import PrepOptions
+from lam_sb.corpora.readers import prepare_by_file_name
 from lam_sb.errors import UserError, check_choice
 
 EMOTION_NAMES: dict[str, str | None] = {
@@ -41,10 +42,8 @@ def prepare(
 
     Arguments
     ---------
-    corpus, folder, save_folder, options
-        As `lam_sb.corpora.manifests.prepare_corpus` gives them.
-    label_map : Mapping[str, str | None], optional
-        One of the four emotions, or null for none, by the emotion's name here.
+    corpus, folder, save_folder, options, label_map
+        As in `lam_sb.corpora.readers.write_records`.
     language : str
         en, zh or both.
     splits : Mapping, optional
@@ -55,7 +54,7 @@ def prepare(
     ------
     UserError
         A file whose emotion nothing names, or whatever
-        `lam_sb.corpora.readers.prepare_named` finds.
+        `lam_sb.corpora.readers.prepare_by_file_name` finds.
     """
     check_choice("language", language, LANGUAGES)
     tables: dict[Path, dict[str, str]] = {}
@@ -77,7 +76,7 @@ def prepare(
             row["split"] = parts[0] if parts else ""
         return row
 
-    prepare_named(
+    prepare_by_file_name(
         corpus,
         folder,
         save_folder,

@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from lam_sb.corpora.manifests import PrepOptions
-from lam_sb.corpora.readers import prepare_named
+from lam_sb.corpora.options import PrepOptions
+from lam_sb.corpora.readers import prepare_by_file_name
 
 EMOTIONS = {
     **{"01": "neutral", "02": "calm", "03": "happy", "04": "sad"},
@@ -27,21 +27,8 @@ def prepare(
     options: PrepOptions,
     label_map: Mapping[str, str | None] | None = None,
 ) -> None:
-    """Write the manifests of RAVDESS.
-
-    Arguments
-    ---------
-    corpus, folder, save_folder, options
-        As `lam_sb.corpora.manifests.prepare_corpus` gives them.
-    label_map : Mapping[str, str | None], optional
-        One of the four emotions, or null for none, by the emotion's name here.
-
-    Raises
-    ------
-    UserError
-        Whatever `lam_sb.corpora.readers.prepare_named` finds.
-    """
-    prepare_named(
+    """Write the manifests of RAVDESS; label_map goes by the names above."""
+    prepare_by_file_name(
         corpus,
         folder,
         save_folder,

@@ -28,8 +28,9 @@ from sklearn.preprocessing import OneHotEncoder
 import train
 from data_prep import demo_prepare
 from data_prep.demo_prepare import CORPORA, make_corpus, plan, speak
-from lam_sb.corpora.manifests import PrepOptions, prepare_corpus
+from lam_sb.corpora.options import PrepOptions
 from lam_sb.corpora.phones import VOWELS, phone_class
+from lam_sb.corpora.prepare import prepare_corpus
 from lam_sb.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -139,8 +140,8 @@ def test_phone_times_are_those_of_the_synthesiser(corpus, demo):
 def test_the_phone_set_of_each_corpus_is_found(
     corpus, phone_set, demo, tmp_path
 ):
-    options = PrepOptions()
-    prepare_corpus(corpus, str(demo / corpus), str(tmp_path), options)
+    readers = ROOT / "data_prep"
+    prepare_corpus(corpus, demo / corpus, tmp_path, PrepOptions(), readers)
     report = json.loads((tmp_path / "prep_report.json").read_text())
     assert report["phones"] == {
         "phone_set": phone_set,
