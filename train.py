@@ -47,8 +47,9 @@ from lam_sb.config import (
     resolved,
     settings_hash,
 )
-from lam_sb.corpora.manifests import PrepOptions, prepare_corpus, read_manifest
-from lam_sb.corpora.readers import check_mapping
+from lam_sb.corpora.manifests import read_manifest
+from lam_sb.corpora.options import PrepOptions, check_mapping
+from lam_sb.corpora.prepare import prepare_corpus
 from lam_sb.errors import UserError, check_choice
 from lam_sb.evaluation.metrics import uar
 from lam_sb.evaluation.results import (
@@ -182,6 +183,7 @@ def prepare(hparams: dict) -> None:
             hparams[f"{role}_folder"],
             f"{hparams['manifest_folder']}/{corpus}",
             options,
+            Path(__file__).parent / "data_prep",
             **{"label_map": hparams["label_map"]} | corpus_options[role],
         )
 
