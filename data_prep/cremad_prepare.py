@@ -15,6 +15,7 @@ from lam_sb.corpora.options import PrepOptions
 from lam_sb.corpora.readers import prepare_by_file_name
 from lam_sb.corpora.tables import find_column, missing_column, read_table
 
+FILE_NAME = r"(\d{4})_[A-Z]{3}_([A-Z]{3})_[A-Z]{2}"
 EMOTIONS = {
     **{"ANG": "anger", "HAP": "happy", "NEU": "neutral", "SAD": "sad"},
     **{"DIS": "disgust", "FEA": "fear"},
@@ -41,13 +42,7 @@ def prepare(
         }
 
     prepare_by_file_name(
-        corpus,
-        folder,
-        save_folder,
-        options,
-        r"(\d{4})_[A-Z]{3}_([A-Z]{3})_[A-Z]{2}",
-        describe,
-        label_map=label_map,
+        corpus, folder, save_folder, options, FILE_NAME, describe, label_map
     )
 
 

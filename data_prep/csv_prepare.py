@@ -37,15 +37,8 @@ def prepare(
 ) -> None:
     """Write the manifests of a corpus with a labels.csv.
 
-    Arguments are those of `lam_sb.corpora.readers.write_records`, and
-    ``require_alignment`` and ``phone_set`` of
-    `lam_sb.corpora.options.PrepOptions`.
-
-    Raises
-    ------
-    UserError
-        A missing column, an unknown emotion or split, or whatever
-        `lam_sb.corpora.prepare.write_corpus` finds.
+    ``require_alignment`` and ``phone_set`` go before those of `PrepOptions`. A
+    missing column and an unknown emotion or split are errors.
     """
     table = read_table(folder / "labels.csv")
     if table and "path" not in table[0]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from lam_sb.corpora.options import PrepOptions
 from lam_sb.corpora.readers import prepare_by_file_name
 
+FILE_NAME = r"(\d\d)[ab]\d\d([WFTNLEA])[a-z]"
 EMOTIONS = {
     **{"W": "anger", "F": "happiness", "T": "sadness", "N": "neutral"},
     **{"L": "boredom", "E": "disgust", "A": "anxiety"},
@@ -28,13 +29,7 @@ def prepare(
 ) -> None:
     """Write the manifests of EmoDB; label_map goes by the names above."""
     prepare_by_file_name(
-        corpus,
-        folder,
-        save_folder,
-        options,
-        r"(\d\d)[ab]\d\d([WFTNLEA])[a-z]",
-        _describe,
-        label_map=label_map,
+        corpus, folder, save_folder, options, FILE_NAME, _describe, label_map
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from lam_sb.corpora.options import PrepOptions
 from lam_sb.corpora.readers import prepare_by_file_name
 
+FILE_NAME = r"(0[123])-(0[12])-(0[1-8])-0[12]-0[12]-0[12]-(\d\d)"
 EMOTIONS = {
     **{"01": "neutral", "02": "calm", "03": "happy", "04": "sad"},
     **{"05": "angry", "06": "fearful", "07": "disgust", "08": "surprised"},
@@ -29,13 +30,7 @@ def prepare(
 ) -> None:
     """Write the manifests of RAVDESS; label_map goes by the names above."""
     prepare_by_file_name(
-        corpus,
-        folder,
-        save_folder,
-        options,
-        r"(0[123])-(0[12])-(0[1-8])-0[12]-0[12]-0[12]-(\d\d)",
-        _describe,
-        label_map=label_map,
+        corpus, folder, save_folder, options, FILE_NAME, _describe, label_map
     )
 
 

@@ -9,13 +9,9 @@ import soundfile
 
 
 def check_audio(path: Path) -> dict:
-    """Duration and content of an audio file, or what is wrong with it.
+    """Give ``duration`` in seconds and ``audio_sha``, or the ``problem``.
 
-    Returns
-    -------
-    dict
-        ``duration`` in seconds and ``audio_sha``, 16 hexadecimal digits; or
-        ``problem``.
+    ``audio_sha`` is the beginning of the SHA-256 of the whole file, 16 digits.
     """
     try:
         content = path.read_bytes()

@@ -44,18 +44,13 @@ def read_files(
         As from `file_stamps`, taken before: a file that changes while it is
         read is then read again the next time.
     read : Callable
-        From a file's path what JSON can hold; ``problem`` says what is wrong.
+        From a file's path what JSON can hold.
     cache_path : Path
-        JSON file that keeps what was read.
+        JSON file that keeps what was read, by path.
     what : str
-        For ``problem: missing <what>``.
+        Of a missing file, ``problem`` is ``missing <what>``.
     prefer : str
         ``threads`` or ``processes``.
-
-    Returns
-    -------
-    dict[str, dict]
-        What was read, by path.
     """
     cache = {}
     if cache_path.is_file():

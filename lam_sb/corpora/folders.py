@@ -31,19 +31,8 @@ def files_by_name(folder: Path, subfolders: Iterable[str]) -> dict[str, str]:
 
     Rows come from the label table: this only says where each file lies, in one
     pass, as asking for each variant of each path is slow on network drives.
-
-    Arguments
-    ---------
-    folder : Path
-        Corpus folder.
-    subfolders : Iterable[str]
-        Within it, or anywhere; those that do not exist are passed by.
-
-    Returns
-    -------
-    dict[str, str]
-        Path, relative to the corpus folder, by file name; the first folder
-        that has it. Hidden files are left out.
+    Subfolders may lie elsewhere or be missing; of two files of one name the
+    first counts; hidden files are left out.
     """
     paths: dict[str, str] = {}
     for subfolder in subfolders:

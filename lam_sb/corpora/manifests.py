@@ -59,19 +59,14 @@ class Utterance:
 
 
 def read_manifest(path: str | Path, data_root: str | Path) -> dict[str, dict]:
-    """Read and check one manifest.
+    """Read and check one manifest: rows by utterance id, in its order.
 
     Arguments
     ---------
     path : str | Path
-        A JSON file, keyed by utterance id.
+        A JSON file.
     data_root : str | Path
         Replaces ``{data_root}`` in the paths.
-
-    Returns
-    -------
-    dict[str, dict]
-        Rows by utterance id, in the file's order.
 
     Raises
     ------

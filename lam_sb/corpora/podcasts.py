@@ -104,25 +104,17 @@ def prepare_podcast(
     _add_splits(table, names["split"], records, folder, splits)
     _add_audio(corpus, folder, records)
     _add_alignments(corpus, folder, records, alignment_dir, require_alignment)
-    dropped = {
-        r["id"]: "unknown speaker"
-        for r in records
-        if require_known_speaker and r["speaker"] == UNKNOWN
-    }
-    write_records(
-        corpus,
-        folder,
-        save_folder,
-        replace(
-            options, require_alignment=require_alignment, phone_set=phone_set
-        ),
-        [r for r in records if r["id"] not in dropped],
-        EMOTION_VALUES,
-        label_map,
-        splits,
-        dropped,
-        notes,
+    dropped = {}
+    if require_known_speaker:
+        unknown = [r["id"] for r in records if r["speaker"] == UNKNOWN]
+        dropped = dict.fromkeys(unknown, "unknown speaker")
+        records = [r for r in records if r["id"] not in dropped]
+    options = replace(
+        options, require_alignment=require_alignment, phone_set=phone_set
     )
+    mapping = {"known": EMOTION_VALUES, "label_map": label_map}
+    mapping |= {"splits": splits, "dropped": dropped, "notes": notes}
+    write_records(corpus, folder, save_folder, options, records, **mapping)
 
 
 def _label_file(corpus: str, folder: Path, label_file: str | None) -> Path:

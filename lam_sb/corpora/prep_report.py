@@ -22,15 +22,6 @@ class PrepReport:
         Rows of the label table.
     dropped : Mapping[str, str]
         Reason by id for what the reader itself left out.
-
-    Attributes
-    ----------
-    kept : list[Utterance]
-        Rows that no step has dropped.
-    skipped : dict[str, str]
-        Reason by id of all others.
-    alignments, phones : dict
-        Counts, filled in from outside.
     """
 
     def __init__(
@@ -42,7 +33,7 @@ class PrepReport:
         self.corpus = corpus
         self.kept = list(listed)
         self.skipped = dict(dropped)
-        self.alignments: dict[str, int] = {}
+        self.alignments: dict[str, int] = {}  # these two filled from outside
         self.phones: dict[str, object] = {}
         self.steps: list[dict] = []
         self._count("listed", dropped)

@@ -86,14 +86,16 @@ def prepare_by_file_name(
     options: PrepOptions,
     pattern: str,
     describe: Callable[[re.Match, str], Mapping[str, str] | str],
-    **mapping: Mapping | None,
+    label_map: Mapping[str, str | None] | None = None,
+    known: Mapping[str, str | None] = KNOWN_EMOTIONS,
+    splits: Mapping | None = None,
 ) -> None:
     """Write the manifests of a corpus whose file names are its labels.
 
     Arguments
     ---------
-    corpus, save_folder, options
-        As in `lam_sb.corpora.prepare.write_corpus`.
+    corpus, save_folder, options, label_map, known, splits
+        As in `write_records`.
     folder : Path
         The corpus's audio, WAV or FLAC, lies anywhere in it.
     pattern : str
@@ -101,8 +103,6 @@ def prepare_by_file_name(
     describe : Callable
         From the match and the path, a record as in `write_records` without
         ``id`` and ``path``; or, as text, why the file is left out.
-    **mapping : Mapping | None
-        ``known``, ``label_map`` and ``splits`` of `write_records`.
 
     Raises
     ------
@@ -128,12 +128,8 @@ def prepare_by_file_name(
             f"{f', {next(iter(dropped))} the first' if dropped else ''}. "
             f"The folder holds: {listing(folder)}."
         )
+    mapping = {"known": known, "label_map": label_map, "splits": splits}
+    rows = records.values()
     write_records(
-        corpus,
-        folder,
-        save_folder,
-        options,
-        records.values(),
-        dropped=dropped,
-        **mapping,
+        corpus, folder, save_folder, options, rows, dropped=dropped, **mapping
     )

@@ -92,12 +92,8 @@ def find_column(
     Returns
     -------
     str | None
-        The column as the table spells it, None if there is none.
-
-    Raises
-    ------
-    UserError
-        The user's column is not there.
+        The column as the table spells it, None if there is none; a user's
+        column that is not there is an error.
 
     Example
     -------

@@ -16,7 +16,7 @@ BROKEN = (PraatioException, ValueError, LookupError, TypeError, OSError)
 
 
 def read_phones(path: str | Path) -> list[list]:
-    r"""Phones of the last tier that is named so, without silences.
+    """Phones of the last tier that is named so, without silences.
 
     Arguments
     ---------
@@ -28,20 +28,6 @@ def read_phones(path: str | Path) -> list[list]:
     -------
     list[list]
         ``[phone, start, end]`` in seconds; empty without such a tier.
-
-    Example
-    -------
-    >>> path = getfixture("tmp_path") / "a.TextGrid"
-    >>> interval = 'xmin = 0.1\nxmax = 0.3\ntext = "AH0"\n'
-    >>> _ = path.write_text(
-    ...     'File type = "ooTextFile"\nObject class = "TextGrid"\n\n'
-    ...     "xmin = 0\nxmax = 1\ntiers? <exists>\nsize = 1\nitem []:\n"
-    ...     'item [1]:\nclass = "IntervalTier"\nname = "phones"\n'
-    ...     "xmin = 0\nxmax = 1\nintervals: size = 1\nintervals [1]:\n"
-    ...     + interval
-    ... )
-    >>> read_phones(path)
-    [['AH0', 0.1, 0.3]]
     """
     grid = textgrid.openTextgrid(
         str(path),
@@ -59,13 +45,10 @@ def read_phones(path: str | Path) -> list[list]:
 
 
 def check_alignment(path: Path) -> dict[str, str]:
-    """Phones of a TextGrid, or what is wrong with it.
+    """Give the ``phones`` of a TextGrid, or the ``problem`` with it.
 
-    Returns
-    -------
-    dict[str, str]
-        ``phones`` as JSON text, as lists of a large corpus would take
-        gigabytes; or ``problem``.
+    Phones as JSON text: as lists, those of a large corpus would take
+    gigabytes.
     """
     try:
         phones = read_phones(path)
