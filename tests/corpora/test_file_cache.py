@@ -13,6 +13,7 @@ from conftest import write_wav
 from toy_corpora import by_speaker, prepare, write_corpus_of, write_damaged
 from toy_podcasts import write_podcast, write_textgrid
 
+import lam_sb.corpora.prepare
 from lam_sb.corpora.manifests import SPLITS
 
 
@@ -156,3 +157,8 @@ def test_a_limit_of_duration_is_a_change(msp, unchanged):
 
 def test_another_phone_set_is_a_change(unchanged):
     assert not unchanged(phone_set="pinyin")
+
+
+def test_another_format_is_a_change(unchanged, monkeypatch):
+    monkeypatch.setattr(lam_sb.corpora.prepare, "FORMAT", "another")
+    assert not unchanged()
