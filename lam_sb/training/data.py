@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lam_sb.corpora.manifests import EMOTIONS, UNKNOWN, cluster_of
 from lam_sb.errors import UserError, check_choice
-from lam_sb.features.store import FeatureRows
+from lam_sb.features.shards import FeatureRows
 
 NORMALISE = ("none", "source", "domain", "speaker")
 UNLABELLED = -1
