@@ -8,7 +8,6 @@ import torch
 
 from lam_sb.features.segments import PHONE_SEGMENTS
 
-
 Shard = dict[str, torch.Tensor]  # memory-mapped tensors of one file
 
 
