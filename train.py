@@ -37,7 +37,7 @@ from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import RunOptions
 from torch.utils.data import DataLoader
 
-from lam_sb.analysis.anchors import SELECTED
+from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
 from lam_sb.config import (
     experiment_folder,
     load,
@@ -117,7 +117,7 @@ def load_run(
     settings |= {o: run_opts[o] for o in DECIDING & run_opts.overridden_args}
     for key in settle(hparams, overrides, path):
         settings.pop(key, None)
-    settings["anchors"] = hparams["anchors"]
+    settings["anchored_layers"] = hparams["anchored_layers"]
     return hparams, settings
 
 
@@ -144,8 +144,9 @@ def settle(hparams: dict, overrides: dict, path: str) -> set[str]:
             raise UserError(
                 f"{where}: the system {hparams['system']} has no use for {key}."
             )
-    if hparams["anchor_layers"] not in SELECTED:  # analyse may still use them
-        idle |= {"similarity", "use_target_labels", "selection_basis"}
+    # Without such a rule, analyse may still use these.
+    if hparams["anchor_layers"] not in ANALYSIS_RULES:
+        idle |= {"similarity", "use_target_labels", "selection_settings"}
     segments = ("utterance", "vowels", "consonants")
     if type(hparams["alignment"]).__name__ == "PhoneticAnchor":
         segments = ("vowel_classes",)
@@ -155,7 +156,7 @@ def settle(hparams: dict, overrides: dict, path: str) -> set[str]:
     if "gamma" in idle:
         hparams["gamma"] = 0
     if "anchor_layers" in idle:
-        hparams["anchor_layers"] = hparams["anchors"] = []
+        hparams["anchor_layers"] = hparams["anchored_layers"] = []
     if hparams["bound"] == "within":
         for end in ("", "_folder", "_options", "_train", "_valid"):
             hparams[f"source{end}"] = hparams[f"target{end}"]
@@ -448,7 +449,7 @@ def describe_run(
         "adapts_on": "test_speakers" if speaker else "target_train",
         "target_row_filter": "labels" if four else "none",
         "alignment": "none" if loss is None else type(loss).__name__,
-        "anchor_layers": hparams["anchors"],
+        "anchor_layers": hparams["anchored_layers"],
         "anchor_rule": rule if isinstance(rule, str) else "fixed",
         "n_train_source": len(rows["source_train"]),
         "n_train_target": len(rows["target_train"]),
@@ -467,7 +468,7 @@ def target_labels(hparams: dict, manifests: dict[str, dict]) -> int:
         parts.append("valid")
     if hparams["bound"] == "within":
         parts += ["source_train", "source_valid"]
-    selected = hparams["anchor_layers"] in SELECTED
+    selected = hparams["anchor_layers"] in ANALYSIS_RULES
     if hparams["bound"] == "oracle" or (
         selected and hparams["use_target_labels"]
     ):

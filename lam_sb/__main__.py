@@ -6,30 +6,19 @@ They run in the recipe's folder, where train.py is.
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import ModuleType
 
 from speechbrain.utils.run_opts import RunOptions
 
-from lam_sb.analysis.anchors import SELECTED
-from lam_sb.analysis.similarity import (
-    COVARIANCE_MEASURES,
-    MEAN_MEASURES,
-    corpus_sums,
-    read_similarity,
-    select_layers,
-    similarity_rows,
-    write_similarity,
-)
+from lam_sb.analysis.analyse import analyse_corpora
+from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
 from lam_sb.config import load, parse_arguments, plain_errors
 from lam_sb.errors import UserError
 from lam_sb.features.store import FeatureStore
-from lam_sb.files import write_json
 from lam_sb.study.grid import Job, describe_plan, make_jobs, read_study
 from lam_sb.study.runner import Failure, command_line, run_jobs
 from lam_sb.training.data import DomainRows
@@ -70,55 +59,25 @@ def analyse(argv: Sequence[str]) -> None:
     """
     unused = ("source_valid", "valid", "target_test")
     hparams, manifests, store = _encoded(argv, unused)
-    measure, labelled = hparams["similarity"], hparams["use_target_labels"]
-    covariance = measure in COVARIANCE_MEASURES
-    hidden = () if labelled else ("target_train",)
-    sums = [
-        corpus_sums(
-            DomainRows(rows, store.rows(rows), key not in hidden), covariance
-        )
-        for key, rows in manifests.items()
-        if key in ("source_train", "target_train")  # and no shots
-    ]
-    selection = select_layers(*sums, measure, labelled)
-    measures = [*MEAN_MEASURES[: 3 if labelled else 2]]
-    if covariance:
-        measures += COVARIANCE_MEASURES
-    folder = Path(hparams["analysis_folder"])
-    folder.mkdir(parents=True, exist_ok=True)
-    write_similarity(
-        folder / "similarity.csv", similarity_rows(*sums, measures)
+    labelled = hparams["use_target_labels"]
+    source, target = (
+        DomainRows(manifests[key], store.rows(manifests[key]), seen)
+        for key, seen in (("source_train", True), ("target_train", labelled))
     )
-    write_json(
-        folder / "selection.json",
-        selection
-        | {"basis": hparams["selection_basis"], "store": store.path.name},
+    selection = analyse_corpora(
+        source,
+        target,
+        hparams["similarity"],
+        labelled,
+        hparams["analysis_folder"],
+        hparams["selection_settings"],
+        store.path.name,
     )
-    _draw(folder, measure)
-    for rule in SELECTED:
+    for rule in ANALYSIS_RULES:
         stability = selection["stability"]
         share = f" (in {stability[rule]:.0%} of resamples)" if stability else ""
         print(f"{rule}: {selection[rule]}{share}")
-    print(folder)
-
-
-def _draw(folder: Path, measure: str) -> None:
-    """Draw all encoders that were analysed on these corpora."""
-    from lam_sb.analysis.figures import (
-        draw_similarity,  # matplotlib is slow to import
-    )
-
-    analysed = sorted(folder.parent.parent.glob(f"*/{folder.name}"))
-    tables, selected = {}, {}
-    for other in analysed:
-        selection = json.loads((other / "selection.json").read_text())
-        if selection["measure"] == measure:
-            encoder = other.parent.name
-            tables[encoder] = read_similarity(other / "similarity.csv")
-            selected[encoder] = selection["group"]
-    for ending in ("png", "pdf"):
-        path = folder / f"figure1.{ending}"
-        draw_similarity(tables, selected, measure, folder.name, path)
+    print(hparams["analysis_folder"])
 
 
 def reproduce(argv: Sequence[str]) -> None:

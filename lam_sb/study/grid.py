@@ -23,7 +23,11 @@ from types import ModuleType
 import yaml
 from speechbrain.utils.run_opts import RunOptions
 
-from lam_sb.analysis.anchors import SELECTED, NotAnalysedError, is_analysed
+from lam_sb.analysis.anchor_layers import (
+    ANALYSIS_RULES,
+    NotAnalysedError,
+    is_analysed,
+)
 from lam_sb.config import (
     differing_settings,
     load,
@@ -317,10 +321,12 @@ def _job(
     if plain.get("system") != system:
         values["system"] = system
     settings, anchored = None, system == REFERENCE
-    analysed = is_analysed(plain["analysis_folder"], plain["selection_basis"])
+    analysed = is_analysed(
+        plain["analysis_folder"], plain["selection_settings"]
+    )
     try:
         hparams, settings = train.load_run(file, run_opts, values)
-        anchored |= hparams["anchor_layers"] in SELECTED
+        anchored |= hparams["anchor_layers"] in ANALYSIS_RULES
     except NotAnalysedError:
         anchored = True
     names = ("output_folder", "analysis_folder", "encoder_source")

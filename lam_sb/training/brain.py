@@ -293,7 +293,9 @@ class LamBrain(sb.Brain):
     def _anchored(self) -> list[int]:
         """Positions of the anchored layers among those mixed."""
         layers = self.hparams.layers
-        return [layers.index(a) for a in self.hparams.anchors if a in layers]
+        return [
+            layers.index(a) for a in self.hparams.anchored_layers if a in layers
+        ]
 
     def _log_layers(
         self,
@@ -347,7 +349,7 @@ class LamBrain(sb.Brain):
 
     def _warn_of_small_share(self) -> None:
         shares = [
-            anchored_share(e["layers"], self.hparams.anchors)
+            anchored_share(e["layers"], self.hparams.anchored_layers)
             for e in (*self.history.epochs[:1], self.history.current)
         ]
         warned = any(e.get("warned") for e in self.history.epochs)
@@ -419,7 +421,7 @@ class LamBrain(sb.Brain):
             "UAR": entry["valid_uar"],
         }
         if entry.get("layers"):
-            anchors = self.hparams.anchors
+            anchors = self.hparams.anchored_layers
             rows = [r for r in entry["layers"] if r["layer"] in anchors]
             if rows:
                 share = anchored_share(entry["layers"], anchors)
