@@ -36,7 +36,7 @@ FILES = sorted(
 )
 NAMES = [str(path.relative_to(ROOT / "hparams")) for path in FILES]
 
-MADE_OF_OTHERS = ("layers", "modules", "anchors", "selection_basis")
+MADE_OF_OTHERS = ("layers", "modules", "anchored_layers", "selection_settings")
 
 TOY = """\
 # Where the corpora lie.
@@ -628,8 +628,8 @@ def test_each_file_loads_to_what_it_asks_for(path, encoders, tmp_path):
         if plain and key not in MADE_OF_OTHERS:
             assert hparams[key] == direct[key] == value, key
     everything = set(range(1, 13))
-    assert hparams["anchors"] == hparams["anchor_layers"]
-    anchors = set(hparams["anchors"])
+    assert hparams["anchored_layers"] == hparams["anchor_layers"]
+    anchors = set(hparams["anchored_layers"])
     assert (
         set(hparams["layers"])
         == {
@@ -706,7 +706,7 @@ def test_a_key_of_the_complete_file_has_a_comment_or_stands_in_a_group():
     rest = COMPLETE.read_text().split("# Objects built from the keys above.")
     for line in re.findall(r"(?m)^\w+:.*", rest[1]):
         made = re.search(r": !(new|name|apply):", line)
-        assert made or line in ("selection_basis:", "modules:")
+        assert made or line in ("selection_settings:", "modules:")
 
 
 def test_data_folder_is_the_only_placeholder():
