@@ -60,9 +60,9 @@ def map_emotions(
     >>> map_emotions("toy", values, KNOWN_EMOTIONS, {"W": "angry"})
     {'Sadness': 'sad', 'W': 'angry', 'fear': None}
     """
-    own = check_mapping(corpus, "label_map", label_map)
-    own = {str(k): emo for k, emo in own.items()}  # YAML: {5: sad}
-    wrong = [emo for emo in own.values() if emo not in (*EMOTIONS, None)]
+    label_map = check_mapping(corpus, "label_map", label_map)
+    label_map = {str(v): emo for v, emo in label_map.items()}  # YAML: {5: sad}
+    wrong = [emo for emo in label_map.values() if emo not in (*EMOTIONS, None)]
     if wrong:
         raise UserError(
             f"label_map of {corpus} gives {sorted(set(map(str, wrong)))}; use "
@@ -73,7 +73,7 @@ def map_emotions(
     unknown = [
         (v, n)
         for v, n in counts.most_common()
-        if v not in own and v.lower() not in known
+        if v not in label_map and v.lower() not in known
     ]
     if unknown:
         listed = ", ".join(f"{v} ({n})" for v, n in unknown)
@@ -81,7 +81,9 @@ def map_emotions(
             f"{corpus}: unknown emotions in the labels: {listed}. Name them "
             f"in label_map, for example {{{unknown[0][0]}: null}} for no label."
         )
-    return {v: own[v] if v in own else known[v.lower()] for v in counts}
+    return {
+        v: label_map[v] if v in label_map else known[v.lower()] for v in counts
+    }
 
 
 def count_unlabelled(
@@ -123,13 +125,13 @@ def map_splits(
     >>> map_splits("toy", ["Train", "Dev", "Test1", "Test2"], {"test": "Test2"})
     {'Train': 'train', 'Dev': 'valid', 'Test1': None, 'Test2': 'test'}
     """
-    own = check_mapping(corpus, "splits", splits, SPLITS)
+    splits = check_mapping(corpus, "splits", splits, SPLITS)
     names_of = {
         split: [names] if isinstance(names, str) else list(names or ())
-        for split, names in (SPLIT_NAMES | dict(own)).items()
+        for split, names in (SPLIT_NAMES | dict(splits)).items()
     }
-    # The user's own names go before the usual ones.
-    order = sorted(names_of, key=lambda split: split in own)
+    # The user's names, entered last, go before the usual ones.
+    order = sorted(names_of, key=lambda split: split in splits)
     by_name = {
         str(n).lower(): split for split in order for n in names_of[split]
     }

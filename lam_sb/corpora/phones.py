@@ -222,18 +222,19 @@ def detect_phone_set(labels: Iterable[str]) -> str:
     fitting = [phone_set for phone_set in PHONE_SETS if not foreign[phone_set]]
     if len(fitting) == 1:
         return fitting[0]
-    closest = min(PHONE_SETS, key=lambda phone_set: len(foreign[phone_set]))
-    unknown = set.intersection(*map(set, foreign.values()))
-    listed = sorted(foreign[closest], key=lambda p: (p not in unknown, p))
-    listed = listed or labels
-    raise UserError(
-        (
-            f"the phones are of {' and '.join(fitting)} alike"
-            if fitting
-            else f"the phones are of no one set; those that {closest}, which "
-            "fits best, does not have"
+    if fitting:
+        problem = f"the phones are of {' and '.join(fitting)} alike"
+        listed = labels
+    else:
+        closest = min(PHONE_SETS, key=lambda phone_set: len(foreign[phone_set]))
+        problem = (
+            "the phones are of no single set; the closest is "
+            f"{closest}, which does not have"
         )
-        + f": {', '.join(listed[:LISTED])}"
-        + (f", ... ({len(listed)} in all)" if len(listed) > LISTED else "")
-        + f". Name the set with the option phone_set: {', '.join(PHONE_SETS)}."
+        in_none = set.intersection(*map(set, foreign.values()))
+        listed = sorted(foreign[closest], key=lambda p: (p not in in_none, p))
+    more = f", ... ({len(listed)} in all)" if len(listed) > LISTED else ""
+    raise UserError(
+        f"{problem}: {', '.join(listed[:LISTED])}{more}. Name the set with the "
+        f"option phone_set: {', '.join(PHONE_SETS)}."
     )

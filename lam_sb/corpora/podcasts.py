@@ -92,8 +92,8 @@ def prepare_podcast(
     """
     path = _label_file(corpus, folder, label_file)
     table = read_table(path)
-    own = check_mapping(corpus, "columns", columns, [*COLUMNS])
-    names = {w: find_column(table, w, COLUMNS[w], own) for w in COLUMNS}
+    columns = check_mapping(corpus, "columns", columns, [*COLUMNS])
+    names = {w: find_column(table, w, COLUMNS[w], columns) for w in COLUMNS}
     notes = {"label_file": os.path.relpath(path, folder)}
     if names["speaker"] is None:
         notes["speakers"] = "no such column: each podcast stands for a speaker"
@@ -121,14 +121,14 @@ def _label_file(corpus: str, folder: Path, label_file: str | None) -> Path:
     tried = [label_file] if label_file else []
     if not label_file:
         pairs = itertools.product(LABEL_FILES, LABEL_FOLDERS)
-        tried = [os.path.normpath(f"{place}/{name}") for name, place in pairs]
+        tried = [os.path.normpath(f"{where}/{name}") for name, where in pairs]
     for name in tried:
         if (folder / name).is_file():
             return folder / name
     held = [
-        f"{place} holds: {listing(folder / place)}"
-        for place in LABEL_FOLDERS[:-1]
-        if (folder / place).is_dir()
+        f"{subfolder} holds: {listing(folder / subfolder)}"
+        for subfolder in LABEL_FOLDERS[:-1]
+        if (folder / subfolder).is_dir()
     ]
     raise UserError(
         f"{corpus}: no label table in {folder} (looked for "

@@ -187,12 +187,12 @@ def write_corpus(
 
 
 def _check_texts(corpus: str, utterances: Sequence[Utterance]) -> None:
-    """Refuse ids that stand twice, and braces, which SpeechBrain replaces."""
+    """Refuse two rows of one id, and braces, which SpeechBrain replaces."""
     counts = Counter(u.id for u in utterances)
     twice = [i for i, n in counts.items() if n > 1]
     if twice:
         raise UserError(
-            f"{corpus}: {len(twice)} ids stand twice, {twice[0]} the first."
+            f"{corpus}: {len(twice)} ids have two rows, {twice[0]} the first."
         )
     for u in utterances:
         for text in (u.path, u.id, u.speaker, u.gender, u.language):
