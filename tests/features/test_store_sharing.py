@@ -83,8 +83,8 @@ def test_two_writers_of_other_rows_each_find_theirs(
     barrier = multiprocessing.get_context("fork").Barrier(2)
     announce = FeatureStore._announce
 
-    def announce_together(self, todo, by_key):
-        announce(self, todo, by_key)
+    def announce_together(self, rows):
+        announce(self, rows)
         barrier.wait(20)  # both have planned, none has encoded
 
     monkeypatch.setattr(FeatureStore, "_announce", announce_together)
