@@ -14,9 +14,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from encoder_kinds import KINDS, LENS
+from stores import SHARD_ROWS, Spy, extract, make_store, write_clip
 
 from data_prep.demo_prepare import CORPORA
 from data_prep.demo_prepare import make_corpus as make_demo_corpus
+from lam_sb.features import plan
+from lam_sb.features.encoders import FrozenEncoder
+from lam_sb.features.store import FeatureStore
 
 torch.set_num_threads(1)
 RATE = 16000
@@ -142,3 +147,62 @@ def demo(tmp_path_factory) -> Path:
     for corpus in CORPORA:
         make_demo_corpus(folder, corpus)
     return folder
+
+
+@pytest.fixture(scope="session")
+def encoder(wavlm) -> FrozenEncoder:
+    return FrozenEncoder(str(wavlm))
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory) -> dict[str, dict]:
+    """Rows of twelve clips of 0.1 s to 0.5 s; not to be changed."""
+    folder = tmp_path_factory.mktemp("clips")
+    rng = np.random.default_rng(0)
+    # The shortest has 4 frames, fewer than chunks.
+    counts = rng.permutation(np.linspace(1600, 8000, 12).astype(int))
+    return dict(
+        write_clip(folder / f"u{n:02d}.wav", 0.1 * rng.standard_normal(count))
+        for n, count in enumerate(counts)
+    )
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory, encoder, clips) -> FeatureStore:
+    """All clips, encoded in one go into three shards; not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "ROWS_PER_SHARD", SHARD_ROWS)
+        store = make_store(tmp_path_factory.mktemp("unbroken"), encoder)
+        extract(store, clips)
+    return store
+
+
+@pytest.fixture
+def small_shards(monkeypatch) -> None:
+    monkeypatch.setattr(plan, "ROWS_PER_SHARD", SHARD_ROWS)
+
+
+@pytest.fixture
+def spy(monkeypatch, encoder) -> Spy:
+    return Spy(monkeypatch, encoder)
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("kinds")
+    return {
+        kind: make_encoder(root / f"tiny-{kind}", family, **config)
+        for kind, (family, config) in KINDS.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def wavs():
+    """Eight utterances, each louder than the last, with an offset and noise
+    after their end."""
+    torch.manual_seed(1)
+    wavs = torch.randn(8, 24000) + torch.linspace(-0.5, 0.5, 8)[:, None]
+    wavs *= torch.logspace(-4, -0.5, 8)[:, None]
+    for wav, n in zip(wavs, LENS, strict=True):
+        wav[n:] = 100.0
+    return wavs

@@ -29,28 +29,18 @@ def analyse_corpora(
 ) -> dict:
     """Compare two corpora layer by layer, and select layers.
 
-    Leaves similarity.csv, selection.json and Figure 1 of all encoders that
-    were analysed on these corpora by this measure.
+    Leaves similarity.csv, selection.json (the settings and the feature store's
+    name in it) and Figure 1 of all encoders that were analysed on these corpora
+    by this measure.
 
     Arguments
     ---------
     source, target : DomainRows
         Training rows; the target's labels are hidden unless they may be used.
-    measure : str
-        What the layers are ranked by.
-    use_target_labels : bool
-        Whether to look at emotions one by one.
-    folder : str | Path
-        Analysis folder.
-    selection_settings : Mapping[str, object]
-        What the selection depends on, for selection.json.
-    store_name : str
-        Feature store, for selection.json.
-
-    Returns
-    -------
-    dict
-        The selection, as from `select_layers`.
+    measure, use_target_labels
+        As for `select_layers`, which gives what is returned.
+    folder, selection_settings, store_name
+        Where to leave all this, and what selection.json holds besides.
     """
     covariance = measure in COVARIANCE_MEASURES
     sums = [corpus_sums(rows, covariance) for rows in (source, target)]

@@ -88,21 +88,11 @@ def similarity(measure: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def mean_vectors(
     sums: SegmentSums, measure: str, weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """Vectors that a measure compares, under R weightings of the groups.
+    """Vectors (R, 5, L, D) that one of `MEAN_MEASURES` compares.
 
-    Arguments
-    ---------
-    sums : SegmentSums
-        Of one corpus.
-    measure : str
-        One of `MEAN_MEASURES`.
-    weights : np.ndarray, optional
-        (R, G): 0 leaves a group out, 2 counts it twice; once each by default.
-
-    Returns
-    -------
-    np.ndarray
-        (R, 5, L, D) for the four emotions and all; nan where undefined.
+    They are those of the four emotions and all, nan where undefined, under R
+    weightings (R, G) of the groups: 0 leaves a group out, 2 counts it twice;
+    by default each counts once.
     """
     total = sums.units if measure == "pairwise" else sums.vectors
     counts = pooled(sums.counts, weights)[..., None, None]

@@ -87,9 +87,9 @@ def check_classes(name: str, values: np.ndarray, num_dims: int) -> np.ndarray:
         )
     whole = np.issubdtype(values.dtype, np.integer)
     if not whole or values.min() < 0:
-        found = values.min() if whole else values.dtype
+        held = values.min() if whole else values.dtype
         raise ValueError(
-            f"{name} holds {found}; use whole numbers from 0 on, without "
+            f"{name} holds {held}; use whole numbers from 0 on, without "
             "unlabelled rows."
         )
     return values

@@ -287,12 +287,12 @@ def _parts(system: Predictions) -> _Parts:
     right = system.predictions == system.labels
     clusters, index = np.unique(system.clusters, return_inverse=True)
     shape = len(clusters), int(system.labels.max()) + 1
-    cells = np.ravel_multi_index((index, system.labels), shape)
+    bins = np.ravel_multi_index((index, system.labels), shape)
     size = math.prod(shape)
-    total = np.bincount(cells, minlength=size).reshape(shape)
+    total = np.bincount(bins, minlength=size).reshape(shape)
     # Counts summed over the seeds stay whole, so that equal UARs are equal
     # bit by bit; (S total) then makes them means over the seeds.
-    correct = np.bincount(cells, right.sum(axis=0), size).reshape(shape)
+    correct = np.bincount(bins, right.sum(axis=0), size).reshape(shape)
     summed = total * len(right)
     left = summed.sum(axis=0) - summed
     num_present = (total.sum(axis=0) > 0).sum()

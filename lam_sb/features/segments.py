@@ -40,18 +40,8 @@ def frame_classes(
 ) -> list[str]:
     """Class of the phone in which the centre of each frame lies.
 
-    Arguments
-    ---------
-    phones : Sequence[Sequence]
-        ``[class, start, end]`` in seconds, in order; a phone does not hold
-        its end.
-    centres : Sequence[float]
-        In seconds, as from `FrozenEncoder.frame_centres`.
-
-    Returns
-    -------
-    list[str]
-        A class a frame, empty outside of all phones.
+    Phones are ``[class, start, end]`` in order, without their end; all times
+    are in seconds. A frame outside of all phones has an empty class.
 
     Example
     -------

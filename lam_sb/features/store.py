@@ -43,8 +43,6 @@ from lam_sb.files import whole_file, write_json
 logger = get_logger(__name__)
 
 FORMAT = 1
-# Settings that cannot be compared with the encoder out of reach.
-UNKNOWN_OF_COPIES = ("digest", "transformers")
 
 
 class FeatureStore:
@@ -108,17 +106,12 @@ class FeatureStore:
 
     def _find_copy(self, feature_folder: str, reason: UserError) -> Path:
         """Path of the one store that fits when the encoder is out of reach."""
-
-        def known(settings: Mapping) -> dict:
-            return {
-                k: v for k, v in settings.items() if k not in UNKNOWN_OF_COPIES
-            }
-
         stores = read_store_descriptions(self.encoder.name, feature_folder)
+        unknown = {"digest": None, "transformers": None}  # of a copy
         fitting = [
             path
             for path, description in stores.items()
-            if known(description["settings"]) == known(self.settings)
+            if description["settings"] | unknown == self.settings | unknown
         ]
         if len(fitting) != 1:
             raise UserError(
@@ -136,18 +129,11 @@ class FeatureStore:
         world: int = 1,
         progress: bool = True,
     ) -> None:
-        """Encode the rows that are missing; ranks share the work.
+        """Encode the rows that are missing.
 
-        Arguments
-        ---------
-        rows : Iterable[tuple[str, Mapping]]
-            Utterance ids and manifest rows, of any number of manifests.
-        device : str
-            Where to encode.
-        rank, world : int
-            This process and their number; each writes its own shards.
-        progress : bool
-            Whether to show hours done.
+        Rows are utterance ids and manifest rows, of any number of manifests.
+        Of ``world`` processes, each is a ``rank`` and writes its own shards.
+        A progress bar shows hours done.
 
         Raises
         ------
@@ -180,17 +166,8 @@ class FeatureStore:
     def estimate(self, rows: Iterable[Row], device: str = "cpu") -> str:
         """Say what encoding the missing rows would take; write nothing.
 
-        Arguments
-        ---------
-        rows : Iterable[tuple[str, Mapping]]
-            As for `extract`.
-        device : str
-            Where to encode a few of them, to see how long it takes.
-
-        Returns
-        -------
-        str
-            Where the store lies, its rows, size and time.
+        That is where the store lies, its rows, size, and the time, for which
+        a few of them are encoded on the device.
 
         Raises
         ------
@@ -224,12 +201,7 @@ class FeatureStore:
         return f"{text}, about {minutes:.1f} minutes on {device}"
 
     def rows(self, rows: Mapping[str, Mapping]) -> FeatureRows:
-        """Features of the rows of a manifest, in its order.
-
-        Arguments
-        ---------
-        rows : Mapping[str, Mapping]
-            Manifest rows by utterance id, any subset of the store.
+        """Features of the rows of a manifest, any subset of the store.
 
         Raises
         ------

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from conftest import make_encoder
 
-from lam_sb.features.encoders import SAMPLE_RATE, FrozenEncoder
+from lam_sb.features.audio import SAMPLE_RATE
+from lam_sb.features.encoders import FrozenEncoder
 
 ROUNDS = 5
 

@@ -108,8 +108,8 @@ def test_a_frame_belongs_to_the_phone_that_holds_its_centre(family, expected):
 
 
 def test_frames_before_and_after_all_phones_belong_to_none():
-    spans = [["a", 0.03, 0.05]]
-    assert frame_classes(spans, [0.01, 0.03, 0.05]) == ["", "a", ""]
+    phones = [["a", 0.03, 0.05]]
+    assert frame_classes(phones, [0.01, 0.03, 0.05]) == ["", "a", ""]
     assert frame_classes([], [0.01, 0.03]) == ["", ""]
 
 

@@ -1,27 +1,32 @@
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
 
-from lam_sb.analysis.anchors import analysis_folder, resolve_anchors
+from lam_sb.analysis.anchor_layers import (
+    analysis_folder,
+    random_layers,
+    resolve_anchor_layers,
+)
 from lam_sb.errors import UserError
 
-BASIS = {"similarity": "centroid", "protocol": "speakers"}
+SETTINGS = {"similarity": "centroid", "protocol": "speakers"}
 
 
 @pytest.fixture
 def folder(tmp_path):
     selection = {"group": [1, 2, 5], "best": [2], "worst": [3, 4, 6]}
     (tmp_path / "selection.json").write_text(
-        json.dumps(selection | {"basis": BASIS})
+        json.dumps(selection | {"settings": SETTINGS})
     )
     return str(tmp_path)
 
 
 def test_a_list_stays_as_it_is(tmp_path):
-    assert resolve_anchors([11], 12, str(tmp_path / "none"), {}) == [11]
-    assert resolve_anchors([], 12, str(tmp_path / "none"), {}) == []
+    assert resolve_anchor_layers([11], 12, str(tmp_path / "none"), {}) == [11]
+    assert resolve_anchor_layers([], 12, str(tmp_path / "none"), {}) == []
 
 
 def test_rules_are_answered_by_the_analysis(folder):
@@ -30,12 +35,12 @@ def test_rules_are_answered_by_the_analysis(folder):
         ("best", [2]),
         ("worst", [3, 4, 6]),
     ):
-        assert resolve_anchors(rule, 6, folder, BASIS) == layers
+        assert resolve_anchor_layers(rule, 6, folder, SETTINGS) == layers
 
 
 def test_random_layers_need_no_analysis_and_depend_on_their_seed(tmp_path):
     drawn = [
-        resolve_anchors(f"random:{n}", 12, str(tmp_path / "none"), {})
+        resolve_anchor_layers(f"random:{n}", 12, str(tmp_path / "none"), {})
         for n in (0, 0, 1)
     ]
     assert drawn[0] == drawn[1] != drawn[2]
@@ -46,18 +51,18 @@ def test_random_layers_need_no_analysis_and_depend_on_their_seed(tmp_path):
 def test_an_unknown_rule_is_refused(folder):
     for rule in ("groups", "random", "random:x", "8"):
         with pytest.raises(UserError, match="group, best, worst or random"):
-            resolve_anchors(rule, 6, folder, BASIS)
+            resolve_anchor_layers(rule, 6, folder, SETTINGS)
 
 
 def test_a_missing_analysis_is_named_with_the_command(tmp_path):
     with pytest.raises(UserError, match=r"selection.json; make it first.*anal"):
-        resolve_anchors("group", 6, str(tmp_path), BASIS)
+        resolve_anchor_layers("group", 6, str(tmp_path), SETTINGS)
 
 
-def test_an_analysis_on_another_basis_is_refused(folder):
+def test_an_analysis_of_other_settings_is_refused(folder):
     with pytest.raises(UserError, match="'speakers' there, 'transductive' now"):
-        resolve_anchors(
-            "group", 6, folder, BASIS | {"protocol": "transductive"}
+        resolve_anchor_layers(
+            "group", 6, folder, SETTINGS | {"protocol": "transductive"}
         )
 
 
@@ -65,3 +70,15 @@ def test_each_encoder_and_pair_has_a_folder_of_its_own():
     assert analysis_folder("results", "wavlm", "a", "b") == (
         "results/analysis/wavlm/a-b"
     )
+
+
+def test_random_layers_are_seeded_different_and_sorted():
+    draws = [random_layers(seed, 12) for seed in range(200)]
+    for drawn in draws:
+        assert drawn == sorted(set(drawn))
+        assert len(drawn) == 3
+    assert set(itertools.chain(*draws)) == set(range(1, 13))
+    assert random_layers(7, 12) == draws[7]
+    assert len(set(map(tuple, draws))) > 100
+    assert len(random_layers(0, 12, count=5)) == 5
+    json.dumps(draws)

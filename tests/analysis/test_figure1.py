@@ -6,7 +6,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from lam_sb.analysis.figures import COLOURS, draw_similarity
+from lam_sb.analysis.figure1 import COLOURS, draw_similarity
 
 EMOTIONS = ("neutral", "happy", "all")
 

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from stores import (
+    RATE,
+    changed,
+    extract,
+    make_store,
+)
+
+from lam_sb.errors import UserError
+from lam_sb.features.audio import load_audio
+
+
+def test_stereo_at_another_rate_becomes_mono_at_16_khz(tmp_path):
+    time = np.arange(44100) / 44100
+    left = 0.4 * np.sin(2 * np.pi * 1000 * time)
+    right = 0.2 * np.sin(2 * np.pi * 1000 * time)
+    path = tmp_path / "stereo.flac"
+    soundfile.write(path, np.stack([left, right], 1), 44100)
+    wav = load_audio(path)
+    assert wav.shape == (16000,)
+    assert wav.dtype == torch.float32
+    # One second: bin k of the spectrum is k Hz.
+    assert np.abs(np.fft.rfft(wav.numpy())).argmax() == 1000
+    expected = 0.3 * np.sin(2 * np.pi * 1000 * np.arange(16000) / RATE)
+    assert np.abs(wav.numpy() - expected)[100:-100].max() < 1e-3
+
+
+@pytest.mark.parametrize("count", [44100, 30001, 441])
+def test_resampled_audio_keeps_its_duration(count, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(count), 44100)
+    expected = math.ceil(count * 16000 / 44100)
+    assert len(load_audio(tmp_path / "a.wav")) == expected
+
+
+def test_audio_at_16_khz_is_read_as_it_is(tmp_path):
+    wav = np.random.default_rng(0).uniform(-1, 1, 1000).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", wav, RATE, subtype="FLOAT")
+    assert np.array_equal(load_audio(tmp_path / "a.wav").numpy(), wav)
+
+
+def test_audio_that_vanished_is_named(encoder, clips, tmp_path):
+    path = str(tmp_path / "gone.wav")
+    rows = changed(dict([next(iter(clips.items()))]), wav=path)
+    with pytest.raises(UserError, match=path):
+        extract(make_store(tmp_path, encoder), rows)

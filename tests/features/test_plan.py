@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from conftest import make_encoder
+from stores import (
+    PHONES,
+    extract,
+    make_store,
+    visible_files,
+)
+
+from lam_sb.features.encoders import FrozenEncoder
+from lam_sb.features.plan import row_key
+from lam_sb.features.store import FeatureStore
+
+pytestmark = pytest.mark.usefixtures("small_shards")
+
+
+def plan_of(store) -> list[list[str]]:
+    shards = json.loads((store.path / "plan.json").read_text())["shards"]
+    return [batch for shard in shards for batch in shard["batches"]]
+
+
+def test_the_plan_has_each_row_once_in_batches_that_fit(unbroken, clips):
+    seconds = {row_key(i, row): row["duration"] for i, row in clips.items()}
+    batches = plan_of(unbroken)
+    planned = [key for batch in batches for key in batch]
+    assert sorted(planned) == sorted(seconds)
+    assert max(map(len, batches)) > 2
+    for batch in batches:  # padded to the longest, at most a second
+        assert len(batch) * max(seconds[key] for key in batch) <= 1.0
+
+
+def test_an_utterance_longer_than_a_batch_is_encoded_alone(
+    encoder, clips, tmp_path
+):
+    store = FeatureStore(str(tmp_path), encoder, batch_seconds=0.01)
+    extract(store, clips)
+    assert [len(batch) for batch in plan_of(store)] == [1] * 12
+
+
+def test_whisper_batches_count_whole_windows(clips, tmp_path):
+    folder = make_encoder(tmp_path / "tiny-whisper", "whisper", layers=1)
+    whisper = FrozenEncoder(str(folder))
+    store = FeatureStore(str(tmp_path), whisper, batch_seconds=60)
+    extract(store, dict(list(clips.items())[:5]))
+    assert [len(batch) for batch in plan_of(store)] == [2, 2, 1]
+
+
+def test_the_order_of_the_manifest_changes_no_byte(unbroken, clips, tmp_path):
+    store = make_store(tmp_path, unbroken.encoder)
+    extract(store, dict(reversed(clips.items())))
+    assert visible_files(store) == visible_files(unbroken)
+
+
+def test_a_row_key_follows_id_audio_and_phones_alone(clips):
+    row = clips["u00"]
+    key = row_key("u00", row)
+    assert len(key) == 32
+    assert (
+        row_key("u00", row | {"emo": None, "wav": "x", "speaker": "y"}) == key
+    )
+    assert row_key("u00", row | {"duration": 9.0}) == key
+    others = {
+        row_key("u01", row),
+        row_key("u00", row | {"audio_sha": "0" * 16}),
+        row_key("u00", row | PHONES),
+        row_key("u00", row | PHONES | {"phones": PHONES["phones"][:2]}),
+    }
+    assert len(others | {key}) == 5
+
+
+def test_the_key_of_a_row_without_phones_is_that_of_stores_that_exist():
+    row = {"audio_sha": "0123456789abcdef", "phones": [], "phone_set": ""}
+    content = b'["u\\u00e9", "0123456789abcdef", []]'
+    key = hashlib.sha256(content).hexdigest()[:32]
+    assert row_key("u\u00e9", row) == key
+    # Phones of no segment make no other features.
+    noise = {"phones": [["[noise]", 0.0, 0.1]], "phone_set": "arpa"}
+    assert row_key("u\u00e9", row | noise) == key
+
+
+def test_a_key_follows_the_classes_of_phones_and_not_their_names(clips):
+    def key(phone_set, labels):
+        phones = [
+            [label, n / 10, (n + 1) / 10]
+            for n, label in enumerate(labels.split())
+        ]
+        columns = {"phones": phones, "phone_set": phone_set}
+        return row_key("u00", clips["u00"] | columns)
+
+    assert key("arpa", "S IY1") == key("pinyin", "x i4")
+    # The Mandarin o is ə, that of English another vowel.
+    assert key("mfa_mandarin", "t o") != key("mfa_english", "t o")
