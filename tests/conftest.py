@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # bytes must not depend on the machine
@@ -21,6 +23,45 @@ from data_prep.demo_prepare import make_corpus as make_demo_corpus
 torch.set_num_threads(1)
 RATE = 16000
 EMOTIONS = ("neutral", "happy", "angry", "sad")
+ROOT = Path(__file__).parent.parent
+HPARAMS = ROOT / "hparams"
+
+# A complete YAML file that builds nothing slow.
+TOY = """\
+# Where the corpora lie.
+data_folder: !PLACEHOLDER
+output_folder: !ref results/<experiment>
+# Name of the folder.
+experiment: toy
+
+# Trade-off.
+gamma: 0.5
+lr: 0.001  # Adam
+anchor_layers: [1, 2]
+label_map: {}
+max_grad_norm: .inf
+number_of_epochs: 3
+patience: 2
+
+# What is built.
+counter: !new:collections.Counter
+    gamma: !ref <gamma>
+    # Steps, always one.
+    steps: 1
+last: end
+"""
+# Keys of a short run of train.py on the corpora of the tests.
+SMALL = {
+    "source": "left",
+    "target": "right",
+    "anchor_layers": "[1, 2]",
+    "batch_size": 8,
+    "number_of_epochs": 2,
+    "average_last": 2,
+    "num_heads": 2,
+    "projection_dim": 16,
+    "ffn_dim": 16,
+}
 
 
 def make_encoder(
@@ -142,3 +183,58 @@ def demo(tmp_path_factory) -> Path:
     for corpus in CORPORA:
         make_demo_corpus(folder, corpus)
     return folder
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def over(base: Path, text: str, name: str = "ablation.yaml") -> Path:
+    """Write a file that says only this over a base beside it."""
+    return write(base.parent / name, f"base: {base.name}\n{text}")
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch) -> Path:
+    """Folder with a train.py, to which YAML files may belong."""
+    monkeypatch.setattr(sys, "path", [*sys.path])  # loading adds the folder
+    write(tmp_path / "train.py", "")
+    return tmp_path
+
+
+@pytest.fixture
+def toy(recipe) -> Path:
+    return write(recipe / "toy.yaml", TOY)
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory) -> dict[str, Path]:
+    """Folders of tiny encoders of twelve layers, as base checkpoints have."""
+    folder = tmp_path_factory.mktemp("twelve")
+    return {
+        family: make_encoder(folder / f"tiny-{family}", family, layers=12)
+        for family in ("wavlm", "whisper")
+    }
+
+
+@pytest.fixture
+def arguments(
+    tmp_path, corpora, wavlm, tmp_path_factory
+) -> Callable[..., list[str]]:
+    """Arguments of a short run; keywords change, add or remove (None) keys."""
+    features = tmp_path_factory.getbasetemp() / "features"
+
+    def make(yaml: str = "small/lam_gl.yaml", *options: str, **keys) -> list:
+        folders = {
+            "data_folder": corpora,
+            "encoder_source": wavlm,
+            "feature_folder": features,
+            "output_root": tmp_path / "results",
+        }
+        pairs = SMALL | folders | keys
+        given = [f"--{k}={v}" for k, v in pairs.items() if v is not None]
+        return [str(HPARAMS / yaml), "--noprogressbar", *given, *options]
+
+    return make
