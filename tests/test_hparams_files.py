@@ -11,23 +11,18 @@ from conftest import HPARAMS
 from hyperpyyaml import load_hyperpyyaml
 
 from lam_sb.config import flatten, load, resolved
+from lam_sb.options import check_options
+from lam_sb.run import MAY_DIFFER
 
-
-COMPLETE = ROOT / "hparams/lam_gl_wavlm.yaml"
-
-
+COMPLETE = HPARAMS / "lam_gl_wavlm.yaml"
 FILES = sorted(
     path
-    for path in (ROOT / "hparams").rglob("*.yaml")
+    for path in HPARAMS.rglob("*.yaml")
     if path.parent.name != "study"  # grids of runs, no systems
     and path.name != "settings.yaml"  # a part of others
 )
-
-
-NAMES = [str(path.relative_to(ROOT / "hparams")) for path in FILES]
-
-
-MADE_OF_OTHERS = ("layers", "modules", "anchors", "selection_basis")
+NAMES = [str(path.relative_to(HPARAMS)) for path in FILES]
+MADE_OF_OTHERS = ("layers", "modules", "anchored_layers", "selection_settings")
 
 
 def asked_by(path: Path) -> dict:
@@ -43,47 +38,47 @@ def asked_by(path: Path) -> dict:
     return asked | own
 
 
-def place(encoders: dict, path: Path, tmp_path: Path) -> dict:
+def folders(encoders: dict, path: Path, tmp_path: Path) -> dict:
+    """Where a run of the file finds and leaves things here."""
     asked = asked_by(path).get("encoder_source", "")
+    family = "whisper" if "whisper" in asked else "wavlm"
     return {
         "data_folder": str(tmp_path / "corpora"),
         "output_root": str(tmp_path / "results"),
-        "encoder_source": encoders[
-            "whisper" if "whisper" in asked else "wavlm"
-        ],
+        "encoder_source": str(encoders[family]),
     }
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_each_file_loads_to_what_it_asks_for(path, encoders, tmp_path):
-    overrides = place(encoders, path, tmp_path)
+    overrides = folders(encoders, path, tmp_path)
     asked = asked_by(path) | overrides
-    hparams, settings = load(str(path), overrides)
+    hparams = load(path, overrides)
     direct = load_hyperpyyaml(flatten(path), overrides)
     complete = load_hyperpyyaml(COMPLETE.read_text(), overrides)
     assert hparams.keys() == direct.keys() == complete.keys()
-    for key in settings.keys() & hparams.keys():
+    for key in hparams.keys() - set(MAY_DIFFER):
         value = asked.get(key, complete[key])
         plain = isinstance(value, (int, float, str, list, dict, type(None)))
         if plain and key not in MADE_OF_OTHERS:
             assert hparams[key] == direct[key] == value, key
     everything = set(range(1, 13))
-    assert hparams["anchors"] == hparams["anchor_layers"]
-    anchors = set(hparams["anchors"])
+    assert hparams["anchored_layers"] == hparams["anchor_layers"]
+    anchored = set(hparams["anchored_layers"])
     assert (
         set(hparams["layers"])
         == {
             "all": everything,
             "top": {12},
-            "not_anchored": everything - anchors,
+            "not_anchored": everything - anchored,
         }[hparams["mix_layers"]]
     )
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_the_resolved_file_loads_to_the_same_values(path, encoders, tmp_path):
-    overrides = place(encoders, path, tmp_path) | {"gamma": 0.125}
-    hparams, _ = load(str(path), overrides)
+    overrides = folders(encoders, path, tmp_path) | {"gamma": 0.125}
+    hparams = load(path, overrides)
     text = resolved(str(path), overrides)
     assert "!ref" not in text
     assert "!PLACEHOLDER" not in text
@@ -98,7 +93,7 @@ def test_the_resolved_file_loads_to_the_same_values(path, encoders, tmp_path):
 
 
 def test_a_resolved_file_still_shares_its_objects(encoders, tmp_path):
-    overrides = place(encoders, COMPLETE, tmp_path)
+    overrides = folders(encoders, COMPLETE, tmp_path)
     again = load_hyperpyyaml(resolved(str(COMPLETE), overrides))
     assert again["modules"]["head"] is again["head"]
     recoverables = again["checkpointer"].keywords["recoverables"]
@@ -140,7 +135,7 @@ def test_a_key_of_the_complete_file_has_a_comment_or_stands_in_a_group():
     rest = COMPLETE.read_text().split("# Objects built from the keys above.")
     for line in re.findall(r"(?m)^\w+:.*", rest[1]):
         made = re.search(r": !(new|name|apply):", line)
-        assert made or line in ("selection_basis:", "modules:")
+        assert made or line in ("selection_settings:", "modules:")
 
 
 def test_data_folder_is_the_only_placeholder():
@@ -156,3 +151,19 @@ def test_the_keys_that_speechbrains_recipe_tests_use_exist():
         *("target_test", "train_logger", "number_of_epochs", "output_folder"),
     ):
         assert re.search(rf"(?m)^{key}:", text), key
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_no_file_sets_a_key_that_its_system_has_no_use_for(
+    path, encoders, tmp_path
+):
+    hparams = load(path, folders(encoders, path, tmp_path))
+    check_options(hparams, {}, str(path))
+
+
+def test_the_small_files_share_one_setting():
+    for path in (HPARAMS / "small").glob("*.yaml"):
+        if path.name != "settings.yaml":
+            text = flatten(path)
+            assert "normalise: domain" in text
+            assert "max_steps: 200" in text
