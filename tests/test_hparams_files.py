@@ -38,20 +38,26 @@ def asked_by(path: Path) -> dict:
     return asked | own
 
 
-def folders(encoders: dict, path: Path, tmp_path: Path) -> dict:
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """Folder for all; the demo makes its corpora there once."""
+    return tmp_path_factory.mktemp("results")
+
+
+def folders(encoders: dict, path: Path, root: Path) -> dict:
     """Where a run of the file finds and leaves things here."""
     asked = asked_by(path).get("encoder_source", "")
     family = "whisper" if "whisper" in asked else "wavlm"
     return {
-        "data_folder": str(tmp_path / "corpora"),
-        "output_root": str(tmp_path / "results"),
+        "data_folder": str(root / "corpora"),
+        "output_root": str(root),
         "encoder_source": str(encoders[family]),
     }
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_each_file_loads_to_what_it_asks_for(path, encoders, tmp_path):
-    overrides = folders(encoders, path, tmp_path)
+def test_each_file_loads_to_what_it_asks_for(path, encoders, root):
+    overrides = folders(encoders, path, root)
     asked = asked_by(path) | overrides
     hparams = load(path, overrides)
     direct = load_hyperpyyaml(flatten(path), overrides)
@@ -76,8 +82,8 @@ def test_each_file_loads_to_what_it_asks_for(path, encoders, tmp_path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_the_resolved_file_loads_to_the_same_values(path, encoders, tmp_path):
-    overrides = folders(encoders, path, tmp_path) | {"gamma": 0.125}
+def test_the_resolved_file_loads_to_the_same_values(path, encoders, root):
+    overrides = folders(encoders, path, root) | {"gamma": 0.125}
     hparams = load(path, overrides)
     text = resolved(str(path), overrides)
     assert "!ref" not in text
@@ -92,8 +98,8 @@ def test_the_resolved_file_loads_to_the_same_values(path, encoders, tmp_path):
             assert type(again[key]) is type(value), key
 
 
-def test_a_resolved_file_still_shares_its_objects(encoders, tmp_path):
-    overrides = folders(encoders, COMPLETE, tmp_path)
+def test_a_resolved_file_still_shares_its_objects(encoders, root):
+    overrides = folders(encoders, COMPLETE, root)
     again = load_hyperpyyaml(resolved(str(COMPLETE), overrides))
     assert again["modules"]["head"] is again["head"]
     recoverables = again["checkpointer"].keywords["recoverables"]
@@ -155,9 +161,9 @@ def test_the_keys_that_speechbrains_recipe_tests_use_exist():
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_no_file_sets_a_key_that_its_system_has_no_use_for(
-    path, encoders, tmp_path
+    path, encoders, root
 ):
-    hparams = load(path, folders(encoders, path, tmp_path))
+    hparams = load(path, folders(encoders, path, root))
     check_options(hparams, {}, str(path))
 
 
