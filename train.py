@@ -17,7 +17,6 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import speechbrain as sb
@@ -29,6 +28,7 @@ from speechbrain.utils.distributed import (
     if_main_process,
     run_on_main,
 )
+from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import RunOptions
 from torch.utils.data import DataLoader
 
@@ -44,21 +44,11 @@ from lam_sb.training.loaders import (
     in_order_loader,
     training_loader,
 )
-from lam_sb.training.rows import Batch, DomainRows
+from lam_sb.training.rows import Batch, DomainRows, Outputs
 from lam_sb.training.samplers import make_sampler
 from lam_sb.training.standardisation import fit_standardisers
 
-RECIPE = Path(__file__).parent
-
-
-class Outputs(NamedTuple):
-    """What a batch gives."""
-
-    logits: torch.Tensor  # (B, 4)
-    embeddings: (
-        torch.Tensor
-    )  # (B, e) of the head, the logits if it has no others
-    segments: torch.Tensor  # (B, S, M, d) projected, of the M mixed layers
+logger = get_logger(__name__)
 
 
 class LamBrain(AlignmentBrain):
@@ -93,9 +83,18 @@ class LamBrain(AlignmentBrain):
         available = self.alignment_inputs(
             predictions.segments, predictions.embeddings, batch
         )
-        alignment = self.hparams.gamma * self.align(available)
+        alignment = self.hparams.gamma * self.align(
+            self.hparams.alignment, available
+        )
         self.log_layers(available, entropy, alignment)
         return entropy + alignment
+
+
+def prepare(hparams: dict) -> None:
+    """Write the manifests of both corpora, unless they are to be trusted."""
+    if not hparams["skip_prep"]:
+        folder = Path(__file__).parent / inputs.READERS
+        hparams["prepare"](readers_folder=folder)
 
 
 def dataio_prepare(
@@ -168,6 +167,7 @@ def fit_brain(
         max_steps=hparams["max_steps"],
         min_steps=hparams["min_steps"],
         average_last=hparams["average_last"],
+        train_logger=hparams["train_logger"],
         prototype_loaders=[loaders[k] for k in prototypes if k in loaders],
     )
     # Loading an encoder draws random numbers, reading a store does not.
@@ -202,17 +202,17 @@ def fit_and_test(hparams: dict, settings: dict, run_opts: RunOptions) -> None:
             hparams["seed"],
             hparams["class_weight"],
             hparams["select_on"],
-            hparams["bound"] == "oracle",
         )
     else:
         posteriors, learned = fit_brain(hparams, rows, loaders, run_opts)
     if if_main_process():
         content = run.describe_run(hparams, manifests, rows) | learned
+        content["shots"] = hparams["target_shots"] if "shots" in rows else 0
         content["store"] = store.path.name
         content["seconds"] = round(time.time() - start, 1)
-        test, debug = rows["target_test"], run_opts.debug
+        test = rows["target_test"]
         lines = run.leave_results(
-            hparams, settings, test, posteriors, content, debug
+            hparams, settings, test, posteriors, content, run_opts.debug
         )
         print("\n".join(inputs.dropped_lines(hparams) + lines))
 
@@ -223,7 +223,7 @@ def main(argv: list[str]) -> None:
     ddp_init_group(run_opts)
     hparams, settings = run.load_run(path, run_opts, overrides)
     if hparams["dry_run"]:
-        inputs.prepare(hparams, RECIPE)
+        prepare(hparams)
         rows, device = inputs.read_rows(hparams), inputs.choose_device(run_opts)
         print(inputs.describe_inputs(hparams, rows, device))
         return
@@ -235,7 +235,9 @@ def main(argv: list[str]) -> None:
         )
         text = resolved(path, overrides)
         run_on_main((folder / "hyperparams.yaml").write_text, args=[text])
-        run_on_main(inputs.prepare, args=[hparams, RECIPE])
+        system = hparams["system"]
+        logger.info(f"System {system}, results in {folder}")
+        run_on_main(prepare, args=[hparams])
         fit_and_test(hparams, settings, run_opts)
 
 

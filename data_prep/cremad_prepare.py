@@ -10,14 +10,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from lam_sb.corpora.manifests import UNKNOWN, PrepOptions
-from lam_sb.corpora.readers import (
-    find_column,
-    missing_column,
-    prepare_named,
-    read_table,
-)
+from lam_sb.corpora.manifests import UNKNOWN
+from lam_sb.corpora.options import PrepOptions
+from lam_sb.corpora.readers import prepare_by_file_name
+from lam_sb.corpora.tables import find_column, missing_column, read_table
 
+FILE_NAME = r"(\d{4})_[A-Z]{3}_([A-Z]{3})_[A-Z]{2}"
 EMOTIONS = {
     **{"ANG": "anger", "HAP": "happy", "NEU": "neutral", "SAD": "sad"},
     **{"DIS": "disgust", "FEA": "fear"},
@@ -31,20 +29,7 @@ def prepare(
     options: PrepOptions,
     label_map: Mapping[str, str | None] | None = None,
 ) -> None:
-    """Write the manifests of CREMA-D.
-
-    Arguments
-    ---------
-    corpus, folder, save_folder, options
-        As `lam_sb.corpora.manifests.prepare_corpus` gives them.
-    label_map : Mapping[str, str | None], optional
-        One of the four emotions, or null for none, by the emotion's name here.
-
-    Raises
-    ------
-    UserError
-        Whatever `lam_sb.corpora.readers.prepare_named` finds.
-    """
+    """Write the manifests of CREMA-D; label_map goes by the names above."""
     genders = _genders(folder / "VideoDemographics.csv")
 
     def describe(match: re.Match, path: str) -> dict[str, str]:
@@ -56,14 +41,8 @@ def prepare(
             "language": "en",
         }
 
-    prepare_named(
-        corpus,
-        folder,
-        save_folder,
-        options,
-        r"(\d{4})_[A-Z]{3}_([A-Z]{3})_[A-Z]{2}",
-        describe,
-        label_map=label_map,
+    prepare_by_file_name(
+        corpus, folder, save_folder, options, FILE_NAME, describe, label_map
     )
 
 

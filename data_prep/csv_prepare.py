@@ -13,20 +13,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lam_sb.corpora.manifests import (
-    UNKNOWN,
-    PrepOptions,
-    Utterance,
-    write_corpus,
-)
-from lam_sb.corpora.readers import (
+from lam_sb.corpora.labels import (
     KNOWN_EMOTIONS,
     SPLIT_NAMES,
-    columns_of,
     count_unlabelled,
     map_emotions,
-    read_table,
 )
+from lam_sb.corpora.manifests import UNKNOWN, Utterance
+from lam_sb.corpora.options import PrepOptions
+from lam_sb.corpora.prepare import write_corpus
+from lam_sb.corpora.tables import columns_of, read_table
 from lam_sb.errors import UserError
 
 
@@ -41,28 +37,8 @@ def prepare(
 ) -> None:
     """Write the manifests of a corpus with a labels.csv.
 
-    Arguments
-    ---------
-    corpus : str
-        Name, written into every row.
-    folder : Path
-        Folder with labels.csv.
-    save_folder : Path
-        Where train.json, valid.json, test.json and prep_report.json go.
-    options : PrepOptions
-        Protocol and filters.
-    label_map : Mapping[str, str | None], optional
-        One of the four emotions, or null for none, by the table's value.
-    require_alignment : bool
-        Drop rows without phones.
-    phone_set : str
-        As in `lam_sb.corpora.manifests.PrepOptions`.
-
-    Raises
-    ------
-    UserError
-        A missing column, an unknown emotion or split, or whatever
-        `lam_sb.corpora.manifests.write_corpus` finds.
+    ``require_alignment`` and ``phone_set`` go before those of `PrepOptions`. A
+    missing column and an unknown emotion or split are errors.
     """
     table = read_table(folder / "labels.csv")
     if table and "path" not in table[0]:

@@ -9,9 +9,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from lam_sb.corpora.manifests import PrepOptions
-from lam_sb.corpora.readers import prepare_named
+from lam_sb.corpora.options import PrepOptions
+from lam_sb.corpora.readers import prepare_by_file_name
 
+FILE_NAME = r"(\d\d)[ab]\d\d([WFTNLEA])[a-z]"
 EMOTIONS = {
     **{"W": "anger", "F": "happiness", "T": "sadness", "N": "neutral"},
     **{"L": "boredom", "E": "disgust", "A": "anxiety"},
@@ -26,28 +27,9 @@ def prepare(
     options: PrepOptions,
     label_map: Mapping[str, str | None] | None = None,
 ) -> None:
-    """Write the manifests of EmoDB.
-
-    Arguments
-    ---------
-    corpus, folder, save_folder, options
-        As `lam_sb.corpora.manifests.prepare_corpus` gives them.
-    label_map : Mapping[str, str | None], optional
-        One of the four emotions, or null for none, by the emotion's name here.
-
-    Raises
-    ------
-    UserError
-        Whatever `lam_sb.corpora.readers.prepare_named` finds.
-    """
-    prepare_named(
-        corpus,
-        folder,
-        save_folder,
-        options,
-        r"(\d\d)[ab]\d\d([WFTNLEA])[a-z]",
-        _describe,
-        label_map=label_map,
+    """Write the manifests of EmoDB; label_map goes by the names above."""
+    prepare_by_file_name(
+        corpus, folder, save_folder, options, FILE_NAME, _describe, label_map
     )
 
 

@@ -13,10 +13,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from lam_sb.corpora.manifests import PrepOptions
-from lam_sb.corpora.readers import KNOWN_EMOTIONS, prepare_named
+from lam_sb.corpora.labels import KNOWN_EMOTIONS
+from lam_sb.corpora.options import PrepOptions
+from lam_sb.corpora.readers import prepare_by_file_name
 from lam_sb.errors import UserError, check_choice
 
+FILE_NAME = r"(\d{4})_\d{6}"
 EMOTION_NAMES: dict[str, str | None] = {
     **KNOWN_EMOTIONS,
     **{"中立": "neutral", "快乐": "happy", "伤心": "sad", "生气": "angry"},
@@ -41,10 +43,8 @@ def prepare(
 
     Arguments
     ---------
-    corpus, folder, save_folder, options
-        As `lam_sb.corpora.manifests.prepare_corpus` gives them.
-    label_map : Mapping[str, str | None], optional
-        One of the four emotions, or null for none, by the emotion's name here.
+    corpus, folder, save_folder, options, label_map
+        As in `lam_sb.corpora.readers.write_records`.
     language : str
         en, zh or both.
     splits : Mapping, optional
@@ -55,7 +55,7 @@ def prepare(
     ------
     UserError
         A file whose emotion nothing names, or whatever
-        `lam_sb.corpora.readers.prepare_named` finds.
+        `lam_sb.corpora.readers.prepare_by_file_name` finds.
     """
     check_choice("language", language, LANGUAGES)
     tables: dict[Path, dict[str, str]] = {}
@@ -77,16 +77,9 @@ def prepare(
             row["split"] = parts[0] if parts else ""
         return row
 
-    prepare_named(
-        corpus,
-        folder,
-        save_folder,
-        options,
-        r"(\d{4})_\d{6}",
-        describe,
-        known=EMOTION_NAMES,
-        label_map=label_map,
-        splits=splits,
+    mapping = {"label_map": label_map, "known": EMOTION_NAMES, "splits": splits}
+    prepare_by_file_name(
+        corpus, folder, save_folder, options, FILE_NAME, describe, **mapping
     )
 
 
@@ -94,15 +87,12 @@ def _from_text(folder: Path, path: str, tables: dict) -> str:
     """Emotion of a file by the text beside its speaker's folders."""
     name = Path(path).stem
     speaker = name[:4]
-    for place in (folder / path).parents:
-        text = place / f"{speaker}.txt"
-        if text.is_file():
-            if text not in tables:
-                tables[text] = _read_text(text)
-            if name in tables[text]:
-                return tables[text][name]
-        if place == folder:
-            break
+    for parent in Path(path).parents:
+        text = folder / parent / f"{speaker}.txt"
+        if text not in tables:
+            tables[text] = _read_text(text) if text.is_file() else {}
+        if name in tables[text]:
+            return tables[text][name]
     raise UserError(
         f"The emotion of {path} is unknown: no folder above it names one, and "
         f"no {speaker}.txt."
@@ -110,19 +100,16 @@ def _from_text(folder: Path, path: str, tables: dict) -> str:
 
 
 def _read_text(path: Path) -> dict[str, str]:
+    """Emotion by id."""
     content = path.read_bytes()
-    for encoding in (
-        "utf-16" if content[:2] in BOMS else "utf-8-sig",
-        "gb18030",
-    ):
+    unicode = "utf-16" if content[:2] in BOMS else "utf-8-sig"
+    for encoding in (unicode, "gb18030"):
         try:
             lines = content.decode(encoding).splitlines()
         except UnicodeDecodeError:
             continue
-        cells = [line.strip().split("\t") for line in lines]
-        return {
-            row[0].strip(): row[-1].strip() for row in cells if len(row) > 1
-        }
+        rows = [line.strip().split("\t") for line in lines]
+        return {row[0].strip(): row[-1].strip() for row in rows if row[1:]}
     raise UserError(
         f"{path} is in no encoding that can be read; save as UTF-8."
     )

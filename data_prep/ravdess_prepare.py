@@ -11,9 +11,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from lam_sb.corpora.manifests import PrepOptions
-from lam_sb.corpora.readers import prepare_named
+from lam_sb.corpora.options import PrepOptions
+from lam_sb.corpora.readers import prepare_by_file_name
 
+FILE_NAME = r"(0[123])-(0[12])-(0[1-8])-0[12]-0[12]-0[12]-(\d\d)"
 EMOTIONS = {
     **{"01": "neutral", "02": "calm", "03": "happy", "04": "sad"},
     **{"05": "angry", "06": "fearful", "07": "disgust", "08": "surprised"},
@@ -27,28 +28,9 @@ def prepare(
     options: PrepOptions,
     label_map: Mapping[str, str | None] | None = None,
 ) -> None:
-    """Write the manifests of RAVDESS.
-
-    Arguments
-    ---------
-    corpus, folder, save_folder, options
-        As `lam_sb.corpora.manifests.prepare_corpus` gives them.
-    label_map : Mapping[str, str | None], optional
-        One of the four emotions, or null for none, by the emotion's name here.
-
-    Raises
-    ------
-    UserError
-        Whatever `lam_sb.corpora.readers.prepare_named` finds.
-    """
-    prepare_named(
-        corpus,
-        folder,
-        save_folder,
-        options,
-        r"(0[123])-(0[12])-(0[1-8])-0[12]-0[12]-0[12]-(\d\d)",
-        _describe,
-        label_map=label_map,
+    """Write the manifests of RAVDESS; label_map goes by the names above."""
+    prepare_by_file_name(
+        corpus, folder, save_folder, options, FILE_NAME, _describe, label_map
     )
 
 

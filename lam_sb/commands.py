@@ -10,7 +10,7 @@ from lam_sb.analysis.selection import ANALYSIS_RULES
 from lam_sb.command_line import parse_arguments
 from lam_sb.config import load, recipe_folder
 from lam_sb.features.store import FeatureStore
-from lam_sb.inputs import choose_device, encode, prepare, read_rows
+from lam_sb.inputs import READERS, choose_device, encode, read_rows
 from lam_sb.options import check_options
 from lam_sb.training.rows import DomainRows
 
@@ -49,7 +49,8 @@ def encoded_rows(
     # Features do not depend on anchors, whose rule may need an analysis first.
     hparams = load(path, overrides | {"anchor_layers": []})
     check_options(hparams, overrides, path)
-    prepare(hparams, recipe_folder(path))
+    if not hparams["skip_prep"]:
+        hparams["prepare"](readers_folder=recipe_folder(path) / READERS)
     rows = read_rows(hparams)
     for part in unused:
         del rows[part]

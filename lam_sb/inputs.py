@@ -25,18 +25,11 @@ SHOT_DRAWS = 5  # of few-shot rows; the seed says which of them
 ROLES = ("source_train", "source_valid", "target_train", "target_test")
 
 
-def prepare(hparams: Mapping, recipe: Path) -> None:
-    """Write the manifests of both corpora, unless they are to be trusted.
-
-    Arguments
-    ---------
-    hparams : Mapping
-        Values of the run.
-    recipe : Path
-        Folder of train.py; the corpora's readers lie in ``data_prep``.
-    """
-    if not hparams["skip_prep"]:
-        hparams["prepare"](readers_folder=recipe / READERS)
+def validation_manifest(
+    select_on: str, source_valid: str, target_valid: str
+) -> str:
+    """Path of the manifest that the weights are selected on."""
+    return target_valid if select_on == "target" else source_valid
 
 
 def read_rows(hparams: Mapping) -> dict[str, dict]:
@@ -64,11 +57,9 @@ def read_rows(hparams: Mapping) -> dict[str, dict]:
     for key in ROLES:
         folder = hparams[f"{key.split('_')[0]}_folder"]
         rows[key] = read_manifest(hparams[key], folder)
-    if hparams["select_on"] == "target":
-        folder = hparams["target_folder"]
-        rows["valid"] = read_manifest(hparams["target_valid"], folder)
-    else:
-        rows["valid"] = rows["source_valid"]
+    role = "target" if hparams["select_on"] == "target" else "source"
+    folder = hparams[f"{role}_folder"]
+    rows["valid"] = read_manifest(hparams["valid"], folder)
     for key in ("source_train", "source_valid", "valid"):
         rows[key] = with_emotion(rows[key])
     if hparams["target_rows"] == "four":

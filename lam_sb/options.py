@@ -127,6 +127,7 @@ def check_options(
 def _put_target_for_source(hparams: dict) -> None:
     for end in ("", "_folder", "_options", "_train", "_valid"):
         hparams[f"source{end}"] = hparams[f"target{end}"]
+    hparams["valid"] = hparams["target_valid"]
     hparams["prepare"] = partial(
         hparams["prepare"],
         source=hparams["target"],

@@ -47,6 +47,7 @@ MAY_DIFFER = (
     "target_train",
     "target_valid",
     "target_test",
+    "valid",
     "skip_prep",
     "dry_run",
     "eval_batch_size",
@@ -244,7 +245,6 @@ def describe_run(
         "n_segment_source": source.features.count(segment),
         "n_segment_target": target.features.count(segment),
         "target_labels_used": _target_labels_used(hparams, manifests),
-        "shots": hparams["target_shots"] if shots else 0,
         "shot_ids": shots,
     }
 

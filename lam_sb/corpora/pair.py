@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from lam_sb.corpora.manifests import PrepOptions, prepare_corpus
-from lam_sb.corpora.readers import check_mapping
+from lam_sb.corpora.options import PrepOptions, check_mapping
+from lam_sb.corpora.prepare import prepare_corpus
 from lam_sb.errors import UserError
 
 
@@ -67,6 +67,6 @@ def prepare_pair(
             folder,
             f"{manifest_folder}/{corpus}",
             options,
-            # readers_folder,
+            readers_folder,
             **{"label_map": label_map} | dict(reader_options),
         )

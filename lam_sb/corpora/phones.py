@@ -118,19 +118,7 @@ def phone_classes(labels: Sequence[str], phone_set: str) -> list[str]:
 
 @cache
 def phone_class(label: str, phone_set: str) -> str:
-    """Class of a phone by its label alone.
-
-    Arguments
-    ---------
-    label : str
-        Phone, with or without tone, stress or length.
-    phone_set : str
-        One of `PHONE_SETS`.
-
-    Returns
-    -------
-    str
-        As in `phone_classes`; empty for what is no phone of the set.
+    """Class of a phone, as in `phone_classes`, by its label alone.
 
     Example
     -------
@@ -166,7 +154,7 @@ def _pinyin_classes(phones: list[str], classes: list[str]) -> list[str]:
     is_vowel = [name not in ("", CONSONANT) for name in classes]
     is_vowel += [False, False]
     padded = ["", *phones, ""]
-    table, found = CLASSES["pinyin"], list(classes)
+    table, refined = CLASSES["pinyin"], list(classes)
     for n, phone in enumerate(phones):
         if is_vowel[n]:
             final = RESPELLED.get((padded[n], phone), phone)
@@ -174,24 +162,15 @@ def _pinyin_classes(phones: list[str], classes: list[str]) -> list[str]:
             # Before a vowel n and r begin its syllable; ng never does.
             if coda in ("n", "r") and is_vowel[n + 2]:
                 coda = ""
-            found[n] = table.get(final + coda, table[final])
-    return found
+            refined[n] = table.get(final + coda, table[final])
+    return refined
 
 
 def phone_spans(phones: Iterable[Sequence], phone_set: str) -> list[list]:
-    """Classes of an utterance's phones, with their times.
+    """Classes of an utterance's phones, with their times in seconds.
 
-    Arguments
-    ---------
-    phones : Iterable[Sequence]
-        ``[phone, start, end]`` in seconds, in order, as in manifests.
-    phone_set : str
-        One of `PHONE_SETS`; anything where there are no phones.
-
-    Returns
-    -------
-    list[list]
-        ``[class, start, end]``, without what is no phone of the set.
+    What is no phone of the set is left out. Without phones the set may be
+    anything, as in manifests.
 
     Example
     -------
@@ -223,17 +202,7 @@ def _unbroken(phones: Iterable[Sequence]) -> Iterator[list[Sequence]]:
 
 
 def detect_phone_set(labels: Iterable[str]) -> str:
-    """Say which set all phones of a corpus belong to.
-
-    Arguments
-    ---------
-    labels : Iterable[str]
-        Its phones.
-
-    Returns
-    -------
-    str
-        One of `PHONE_SETS`.
+    """Say which of `PHONE_SETS` all phones of a corpus belong to.
 
     Raises
     ------

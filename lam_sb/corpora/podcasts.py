@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lam_sb.corpora.manifests import UNKNOWN, PrepOptions, cluster_of, listing
-from lam_sb.corpora.readers import (
-    KNOWN_EMOTIONS,
-    check_mapping,
+from lam_sb.corpora.folders import files_by_name, listing
+from lam_sb.corpora.labels import KNOWN_EMOTIONS
+from lam_sb.corpora.manifests import UNKNOWN, cluster_of
+from lam_sb.corpora.options import PrepOptions, check_mapping
+from lam_sb.corpora.readers import write_records
+from lam_sb.corpora.tables import (
     columns_of,
-    files_in,
     find_column,
     missing_column,
     read_table,
-    write_records,
 )
 from lam_sb.errors import UserError
 
@@ -63,33 +63,24 @@ def prepare_podcast(
     require_known_speaker: bool = False,
     require_alignment: bool = False,
 ) -> None:
-    """Write the manifests of a corpus as MSP-Podcast is laid out.
+    """Write the manifests of a corpus that is laid out as MSP-Podcast is.
 
     Arguments
     ---------
-    corpus : str
-        Name, written into every row.
+    corpus, save_folder, options, label_map, splits
+        As in `lam_sb.corpora.readers.write_records`.
     folder : Path
         With ``Audios``, ``Labels`` and, for phones, ``ForceAligned``, or
         their usual variants.
-    save_folder : Path
-        Where the manifests go.
-    options : PrepOptions
-        Protocol and filters.
     language : str
         Written into every row.
-    label_map : Mapping[str, str | None], optional
-        One of the four emotions, or null for none, by the table's value.
-    splits : Mapping, optional
-        The table's names of train, valid and test, as in
-        `lam_sb.corpora.readers.map_splits`.
     columns : Mapping[str, str], optional
         The table's columns by what they hold: file, emotion, split, speaker,
         gender.
     label_file, alignment_dir : str, optional
         Where they are, relative to the folder, if at no usual place.
     phone_set : str
-        As in `lam_sb.corpora.manifests.PrepOptions`.
+        As in `lam_sb.corpora.options.PrepOptions`.
     require_known_speaker, require_alignment : bool
         Drop rows without.
 
@@ -104,26 +95,26 @@ def prepare_podcast(
     own = check_mapping(corpus, "columns", columns, [*COLUMNS])
     names = {w: find_column(table, w, COLUMNS[w], own) for w in COLUMNS}
     notes = {"label_file": os.path.relpath(path, folder)}
-    notes |= _speaker_note(table, names["speaker"], require_known_speaker)
+    if names["speaker"] is None:
+        notes["speakers"] = "no such column: each podcast stands for a speaker"
+        if require_known_speaker:
+            what = "of speakers, but they are required"
+            raise missing_column(table, what)
     records = _records(table, names, language)
     _add_splits(table, names["split"], records, folder, splits)
     _add_audio(corpus, folder, records)
     _add_alignments(corpus, folder, records, alignment_dir, require_alignment)
-    unknown = _unknown_speakers(records) if require_known_speaker else {}
-    write_records(
-        corpus,
-        folder,
-        save_folder,
-        replace(
-            options, require_alignment=require_alignment, phone_set=phone_set
-        ),
-        [r for r in records if r["id"] not in unknown],
-        EMOTION_VALUES,
-        label_map,
-        splits,
-        unknown,
-        notes,
+    dropped = {}
+    if require_known_speaker:
+        unknown = [r["id"] for r in records if r["speaker"] == UNKNOWN]
+        dropped = dict.fromkeys(unknown, "unknown speaker")
+        records = [r for r in records if r["id"] not in dropped]
+    options = replace(
+        options, require_alignment=require_alignment, phone_set=phone_set
     )
+    mapping = {"known": EMOTION_VALUES, "label_map": label_map}
+    mapping |= {"splits": splits, "dropped": dropped, "notes": notes}
+    write_records(corpus, folder, save_folder, options, records, **mapping)
 
 
 def _label_file(corpus: str, folder: Path, label_file: str | None) -> Path:
@@ -173,26 +164,11 @@ def _records(
     return records
 
 
-def _speaker_note(
-    table: Sequence[Mapping], column: str | None, required: bool
-) -> dict[str, str]:
-    if column is not None:
-        return {}
-    if required:
-        raise missing_column(table, "of speakers, but they are required")
-    return {"speakers": "no such column: each podcast stands for a speaker"}
-
-
 def _speaker(line: Mapping, column: str | None, utt_id: str) -> str:
     if column is None:
         return cluster_of(utt_id, UNKNOWN)
     value = line.get(column, "")
     return UNKNOWN if value.lower() in ("", UNKNOWN) else value
-
-
-def _unknown_speakers(records: Sequence[Mapping]) -> dict[str, str]:
-    unknown = [r["id"] for r in records if r["speaker"] == UNKNOWN]
-    return dict.fromkeys(unknown, "unknown speaker")
 
 
 def _emotions(
@@ -252,19 +228,18 @@ def _add_splits(
 def _add_audio(corpus: str, folder: Path, records: Sequence[dict]) -> None:
     """Say in which variant of the audio folder each file lies."""
     wanted = {record["path"] for record in records}
-    for places in (AUDIO_FOLDERS, (".",)):
-        files = files_in(folder, places)
-        found = sorted(wanted & files.keys())
-        if found:
-            break
-    else:
+    files = files_by_name(folder, AUDIO_FOLDERS)
+    if not wanted & files.keys():
+        files = files_by_name(folder, ["."])
+    present = sorted(wanted & files.keys())
+    if not present:
         raise UserError(
             f"{corpus}: none of the {len(records)} files of the label table "
             f"({', '.join(sorted(wanted)[:1])} the first) is in "
             f"{', '.join(AUDIO_FOLDERS)} or {folder} itself, nor one level "
             f"below; it holds: {listing(folder)}."
         )
-    usual = Path(files[found[0]]).parent
+    usual = Path(files[present[0]]).parent
     for record in records:
         record["path"] = files.get(record["path"], str(usual / record["path"]))
 
@@ -276,14 +251,14 @@ def _add_alignments(
     alignment_dir: str | None,
     required: bool,
 ) -> None:
-    places = [alignment_dir] if alignment_dir else [*ALIGNMENT_FOLDERS]
-    files = files_in(folder, places)
+    folders = [alignment_dir] if alignment_dir else ALIGNMENT_FOLDERS
+    files = files_by_name(folder, folders)
     for record in records:
         record["alignment"] = files.get(f"{record['id']}.TextGrid")
     missing = not any(record["alignment"] for record in records)
     if missing and (required or alignment_dir):
         raise UserError(
-            f"{corpus}: no row has a TextGrid in {', '.join(places)} of "
+            f"{corpus}: no row has a TextGrid in {', '.join(folders)} of "
             f"{folder}, which holds: {listing(folder)}. Say where with the "
             "option alignment_dir."
         )

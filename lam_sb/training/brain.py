@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
+from speechbrain.utils.train_logger import TrainLogger
 from torch.utils.data import DataLoader
 
 from lam_sb.corpora.manifests import EMOTIONS
@@ -60,6 +61,7 @@ class AlignmentBrain(sb.Brain):
         max_steps: int | None,
         min_steps: int,
         average_last: int,
+        train_logger: TrainLogger,
         prototype_loaders: Sequence[DataLoader] = (),
     ) -> None:
         """Tell the brain what it will be fitted on, and for how long.
@@ -80,6 +82,8 @@ class AlignmentBrain(sb.Brain):
             Optimiser steps before early stopping counts.
         average_last : int
             Epochs whose weights are kept for the rule ``last``.
+        train_logger : TrainLogger
+            Gets a line for each epoch.
         prototype_loaders : Sequence[DataLoader]
             Labelled rows of which ``fit: episodes`` makes prototypes: the
             source's training rows and, for the test alone, the target's shots,
@@ -88,6 +92,7 @@ class AlignmentBrain(sb.Brain):
         self.select_on = select_on
         self.max_steps = max_steps
         self.average_last = average_last
+        self.train_logger = train_logger
         self.prototype_loaders = list(prototype_loaders)
         self.history = History()
         self.train_sampler = train_loader.batch_sampler
@@ -192,13 +197,15 @@ class AlignmentBrain(sb.Brain):
             self._num_support(),
         )
 
-    def align(self, inputs: AlignmentInputs) -> torch.Tensor:
+    def align(
+        self, alignment: Callable | None, inputs: AlignmentInputs
+    ) -> torch.Tensor:
         """Alignment loss of a batch, a scalar; 0 where gamma is 0."""
         if not self.hparams.gamma:
             return torch.zeros((), device=self.device)
-        learns = "alignment" in self.modules
-        loss = self.modules["alignment"] if learns else self.hparams.alignment
-        return call_alignment(loss, inputs)
+        if "alignment" in self.modules:  # one that learns
+            alignment = self.modules["alignment"]
+        return call_alignment(alignment, inputs)
 
     def _anchored(self) -> list[int]:
         """Positions of the anchored layers among those mixed."""
@@ -291,7 +298,7 @@ class AlignmentBrain(sb.Brain):
                 stats[name] = " ".join(f"{r[name]:.3g}" for r in rows)
         if entry.get("gradient_ratio") is not None:
             stats["gradient ratio"] = entry["gradient_ratio"]
-        self.hparams.train_logger.log_stats(
+        self.train_logger.log_stats(
             {"epoch": entry["epoch"], "steps": entry["steps"]},
             train_stats={"loss": entry["train_loss"]},
             valid_stats=stats,

@@ -26,7 +26,6 @@ def fit_and_test_ensemble(
     seed: int,
     class_weight: str,
     select_on: str,
-    on_target_labels: bool,
 ) -> tuple[dict[str, np.ndarray], dict]:
     """Fit the ensemble and classify the test rows.
 
@@ -34,7 +33,8 @@ def fit_and_test_ensemble(
     ---------
     rows : Mapping[str, DomainRows]
         Of the parts ``source_train``, ``target_train``, ``valid`` and
-        ``target_test``.
+        ``target_test``; the target's training rows count where their labels
+        are known.
     layers : Sequence[int]
         Layers whose utterance means are the input.
     seed : int
@@ -43,8 +43,6 @@ def fit_and_test_ensemble(
         balanced or none.
     select_on : str
         Rule under which the posteriors are given.
-    on_target_labels : bool
-        Whether the target's training rows join the source's, labelled.
 
     Returns
     -------
@@ -53,9 +51,8 @@ def fit_and_test_ensemble(
     learned : dict
         Part of results.json; None for what only a Brain has.
     """
-    train = [rows["source_train"]]
-    if on_target_labels:
-        train.append(rows["target_train"])
+    parts = (rows["source_train"], rows["target_train"])
+    train = [part for part in parts if (part.labels >= 0).any()]
     classifier = fit_ensemble(train, layers, seed, class_weight)
     valid, test = (
         ensemble_posteriors(classifier, rows[key], layers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -45,6 +46,24 @@ class Batch:
             self.labels.to(device, non_blocking=True),
             self.num_source,
         )
+
+
+class Outputs(NamedTuple):
+    """What a batch gives.
+
+    Arguments
+    ---------
+    logits : torch.Tensor
+        (B, 4)
+    embeddings : torch.Tensor
+        (B, e) outputs of the head; the logits, if it classifies.
+    segments : torch.Tensor
+        (B, S, M, d) projected segments of each mixed layer.
+    """
+
+    logits: torch.Tensor
+    embeddings: torch.Tensor
+    segments: torch.Tensor
 
 
 class DomainRows:

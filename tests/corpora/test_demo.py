@@ -28,8 +28,9 @@ from sklearn.preprocessing import OneHotEncoder
 import train
 from data_prep import demo_prepare
 from data_prep.demo_prepare import CORPORA, make_corpus, plan, speak
-from lam_sb.corpora.manifests import PrepOptions, prepare_corpus
+from lam_sb.corpora.options import PrepOptions
 from lam_sb.corpora.phones import VOWELS, phone_class
+from lam_sb.corpora.prepare import prepare_corpus
 from lam_sb.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -107,9 +108,9 @@ def test_the_defects_are_there(corpus, demo):
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
-def test_phone_times_are_those_of_the_synthesiser(corpus, demo, tmp_path):
+def test_phone_times_are_those_of_the_synthesiser(corpus, demo):
     lines = plan(CORPORA[corpus], seed=0)[:40]
-    speech = speak(lines, 0, tmp_path)
+    speech = speak(lines, 0)
     for line, (raw, phones, words) in zip(lines, speech, strict=True):
         path = demo / corpus / f"ForceAligned/{line.name}.TextGrid"
         grid = textgrid.openTextgrid(path, includeEmptyIntervals=False)
@@ -139,8 +140,8 @@ def test_phone_times_are_those_of_the_synthesiser(corpus, demo, tmp_path):
 def test_the_phone_set_of_each_corpus_is_found(
     corpus, phone_set, demo, tmp_path
 ):
-    options = PrepOptions()
-    prepare_corpus(corpus, str(demo / corpus), str(tmp_path), options)
+    readers = ROOT / "data_prep"
+    prepare_corpus(corpus, demo / corpus, tmp_path, PrepOptions(), readers)
     report = json.loads((tmp_path / "prep_report.json").read_text())
     assert report["phones"] == {
         "phone_set": phone_set,
@@ -157,11 +158,11 @@ def test_every_label_that_the_demo_can_write_is_known():
     english, mandarin = CORPORA.values()
     stressed = [
         f"{label}{stress}"
-        for label in english.phones.values()
+        for label in english["phones"].values()
         for stress in ("012" if label[0] in "AEIOU" else [""])
     ]
     assert all(phone_class(label, "arpa") for label in stressed)
-    labels = [*mandarin.phones.values(), "ia"]  # ie before n
+    labels = [*mandarin["phones"].values(), "ia"]  # ie before n
     assert all(phone_class(label, "pinyin") for label in labels)
 
 

@@ -1,0 +1,76 @@
+"""Reading many files once: what was read is kept by size and time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from joblib import Parallel, delayed
+
+from lam_sb.files import file_stamp, write_json
+
+FEW = 500  # files that are not worth starting processes for
+Stamps = Mapping[str, "Mapping[str, int] | None"]
+
+
+def file_stamps(folder: Path, paths: Iterable[str]) -> Stamps:
+    """Size and time of each file, None where it is missing, by sorted path.
+
+    Asked for in threads, as network drives are slow to answer.
+    """
+    paths = sorted(set(paths))
+    stamps = Parallel(n_jobs=16, prefer="threads", batch_size=FEW)(
+        delayed(file_stamp)(folder / path) for path in paths
+    )
+    return dict(zip(paths, stamps, strict=True))
+
+
+def read_files(
+    folder: Path,
+    stamps: Stamps,
+    read: Callable[[Path], dict],
+    cache_path: Path,
+    what: str,
+    prefer: str,
+) -> dict[str, dict]:
+    """Read each file, unless it was read before and has its size and time.
+
+    Arguments
+    ---------
+    folder : Path
+        Corpus folder.
+    stamps : Stamps
+        As from `file_stamps`, taken before: a file that changes while it is
+        read is then read again the next time.
+    read : Callable
+        From a file's path what JSON can hold.
+    cache_path : Path
+        JSON file that keeps what was read, by path.
+    what : str
+        Of a missing file, ``problem`` is ``missing <what>``.
+    prefer : str
+        ``threads`` or ``processes``.
+    """
+    cache = {}
+    if cache_path.is_file():
+        cache = json.loads(cache_path.read_text(encoding="utf-8"))
+    contents = {p: _cached(s, cache.get(p), what) for p, s in stamps.items()}
+    new = [path for path, content in contents.items() if content is None]
+    new_contents = Parallel(n_jobs=-1 if len(new) > FEW else 1, prefer=prefer)(
+        delayed(read)(folder / path) for path in new
+    )
+    for path, content in zip(new, new_contents, strict=True):
+        contents[path] = {**stamps[path], **content}
+    if contents != cache:
+        write_json(cache_path, contents)
+    return contents
+
+
+def _cached(
+    stamp: Mapping | None, entry: Mapping | None, what: str
+) -> Mapping | None:
+    if stamp is None:
+        return {"problem": f"missing {what}"}
+    is_same = entry is not None and stamp.items() <= entry.items()
+    return entry if is_same else None

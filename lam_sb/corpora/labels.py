@@ -1,0 +1,146 @@
+"""From a corpus's own words to the four emotions and the three splits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from lam_sb.corpora.manifests import EMOTIONS, SPLITS
+from lam_sb.corpora.options import check_mapping
+from lam_sb.errors import UserError
+
+SYNONYMS = {
+    "neutral": ("neutral", "neu", "neutrality"),
+    "happy": ("happy", "hap", "happiness", "joy"),
+    "angry": ("angry", "ang", "anger"),
+    "sad": ("sad", "sadness"),
+}
+OTHERS = (
+    *("anxiety", "boredom", "bored", "calm", "contempt", "disgust"),
+    *("disgusted", "excited", "excitement", "fear", "fearful", "frustrated"),
+    *("frustration", "other", "surprise", "surprised"),
+)
+KNOWN_EMOTIONS: dict[str, str | None] = {
+    name: emo for emo, names in SYNONYMS.items() for name in names
+} | dict.fromkeys(OTHERS)
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "valid": ("valid", "validation", "dev", "development"),
+    "test": ("test", "test1", "testing"),
+}
+
+
+def map_emotions(
+    corpus: str,
+    values: Iterable[str],
+    known: Mapping[str, str | None],
+    label_map: Mapping[str, str | None] | None,
+) -> dict[str, str | None]:
+    """One of the four emotions, or None, by a corpus's own value.
+
+    Arguments
+    ---------
+    corpus : str
+        For messages.
+    values : Iterable[str]
+        One a row; an empty value is no label.
+    known : Mapping[str, str | None]
+        The four emotions, or None for another, by value in lower case.
+    label_map : Mapping[str, str | None], optional
+        The user's own, by value; goes before the known ones.
+
+    Raises
+    ------
+    UserError
+        A value that nothing maps, or a label_map to something else.
+
+    Example
+    -------
+    >>> values = ["Sadness", "W", "fear"]
+    >>> map_emotions("toy", values, KNOWN_EMOTIONS, {"W": "angry"})
+    {'Sadness': 'sad', 'W': 'angry', 'fear': None}
+    """
+    own = check_mapping(corpus, "label_map", label_map)
+    own = {str(k): emo for k, emo in own.items()}  # YAML: {5: sad}
+    wrong = [emo for emo in own.values() if emo not in (*EMOTIONS, None)]
+    if wrong:
+        raise UserError(
+            f"label_map of {corpus} gives {sorted(set(map(str, wrong)))}; use "
+            f"{', '.join(EMOTIONS)} or null."
+        )
+    known = {"": None, **known}
+    counts = Counter(values)
+    unknown = [
+        (v, n)
+        for v, n in counts.most_common()
+        if v not in own and v.lower() not in known
+    ]
+    if unknown:
+        listed = ", ".join(f"{v} ({n})" for v, n in unknown)
+        raise UserError(
+            f"{corpus}: unknown emotions in the labels: {listed}. Name them "
+            f"in label_map, for example {{{unknown[0][0]}: null}} for no label."
+        )
+    return {v: own[v] if v in own else known[v.lower()] for v in counts}
+
+
+def count_unlabelled(
+    values: Iterable[str], emotions: Mapping[str, str | None]
+) -> dict[str, int]:
+    """Rows of each value that is none of the four emotions.
+
+    Example
+    -------
+    >>> count_unlabelled(["X", "N", ""], {"X": None, "N": "neutral", "": None})
+    {'(empty)': 1, 'X': 1}
+    """
+    counts = Counter(v or "(empty)" for v in values if emotions[v] is None)
+    return dict(sorted(counts.items()))
+
+
+def map_splits(
+    corpus: str, values: Iterable[str], splits: Mapping | None
+) -> dict[str, str | None]:
+    """Give train, valid, test or None (not used) by a corpus's own value.
+
+    Arguments
+    ---------
+    corpus : str
+        For messages.
+    values : Iterable[str]
+        One a row.
+    splits : Mapping, optional
+        The corpus's name or list of names by train, valid and test; what it
+        leaves out keeps the usual names. Case does not count.
+
+    Raises
+    ------
+    UserError
+        Another key, or a split without rows.
+
+    Example
+    -------
+    >>> map_splits("toy", ["Train", "Dev", "Test1", "Test2"], {"test": "Test2"})
+    {'Train': 'train', 'Dev': 'valid', 'Test1': None, 'Test2': 'test'}
+    """
+    own = check_mapping(corpus, "splits", splits, SPLITS)
+    names_of = {
+        split: [names] if isinstance(names, str) else list(names or ())
+        for split, names in (SPLIT_NAMES | dict(own)).items()
+    }
+    # The user's own names go before the usual ones.
+    order = sorted(names_of, key=lambda split: split in own)
+    by_name = {
+        str(n).lower(): split for split in order for n in names_of[split]
+    }
+    counts = Counter(values)
+    mapped = {value: by_name.get(value.lower()) for value in counts}
+    for split, names in names_of.items():
+        if names and split not in mapped.values():
+            listed = ", ".join(f"{v} ({n})" for v, n in counts.most_common())
+            raise UserError(
+                f"{corpus}: no row is in {', '.join(map(str, names))}, the "
+                f"names of the split {split}; the table's splits: {listed}. "
+                "Set the option splits, for example {test: [Test1, Test2]}."
+            )
+    return mapped

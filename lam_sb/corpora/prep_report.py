@@ -1,0 +1,97 @@
+"""What became of a corpus's rows: counts of each step, for prep_report.json."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+
+from lam_sb.corpora.manifests import EMOTIONS, SPLITS, UNKNOWN, Utterance
+from lam_sb.corpora.options import PrepOptions
+
+
+class PrepReport:
+    """The rows that are still kept, and what was dropped step by step.
+
+    Arguments
+    ---------
+    corpus : str
+        Name.
+    listed : Sequence[Utterance]
+        Rows of the label table.
+    dropped : Mapping[str, str]
+        Reason by id for what the reader itself left out.
+    """
+
+    def __init__(
+        self,
+        corpus: str,
+        listed: Sequence[Utterance],
+        dropped: Mapping[str, str],
+    ):
+        self.corpus = corpus
+        self.kept = list(listed)
+        self.skipped = dict(dropped)
+        self.alignments: dict[str, int] = {}  # these two filled from outside
+        self.phones: dict[str, object] = {}
+        self.steps: list[dict] = []
+        self._count("listed", dropped)
+
+    def drop(
+        self, step: str, reason_of: Callable[[Utterance], str | None]
+    ) -> dict[str, int]:
+        """Drop the rows that have a reason, and count them by reason."""
+        reasons = {u.id: reason_of(u) for u in self.kept}
+        dropped = {i: r for i, r in reasons.items() if r is not None}
+        self.kept = [u for u in self.kept if u.id not in dropped]
+        self.skipped.update(dropped)
+        return self._count(step, dropped)
+
+    def _count(self, step: str, dropped: Mapping[str, str]) -> dict[str, int]:
+        kept: dict = defaultdict(Counter)
+        for u in self.kept:
+            kept[u.split or "unsplit"][u.emo or "none"] += 1
+        counts = dict(Counter(dropped.values()))
+        self.steps.append(
+            {
+                "step": step,
+                "dropped": counts,
+                "kept": {s: dict(sorted(c.items())) for s, c in kept.items()},
+            }
+        )
+        return counts
+
+    def content(
+        self,
+        splits: Mapping[str, Sequence[Utterance]],
+        options: PrepOptions,
+        notes: Mapping[str, object],
+    ) -> dict:
+        """Give what prep_report.json holds, once the rows are split."""
+        emotions = {
+            s: Counter(u.emo or "none" for u in rows)
+            for s, rows in splits.items()
+        }
+        speakers = {
+            s: {u.speaker for u in rows} - {UNKNOWN}
+            for s, rows in splits.items()
+        }
+        return {
+            "corpus": self.corpus,
+            "options": asdict(options),
+            "notes": notes,
+            "steps": self.steps,
+            "alignments": self.alignments,
+            "phones": self.phones,
+            "splits": {s: dict(sorted(c.items())) for s, c in emotions.items()},
+            "emotions_absent": {
+                s: [e for e in EMOTIONS if e not in emotions[s]] for s in splits
+            },
+            "speakers": {s: len(names) for s, names in speakers.items()},
+            "speakers_in_two_splits": {
+                f"{a}+{b}": sorted(speakers[a] & speakers[b])
+                for a, b in itertools.combinations(SPLITS, 2)
+            },
+            "skipped": dict(sorted(self.skipped.items())),
+        }

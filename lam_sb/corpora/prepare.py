@@ -1,0 +1,338 @@
+"""From a corpus's folder to its manifests.
+
+Every ``<corpus>_prepare.py`` lists its corpus as `Utterance`s and hands them
+to `write_corpus`, which checks the audio, drops and counts what cannot be used,
+splits by speaker where the corpus has no official splits, and writes
+``train.json``, ``valid.json``, ``test.json`` and ``prep_report.json``, unless
+they are there and nothing has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from lam_sb.corpora.audio import check_audio
+from lam_sb.corpora.file_cache import Stamps, file_stamps, read_files
+from lam_sb.corpora.folders import listing
+from lam_sb.corpora.manifests import SPLITS, Utterance, write_manifest
+from lam_sb.corpora.options import PrepOptions
+from lam_sb.corpora.phones import detect_phone_set, phone_class
+from lam_sb.corpora.prep_report import PrepReport
+from lam_sb.corpora.splits import has_official_splits, split_utterances
+from lam_sb.corpora.textgrids import check_alignment
+from lam_sb.errors import UserError
+from lam_sb.files import file_stamp, write_json
+
+MISSING_AUDIO_LIMIT = 0.05
+# Raised by hand when the same files give other manifests: those that are there
+# are then written anew.
+FORMAT = 1
+
+
+def prepare_corpus(
+    corpus: str,
+    data_folder: str | Path,
+    save_folder: str | Path,
+    options: PrepOptions,
+    readers_folder: str | Path,
+    reader: str | None = None,
+    **corpus_options,
+) -> None:
+    """Prepare a corpus by its name; its own reader decides how.
+
+    The same files and options give the same manifests; audio that was seen
+    before is not read again.
+
+    Arguments
+    ---------
+    corpus : str
+        Name, free for a folder with a labels.csv.
+    data_folder, save_folder : str | Path
+        The corpus's folder, and where the manifests go.
+    options : PrepOptions
+        Protocol and filters.
+    readers_folder : str | Path
+        Holds the readers: ``csv_prepare.py`` for a folder with a labels.csv,
+        ``<corpus>_prepare.py`` for any other.
+    reader : str, optional
+        Name to take instead of the corpus's own to find its reader.
+    **corpus_options
+        What the reader understands besides.
+
+    Raises
+    ------
+    UserError
+        No such folder, no reader for it, an option that the reader does not
+        know, or whatever the reader finds.
+    """
+    folder = Path(data_folder)
+    if not folder.is_dir():
+        near = folder.parent if folder.parent.is_dir() else Path()
+        raise UserError(
+            f"The corpus folder {folder} of {corpus} does not exist; "
+            f"{near.resolve()} holds: {listing(near)}."
+        )
+    has_table = (folder / "labels.csv").is_file()
+    name = "csv" if has_table else reader or corpus
+    path = Path(readers_folder) / f"{name}_prepare.py"
+    prepare = _load_reader(path)
+    if prepare is None:
+        held = "a labels.csv" if has_table else "no labels.csv"
+        raise UserError(
+            f"Nothing reads the corpus {corpus}: {folder} holds {held} "
+            f"(found: {listing(folder)}), and there is no {path} that reads it."
+        )
+    _check_options(corpus, path, prepare, corpus_options)
+    prepare(corpus, folder, Path(save_folder), options, **corpus_options)
+
+
+def _load_reader(path: Path) -> Callable | None:
+    """Its function ``prepare``, from any working folder."""
+    if not path.is_file():
+        return None
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    return getattr(module, "prepare", None)
+
+
+def _check_options(
+    corpus: str, path: Path, prepare: Callable, options: Mapping
+) -> None:
+    parameters = inspect.signature(prepare).parameters
+    kinds = {p.kind for p in parameters.values()}
+    known = [*list(parameters)[4:], "reader"]
+    unknown = sorted(set(options) - set(known))
+    if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
+        raise UserError(
+            f"{corpus}: its reader ({path.name}) has no option '{unknown[0]}'; "
+            f"it knows {', '.join(known)}."
+        )
+
+
+def write_corpus(
+    corpus: str,
+    folder: Path,
+    save_folder: Path,
+    utterances: Iterable[Utterance],
+    options: PrepOptions,
+    dropped: Mapping[str, str] | None = None,
+    notes: Mapping[str, object] | None = None,
+) -> None:
+    """Check, split and write what a reader listed.
+
+    Arguments
+    ---------
+    corpus : str
+        Name, written into every row.
+    folder, save_folder : Path
+        The corpus's folder, and where the manifests go.
+    utterances : Iterable[Utterance]
+        Rows of the label table, those without one of the four emotions too.
+    options : PrepOptions
+        Protocol and filters.
+    dropped : Mapping[str, str], optional
+        Reason by id for what the reader itself left out.
+    notes : Mapping[str, object], optional
+        What the reader wants to be read in the report.
+
+    Raises
+    ------
+    UserError
+        Two rows of one id, too much audio missing, phones of no one set, or
+        an empty split.
+    """
+    utterances = list(utterances)
+    dropped, notes = dict(dropped or {}), dict(notes or {})
+    _check_texts(corpus, utterances)
+    save_folder.mkdir(parents=True, exist_ok=True)
+    files = [f for u in utterances for f in (u.path, u.alignment) if f]
+    stamps = file_stamps(folder, files)
+    inputs = (FORMAT, corpus, options, dropped, notes, utterances, stamps)
+    fingerprint = hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]
+    if _is_done(save_folder, fingerprint):
+        return
+    audio = read_files(
+        folder,
+        {path: stamps[path] for path in sorted({u.path for u in utterances})},
+        check_audio,
+        save_folder / "audio_cache.json",
+        "audio",
+        prefer="threads",
+    )
+    report = PrepReport(corpus, utterances, dropped)
+    _drop_unusable(report, folder, audio, options)
+    phones = _read_phones(report, folder, save_folder, stamps, options)
+    phone_set = _phone_set(report, phones, options)
+    splits = split_utterances(report.kept, options)
+    _check_splits(corpus, splits)
+    for split in SPLITS:
+        rows = (
+            (u.id, _row(u, corpus, audio, phones, phone_set))
+            for u in sorted(splits[split], key=lambda u: u.id)
+        )
+        write_manifest(save_folder / f"{split}.json", rows)
+    content = report.content(splits, options, notes)
+    write_json(save_folder / "prep_report.json", content)
+    done = {"inputs": fingerprint, "outputs": _outputs(save_folder)}
+    write_json(save_folder / "prep_stamp.json", done)
+
+
+def _check_texts(corpus: str, utterances: Sequence[Utterance]) -> None:
+    """Refuse ids that stand twice, and braces, which SpeechBrain replaces."""
+    counts = Counter(u.id for u in utterances)
+    twice = [i for i, n in counts.items() if n > 1]
+    if twice:
+        raise UserError(
+            f"{corpus}: {len(twice)} ids stand twice, {twice[0]} the first."
+        )
+    for u in utterances:
+        for text in (u.path, u.id, u.speaker, u.gender, u.language):
+            if set("{}") & set(text):
+                raise UserError(
+                    f"{corpus}: braces in {text}, which manifests cannot hold."
+                )
+
+
+def _is_done(save_folder: Path, fingerprint: str) -> bool:
+    """Whether what is there was made of the same, and nobody changed it."""
+    path = save_folder / "prep_stamp.json"
+    if not path.is_file():
+        return False
+    done = json.loads(path.read_text(encoding="utf-8"))
+    return done == {"inputs": fingerprint, "outputs": _outputs(save_folder)}
+
+
+def _outputs(save_folder: Path) -> list[dict[str, int] | None]:
+    names = (*SPLITS, "prep_report")
+    return [file_stamp(save_folder / f"{name}.json") for name in names]
+
+
+def _drop_unusable(
+    report: PrepReport, folder: Path, audio: Mapping, options: PrepOptions
+) -> None:
+    listed = len(report.kept)
+    lost = report.drop("audio", lambda u: audio[u.path].get("problem"))
+    if listed == 0 or sum(lost.values()) > MISSING_AUDIO_LIMIT * listed:
+        reasons = ", ".join(f"{n} {r}" for r, n in sorted(lost.items()))
+        first = next((i for i, r in report.skipped.items() if r in lost), "-")
+        raise UserError(
+            f"{report.corpus}: of {listed} rows in the label table, "
+            f"{reasons or 'none are listed'} (more than "
+            f"{MISSING_AUDIO_LIMIT:.0%}; the first: {first}). Is {folder} "
+            f"complete? It holds: {listing(folder)}."
+        )
+    report.drop(
+        "duration", lambda u: _out_of_range(audio[u.path]["duration"], options)
+    )
+    first_with: dict[str, str] = {}
+    for u in report.kept:
+        first_with.setdefault(audio[u.path]["audio_sha"], u.id)
+    first_ids = set(first_with.values())
+    report.drop(
+        "duplicates",
+        lambda u: None if u.id in first_ids else "same audio as an earlier row",
+    )
+    if has_official_splits(report.kept, options):
+        report.drop(
+            "official splits",
+            lambda u: None if u.split else "in no official split",
+        )
+
+
+def _out_of_range(seconds: float, options: PrepOptions) -> str | None:
+    if seconds < options.min_duration:
+        return "shorter than min_duration"
+    if options.max_duration and seconds > options.max_duration:
+        return "longer than max_duration"
+    return None
+
+
+def _read_phones(
+    report: PrepReport,
+    folder: Path,
+    save_folder: Path,
+    stamps: Stamps,
+    options: PrepOptions,
+) -> dict[str | None, str]:
+    """JSON text of the phones by TextGrid; drops rows without, if asked."""
+    paths = sorted({u.alignment for u in report.kept if u.alignment})
+    alignments: dict[str | None, dict] = read_files(
+        folder,
+        {path: stamps[path] for path in paths},
+        check_alignment,
+        save_folder / "alignment_cache.json",
+        "alignment",
+        prefer="processes",  # parsing holds Python's lock
+    )
+    alignments[None] = {"problem": "missing alignment"}
+    counts = Counter(
+        alignments[u.alignment].get("problem", "with phones")
+        for u in report.kept
+    )
+    report.alignments = dict(sorted(counts.items()))
+    if options.require_alignment:
+        report.drop(
+            "alignment", lambda u: alignments[u.alignment].get("problem")
+        )
+    return {path: a.get("phones", "[]") for path, a in alignments.items()}
+
+
+def _phone_set(
+    report: PrepReport, phones: Mapping[str | None, str], options: PrepOptions
+) -> str:
+    """Set of the kept rows' phones; empty where no row has any."""
+    counts: Counter[str] = Counter()
+    rows = 0
+    for u in report.kept:
+        labels = [label for label, _, _ in json.loads(phones[u.alignment])]
+        counts.update(labels)
+        rows += bool(labels)
+    phone_set = options.phone_set if counts else ""
+    if phone_set == "auto":
+        try:
+            phone_set = detect_phone_set(counts)
+        except UserError as error:
+            raise UserError(f"{report.corpus}: {error}") from None
+    foreign = {
+        label: count
+        for label, count in sorted(counts.items())
+        if not phone_class(label, phone_set)
+    }
+    report.phones = {"phone_set": phone_set, "rows": rows, "foreign": foreign}
+    return phone_set
+
+
+def _check_splits(corpus: str, splits: Mapping[str, Sequence]) -> None:
+    empty = [split for split in SPLITS if not splits[split]]
+    if empty:
+        raise UserError(
+            f"{corpus}: the split {empty[0]} is empty; check the split column, "
+            "or the protocol and filters."
+        )
+
+
+def _row(
+    u: Utterance, corpus: str, audio: Mapping, phones: Mapping, phone_set: str
+) -> dict:
+    phones_of_row = json.loads(phones[u.alignment])
+    return {
+        "wav": str(Path("{data_root}", u.path)),
+        "audio_sha": audio[u.path]["audio_sha"],
+        "duration": audio[u.path]["duration"],
+        "emo": u.emo,
+        "speaker": u.speaker,
+        "gender": u.gender,
+        "corpus": corpus,
+        "language": u.language,
+        "phones": phones_of_row,
+        "phone_set": phone_set if phones_of_row else "",
+    }

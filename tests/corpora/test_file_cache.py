@@ -1,0 +1,164 @@
+"""What was read or written before is neither read nor written again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import soundfile
+import toy_podcasts
+from conftest import write_wav
+from toy_corpora import by_speaker, prepare, write_corpus_of, write_damaged
+from toy_podcasts import write_podcast, write_textgrid
+
+import lam_sb.corpora.prepare
+from lam_sb.corpora.manifests import SPLITS
+
+
+@pytest.fixture
+def save(tmp_path) -> Path:
+    return tmp_path / "manifests/toy"
+
+
+@pytest.fixture
+def ten_speakers(tmp_path) -> Path:
+    return write_corpus_of(tmp_path / "ten", by_speaker(10))
+
+
+@pytest.fixture
+def damaged(tmp_path) -> Path:
+    return write_damaged(tmp_path / "damaged")
+
+
+@pytest.fixture
+def reads(monkeypatch) -> list[str]:
+    """Names of the audio files that were opened, in order."""
+    opened, info = [], soundfile.info
+
+    def recording(path: str):
+        opened.append(Path(path).name)
+        return info(path)
+
+    monkeypatch.setattr(soundfile, "info", recording)
+    return opened
+
+
+def test_a_second_preparation_reads_no_audio(
+    damaged, save, monkeypatch, tmp_path
+):
+    def refuse(path: str):
+        raise AssertionError(f"{path} was read again")
+
+    first = prepare(damaged, save)
+    monkeypatch.setattr(soundfile, "info", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert prepare(damaged, save) == first
+    prepare(damaged, save, max_duration=1.0)  # other options, same audio
+    with pytest.raises(AssertionError, match="was read again"):
+        prepare(damaged, tmp_path / "new")
+
+
+def test_a_file_of_another_size_is_read_again(ten_speakers, save, reads):
+    before = prepare(ten_speakers, save)
+    path = ten_speakers / "007.wav"
+    time = path.stat().st_mtime_ns
+    write_wav(path, 7, count=4800)
+    os.utime(path, ns=(time, time))
+    reads.clear()
+    after = prepare(ten_speakers, save)
+    assert reads == ["007.wav"]
+    rows = [
+        next(m[s]["007"] for s in SPLITS if "007" in m[s])
+        for m in (before, after)
+    ]
+    assert [row["duration"] for row in rows] == [0.2, 0.3]
+    assert rows[0]["audio_sha"] != rows[1]["audio_sha"]
+
+
+def test_a_file_of_another_time_is_read_again(ten_speakers, save, reads):
+    before = prepare(ten_speakers, save)
+    path = ten_speakers / "007.wav"
+    time = path.stat().st_mtime_ns + 10**9
+    os.utime(path, ns=(time, time))
+    reads.clear()
+    assert prepare(ten_speakers, save) == before
+    assert reads == ["007.wav"]
+
+
+def test_a_file_that_appears_is_taken_in(damaged, save, reads):
+    prepare(damaged, save)
+    reads.clear()
+    write_wav(damaged / "train-neutral-0.wav", 97)
+    assert "train-neutral-0" in prepare(damaged, save)["train"]
+    assert reads == ["train-neutral-0.wav"]
+
+
+def test_a_corpus_that_moved_has_the_same_manifests(ten_speakers, tmp_path):
+    before = prepare(ten_speakers, tmp_path / "a")
+    moved = shutil.move(ten_speakers, tmp_path / "moved")
+    after = prepare(Path(moved), tmp_path / "b")
+    assert after == before
+
+
+@pytest.fixture
+def msp(tmp_path) -> Path:
+    return write_podcast(tmp_path / "msp")
+
+
+MANIFEST = "manifests/msp_podcast/test.json"
+LABELS = "Labels/labels_consensus.csv"
+
+
+@pytest.fixture
+def unchanged(msp):
+    """Return a function: does another run leave the manifests alone?"""
+    toy_podcasts.prepare(msp)
+    path = msp.parent / "manifests/msp_podcast/train.json"
+    before = path.stat().st_mtime_ns
+
+    def run(**options) -> bool:
+        toy_podcasts.prepare(msp, **options)
+        return path.stat().st_mtime_ns == before
+
+    return run
+
+
+def test_nothing_is_written_when_nothing_changed(unchanged):
+    assert unchanged()
+    assert not unchanged(splits={"test": "Test2"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda msp: write_wav(msp / "Audios/MSP-PODCAST_0001_0000.wav", 77),
+        lambda msp: (msp / "Audios/MSP-PODCAST_0001_0000.wav").unlink(),
+        lambda msp: write_textgrid(
+            msp / "ForceAligned/MSP-PODCAST_0001_0000.TextGrid"
+        ),
+        lambda msp: (msp / LABELS).write_text(
+            (msp / LABELS).read_text().replace(",H,", ",A,")
+        ),
+        lambda msp: (msp.parent / MANIFEST).unlink(),
+        lambda msp: (msp.parent / MANIFEST).write_text("{}"),
+    ],
+)
+def test_what_changed_is_written_anew(change, msp, unchanged):
+    change(msp)
+    assert not unchanged()
+    assert toy_podcasts.prepare(msp)["test"]
+
+
+def test_a_limit_of_duration_is_a_change(msp, unchanged):
+    assert not unchanged(common={"max_duration": 1.0})
+
+
+def test_another_phone_set_is_a_change(unchanged):
+    assert not unchanged(phone_set="pinyin")
+
+
+def test_another_format_is_a_change(unchanged, monkeypatch):
+    monkeypatch.setattr(lam_sb.corpora.prepare, "FORMAT", "another")
+    assert not unchanged()

@@ -1,0 +1,97 @@
+"""The house: who may import whom, how long files are, which keys are used."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lam_sb.config import flatten, load
+from lam_sb.options import unused_keys
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "lam_sb").rglob("*.py"))
+SOURCES = [ROOT / "train.py", *MODULES, *(ROOT / "data_prep").glob("*.py")]
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+SYSTEMS = [
+    path
+    for path in sorted((ROOT / "hparams").rglob("*.yaml"))
+    if "study" not in path.parts and path.name != "settings.yaml"
+]
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_lam_sb_imports_neither_train_nor_data_prep(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        imported = []
+        if isinstance(node, ast.Import):
+            imported = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imported = [node.module or ""]
+        elif isinstance(node, ast.Call) and "import_module" in ast.dump(
+            node.func
+        ):
+            # By a name written out, never one that is put together.
+            imported = [ast.unparse(argument) for argument in node.args]
+        for module in imported:
+            assert not re.search(r"\b(train|data_prep)\b(?!\.)", module)
+            assert not re.match(r"(train|data_prep)\b", module)
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=name)
+def test_no_file_is_longer_than_400_lines(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= (250 if path.name == "train.py" else 400)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_no_function_is_longer_than_40_lines_without_its_docstring(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            body = node.body
+            if ast.get_docstring(node) is not None:
+                body = body[1:]
+            length = node.end_lineno - body[0].lineno + 1 if body else 0
+            assert length <= 40, f"{node.name}: {length}"
+
+
+def test_the_package_works_without_the_recipe(tmp_path):
+    """No module needs the working folder, train.py or data_prep."""
+    names = [
+        name(path).removesuffix(".py").replace("/", ".")
+        for path in MODULES
+        if path.name not in ("__init__.py", "__main__.py")
+    ]
+    code = (
+        f"import sys\nsys.path.append({str(tmp_path / 'package')!r})\n"
+        + "".join(f"import {module}\n" for module in names)
+        + "assert not {'train', 'data_prep'} & sys.modules.keys()\n"
+    )
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/lam_sb").symlink_to(ROOT / "lam_sb")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("path", SYSTEMS, ids=name)
+def test_each_key_is_used_by_the_script_or_the_file(path, wavlm, tmp_path):
+    """As SpeechBrain's own check of recipes looks for it."""
+    keys = {"encoder_source": str(wavlm), "anchor_layers": [1]}
+    keys |= {"output_root": str(tmp_path), "data_folder": str(tmp_path)}
+    unused = unused_keys(load(path, keys))
+    text, script = flatten(path), (ROOT / "train.py").read_text()
+    for key in re.findall(r"^([A-Za-z]\w*):", text, re.MULTILINE):
+        assert (
+            key in unused
+            or key in ("max_grad_norm", "target_shots")
+            or f'["{key}"]' in script
+            or f"hparams.{key}" in script
+            or re.search(rf"!ref [^\n#]*<{key}\b", text)
+        ), key
