@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lam_sb.analysis.analyse import analyse_corpora
-from lam_sb.analysis.selection import ANALYSIS_RULES
+from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
 from lam_sb.command_line import parse_arguments
 from lam_sb.config import load, recipe_folder
 from lam_sb.features.store import FeatureStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from lam_sb.analysis.anchors import SELECTED
+from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
 from lam_sb.config import own_keys
 from lam_sb.errors import UserError, check_choice
 
@@ -108,7 +108,9 @@ def check_options(
             raise UserError(
                 f"{where}: the system {hparams['system']} has no use for {key}."
             )
-    if hparams["anchor_layers"] not in SELECTED:  # analyse may still use them
+    if (
+        hparams["anchor_layers"] not in ANALYSIS_RULES
+    ):  # analyse may still use them
         unused |= SELECTION_KEYS
     alignment = alignment_class(hparams["alignment"])
     segments = getattr(alignment, "segments", SEGMENTS)

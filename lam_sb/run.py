@@ -13,11 +13,11 @@ import yaml
 from filelock import FileLock, Timeout
 from speechbrain.utils.run_opts import RunOptions
 
-from lam_sb.analysis.anchors import SELECTED
+from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
 from lam_sb.config import comments_above, key_blocks, load, parse_yaml
 from lam_sb.errors import UserError
-from lam_sb.evaluation.metrics import FEW_CLUSTERS
 from lam_sb.evaluation.results import score, write_predictions, write_results
+from lam_sb.evaluation.statistics import FEW_CLUSTERS
 from lam_sb.files import whole_file
 from lam_sb.options import alignment_class, check_options
 from lam_sb.training.rows import DomainRows, with_emotion
@@ -256,7 +256,7 @@ def _target_labels_used(hparams: Mapping, manifests: Mapping[str, dict]) -> int:
         parts.append("valid")
     if hparams["bound"] == "within":
         parts += ["source_train", "source_valid"]
-    selected = hparams["anchor_layers"] in SELECTED
+    selected = hparams["anchor_layers"] in ANALYSIS_RULES
     if hparams["bound"] == "oracle" or (
         selected and hparams["use_target_labels"]
     ):

@@ -11,7 +11,8 @@ import numpy as np
 import yaml
 from conftest import EMOTIONS, write_table
 
-from lam_sb.evaluation.metrics import Predictions, interval, scores
+from lam_sb.evaluation.metrics import scores
+from lam_sb.evaluation.statistics import Predictions, interval
 from lam_sb.files import write_json
 from lam_sb.training.brain import HISTORY_COLUMNS, LAYER_COLUMNS
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import yaml
 
-from lam_sb.evaluation.metrics import (
+from lam_sb.evaluation.results import Run
+from lam_sb.evaluation.statistics import (
     Comparison,
     Estimate,
     Predictions,
@@ -18,7 +19,6 @@ from lam_sb.evaluation.metrics import (
     holm,
     interval,
 )
-from lam_sb.evaluation.results import Run
 
 REFERENCE = "lam_gl"
 BASELINES = {

@@ -15,13 +15,9 @@ import numpy as np
 
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.errors import UserError
-from lam_sb.evaluation.metrics import (
-    FEW_CLUSTERS,
-    Predictions,
-    interval,
-    scores,
-)
-from lam_sb.files import whole_file, write_json
+from lam_sb.evaluation.metrics import scores
+from lam_sb.evaluation.statistics import FEW_CLUSTERS, Predictions, interval
+from lam_sb.files import write_csv, write_json
 from lam_sb.training.rows import UNLABELLED, DomainRows
 
 SCHEMA = 1
@@ -34,20 +30,14 @@ PACKAGES = ("speechbrain", "torch", "torchaudio", "transformers")
 
 
 def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
-    """Scores of the labelled rows, with the interval of one run.
-
-    Arguments
-    ---------
-    rows : DomainRows
-        Test rows with their labels.
-    posteriors : np.ndarray
-        (N, 4)
+    """Score the labelled test rows by their posteriors (N, 4).
 
     Returns
     -------
     dict
-        uar, uar_ci95, macro_f1, accuracy, recall, ovr_uar, confusion, n_test,
-        n_speakers and few_speakers; the scores are None without labels.
+        uar, uar_ci95 (of this one run), macro_f1, accuracy, recall, ovr_uar,
+        confusion, n_test, n_speakers and few_speakers; the scores are None
+        without labels.
     """
     labels, guesses = rows.labels.numpy(), posteriors.argmax(1)
     known = labels != UNLABELLED
@@ -69,89 +59,47 @@ def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
         )
     )
     limits = np.clip([estimate.low, estimate.high], 0.0, 1.0).tolist()
-    found = scores(labels[known], guesses[known], EMOTIONS)
-    found["uar_ci95"] = None if np.isnan(limits).any() else limits
-    return found | counts
+    scored = scores(labels[known], guesses[known], EMOTIONS)
+    scored["uar_ci95"] = None if np.isnan(limits).any() else limits
+    return scored | counts
 
 
 def write_predictions(
     path: Path, rows: DomainRows, posteriors: np.ndarray, corpus: str
 ) -> None:
-    """Write predictions.csv, sorted by id.
+    """Write predictions.csv of test rows of a corpus, sorted by id.
 
-    Arguments
-    ---------
-    path : Path
-        The file.
-    rows : DomainRows
-        Test rows.
-    posteriors : np.ndarray
-        (N, 4), written with 9 digits.
-    corpus : str
-        Their corpus.
+    The posteriors (N, 4) get 9 digits.
     """
     lines = []
     for n in sorted(range(len(rows)), key=lambda n: rows.ids[n]):
-        label = int(rows.labels[n])
+        label, posterior = int(rows.labels[n]), posteriors[n]
         lines.append(
-            [
-                rows.ids[n],
-                rows.speakers[n],
-                rows.clusters[n],
-                corpus,
-                EMOTIONS[label] if label != UNLABELLED else "",
-                EMOTIONS[int(posteriors[n].argmax())],
-                *(f"{p:.9f}" for p in posteriors[n]),
-            ]
+            {
+                "id": rows.ids[n],
+                "speaker": rows.speakers[n],
+                "cluster": rows.clusters[n],
+                "corpus": corpus,
+                "label": EMOTIONS[label] if label != UNLABELLED else "",
+                "prediction": EMOTIONS[int(posterior.argmax())],
+            }
+            | {e: f"{p:.9f}" for e, p in zip(EMOTIONS, posterior, strict=True)}
         )
-    header = ["id", "speaker", "cluster", "corpus", "label", "prediction"]
-    with (
-        whole_file(path) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow([*header, *EMOTIONS])
-        writer.writerows(lines)
+    columns = ("id", "speaker", "cluster", "corpus", "label", "prediction")
+    write_csv(path, (*columns, *EMOTIONS), lines)
 
 
 def write_results(path: Path, content: Mapping) -> None:
-    """Write results.json, with the versions it was made with.
-
-    Arguments
-    ---------
-    path : Path
-        The file.
-    content : Mapping
-        Everything but schema, versions and git.
-    """
-    whole = {
-        "schema": SCHEMA,
-        **content,
-        "versions": {p: version(p) for p in PACKAGES},
-        "git": _git_commit(),
-    }
-    write_json(path, whole)
+    """Write results.json; add its schema, and the versions it was made with."""
+    versions = {package: version(package) for package in PACKAGES}
+    ending = {"versions": versions, "git": _git_commit()}
+    write_json(path, {"schema": SCHEMA, **content, **ending})
 
 
 def mean_by_layer(
     epochs: Sequence[Mapping], chosen: Sequence[int], column: str
 ) -> dict[str, float]:
-    """Mean of a column of the layer log over some epochs.
-
-    Arguments
-    ---------
-    epochs : Sequence[Mapping]
-        History, with ``layers`` in each epoch.
-    chosen : Sequence[int]
-        Epochs that count.
-    column : str
-        ``alpha`` or ``share``.
-
-    Returns
-    -------
-    dict[str, float]
-        By layer number.
-    """
+    """Average a column of the layer log over the chosen epochs, by layer."""
     logged = [e["layers"] for e in epochs if e["epoch"] in chosen]
     return {
         str(rows[0]["layer"]): float(np.mean([r[column] for r in rows]))
@@ -173,38 +121,21 @@ def _git_commit() -> str | None:
 class Run:
     """A finished run, as its folder holds it.
 
-    Arguments
-    ---------
-    path : Path
-        Its results.json.
-    results : dict
-        What that holds.
-    ids, clusters : np.ndarray
-        (N,) of the test rows whose label is known.
-    labels, predictions : np.ndarray
-        (N,) classes of these rows, as indices into the emotions.
+    Its N rows are the test rows whose label is known.
     """
 
-    path: Path
-    results: dict
-    ids: np.ndarray
-    clusters: np.ndarray
-    labels: np.ndarray
-    predictions: np.ndarray
+    path: Path  # of its results.json
+    results: dict  # what that holds
+    ids: np.ndarray  # (N,)
+    clusters: np.ndarray  # (N,)
+    labels: np.ndarray  # (N,) classes, as indices into the emotions
+    predictions: np.ndarray  # (N,)
 
 
 def read_run(path: Path) -> Run:
     """Read results.json and the predictions.csv beside it.
 
-    Arguments
-    ---------
-    path : Path
-        results.json.
-
-    Returns
-    -------
-    Run
-        The run, its rows without a label left out.
+    Rows without a label are left out.
 
     Raises
     ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from bisect import bisect
 from collections.abc import Sequence
 
@@ -20,20 +21,10 @@ PHONE_SEGMENTS = {
 
 
 def chunk_bounds(frames: int, time_chunks: int) -> list[tuple[int, int]]:
-    """Bounds [start, end) of equal time chunks.
+    """Bounds [start, end) of K equal time chunks of T frames.
 
-    Arguments
-    ---------
-    frames : int
-        Number of frames T of the utterance.
-    time_chunks : int
-        Number of chunks K; chunk k holds the frames floor(kT/K) to
-        floor((k+1)T/K) - 1, none where the utterance has fewer than K frames.
-
-    Returns
-    -------
-    list[tuple[int, int]]
-        K pairs of first frame and the frame after the last.
+    Chunk k holds the frames floor(kT/K) to floor((k+1)T/K) - 1, none where
+    the utterance has fewer than K frames.
 
     Example
     -------
@@ -45,15 +36,15 @@ def chunk_bounds(frames: int, time_chunks: int) -> list[tuple[int, int]]:
 
 
 def frame_classes(
-    spans: Sequence[Sequence], centres: Sequence[float]
+    phones: Sequence[Sequence], centres: Sequence[float]
 ) -> list[str]:
     """Class of the phone in which the centre of each frame lies.
 
     Arguments
     ---------
-    spans : Sequence[Sequence]
-        ``[class, start, end]`` in seconds, in order, as from
-        `lam_sb.corpora.phones.phone_spans`; a phone does not hold its end.
+    phones : Sequence[Sequence]
+        ``[class, start, end]`` in seconds, in order; a phone does not hold
+        its end.
     centres : Sequence[float]
         In seconds, as from `FrozenEncoder.frame_centres`.
 
@@ -67,10 +58,10 @@ def frame_classes(
     >>> frame_classes([["a", 0.01, 0.03]], [0.01, 0.02, 0.03])
     ['a', 'a', '']
     """
-    starts = [start for _, start, _ in spans]
+    starts = [start for _, start, _ in phones]
     last = [bisect(starts, time) - 1 for time in centres]
     return [
-        spans[n][0] if n >= 0 and time < spans[n][2] else ""
+        phones[n][0] if n >= 0 and time < phones[n][2] else ""
         for n, time in zip(last, centres, strict=True)
     ]
 
@@ -116,6 +107,12 @@ def segment_means(
         "chunks": (torch.stack(chunks), torch.tensor(counts)),
     }
     return means | _phone_means(layers, phones) if phones else means
+
+
+def count_means(time_chunks: int, has_phones: bool) -> int:
+    """Count the means (L, D) that `segment_means` gives."""
+    of_phones = sum(math.prod(shape) for shape in PHONE_SEGMENTS.values())
+    return 1 + time_chunks + of_phones * has_phones
 
 
 def _phone_means(layers: torch.Tensor, phones: Sequence[str]) -> Segments:

@@ -14,7 +14,11 @@ from pathlib import Path
 
 from speechbrain.utils.run_opts import RunOptions
 
-from lam_sb.analysis.anchors import SELECTED, NotAnalysedError, is_analysed
+from lam_sb.analysis.anchor_layers import (
+    ANALYSIS_RULES,
+    NotAnalysedError,
+    is_analysed,
+)
 from lam_sb.config import load, load_study, recipe_folder
 from lam_sb.errors import UserError
 from lam_sb.evaluation.comparisons import REFERENCE
@@ -214,7 +218,7 @@ def _job(
     settings, wants_analysis = None, system == REFERENCE
     try:
         hparams, settings = load_run(file, run_opts, values)
-        wants_analysis |= hparams["anchor_layers"] in SELECTED
+        wants_analysis |= hparams["anchor_layers"] in ANALYSIS_RULES
     except NotAnalysedError:
         wants_analysis = True
     return Job(

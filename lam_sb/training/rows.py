@@ -10,7 +10,7 @@ import torch
 
 from lam_sb.corpora.manifests import EMOTIONS, cluster_of
 from lam_sb.errors import UserError
-from lam_sb.features.store import FeatureRows
+from lam_sb.features.shards import FeatureRows
 from lam_sb.training.standardisation import Standardiser
 
 UNLABELLED = -1

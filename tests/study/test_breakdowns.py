@@ -7,8 +7,9 @@ import pytest
 from made_up import make_rows, make_run
 
 from lam_sb.evaluation.comparisons import Column, tabulate
-from lam_sb.evaluation.metrics import Predictions, interval, uar
+from lam_sb.evaluation.metrics import uar
 from lam_sb.evaluation.results import read_run
+from lam_sb.evaluation.statistics import Predictions, interval
 from lam_sb.study.report.breakdowns import (
     best_baseline,
     by_gender,

@@ -168,10 +168,10 @@ def test_runs_wait_for_the_analysis_that_selects_layers(read):
     hparams, _ = load(lam.file, {**lam.keys, "anchor_layers": []})
     folder = Path(lam.places["analysis_folder"])
     folder.mkdir(parents=True)
-    selection = {"group": [1, 2], "basis": hparams["selection_basis"]}
+    selection = {"group": [1, 2], "settings": hparams["selection_settings"]}
     (folder / "selection.json").write_text(json.dumps(selection))
     again = jobs_of(study)[0]
-    assert again.settings["anchors"] == [1, 2]
+    assert again.settings["anchored_layers"] == [1, 2]
 
 
 @pytest.mark.parametrize(

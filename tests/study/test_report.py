@@ -13,8 +13,8 @@ import pytest
 from made_up import make_rows, make_run
 
 from lam_sb.evaluation.comparisons import Column, name_of, tabulate
-from lam_sb.evaluation.metrics import interval
 from lam_sb.evaluation.results import read_run
+from lam_sb.evaluation.statistics import interval
 from lam_sb.study.report.breakdowns import best_baseline, by_speaker
 from lam_sb.study.report.report import Findings, write_report
 from lam_sb.study.report.tables import Analysis

@@ -12,8 +12,8 @@ import numpy as np
 
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.evaluation.comparisons import BASELINES, Cell, Column, Table
-from lam_sb.evaluation.metrics import Estimate, Predictions, interval
 from lam_sb.evaluation.results import Run
+from lam_sb.evaluation.statistics import Estimate, Predictions, interval
 
 
 class Part(NamedTuple):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.evaluation.comparisons import REFERENCE, SEGMENTS, Column, Table
-from lam_sb.evaluation.metrics import (
+from lam_sb.evaluation.statistics import (
     Comparison,
     Estimate,
     Predictions,

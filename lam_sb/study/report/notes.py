@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from lam_sb.analysis.anchors import SELECTED
+from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.evaluation.comparisons import (
     CLAIM_SEEDS,
@@ -19,7 +19,7 @@ from lam_sb.evaluation.comparisons import (
     family_of,
     name_of,
 )
-from lam_sb.evaluation.metrics import FEW_CLUSTERS, Estimate
+from lam_sb.evaluation.statistics import FEW_CLUSTERS, Estimate
 
 Cells = Mapping[tuple[str, Column], Cell]
 Differences = Mapping[tuple[str, Column], Difference]
@@ -349,7 +349,7 @@ def _label_notes(cells: Cells) -> list[str]:
         name_of(system): None
         for (system, _), cell in cells.items()
         for run in cell.runs
-        if run.results["anchor_rule"] in SELECTED
+        if run.results["anchor_rule"] in ANALYSIS_RULES
         and run.results["target_labels_used"]
         and family_of(system) != "bounds"
     }

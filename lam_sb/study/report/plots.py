@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import blended_transform_factory
 
-from lam_sb.analysis.figures import COLOURS, MARKS
+from lam_sb.analysis.figure1 import COLOURS, MARKS
 from lam_sb.study.report.breakdowns import Epochs
 
 WIDTH = 4.6  # inches, of every figure: legible on a telephone as well

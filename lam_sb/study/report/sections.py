@@ -18,7 +18,7 @@ from lam_sb.evaluation.comparisons import (
     Table,
     name_of,
 )
-from lam_sb.evaluation.metrics import FEW_CLUSTERS, Estimate
+from lam_sb.evaluation.statistics import FEW_CLUSTERS, Estimate
 from lam_sb.study.report.breakdowns import (
     Epochs,
     Part,

@@ -11,7 +11,7 @@ import numpy as np
 
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.evaluation.comparisons import Cell, Column, Table, cautions, name_of
-from lam_sb.evaluation.metrics import Comparison, Estimate
+from lam_sb.evaluation.statistics import Comparison, Estimate
 from lam_sb.study.report.emotions import emotion_scores
 from lam_sb.study.report.grids import Grid
 from lam_sb.study.report.paper import paper_emotion_uar, paper_uar

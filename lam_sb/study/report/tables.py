@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lam_sb.analysis.similarity import ALL, TOP_LAYERS
+from lam_sb.analysis.selection import TOP_LAYERS
+from lam_sb.analysis.similarity import ALL
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.evaluation.comparisons import (
     CONTROLS,
@@ -25,7 +26,7 @@ from lam_sb.evaluation.comparisons import (
     in_order,
     name_of,
 )
-from lam_sb.evaluation.metrics import Estimate
+from lam_sb.evaluation.statistics import Estimate
 from lam_sb.files import whole_file
 from lam_sb.study.report.emotions import EmotionScore, emotion_scores
 from lam_sb.study.report.grids import PAPER, Entry, Grid, to_latex, to_markdown

@@ -1,0 +1,127 @@
+"""What the key ``anchor_layers`` means: the layers that a run anchors."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from lam_sb.errors import UserError
+
+ANALYSIS_RULES = ("group", "best", "worst")  # answered by selection.json
+
+
+class NotAnalysedError(UserError):
+    """The rule of ``anchor_layers`` needs an analysis that is not there."""
+
+
+def resolve_anchor_layers(
+    anchor_layers: str | list[int],
+    num_layers: int,
+    analysis_folder: str,
+    selection_settings: Mapping[str, object],
+) -> list[int]:
+    """Layers that a run anchors.
+
+    Arguments
+    ---------
+    anchor_layers : str | list[int]
+        Layer numbers; ``all``; ``group``, ``best`` or ``worst`` of the
+        analysis of these corpora and this encoder; or ``random:<seed>``.
+    num_layers : int
+        Depth L of the encoder.
+    analysis_folder : str
+        Where ``python -m lam_sb analyse`` left selection.json.
+    selection_settings : Mapping[str, object]
+        What the selection depends on, as it must have been then.
+
+    Returns
+    -------
+    list[int]
+        Layer numbers from 1.
+
+    Raises
+    ------
+    UserError
+        An unknown word; as `NotAnalysedError`, no analysis of these settings.
+
+    Example
+    -------
+    >>> resolve_anchor_layers([8, 9, 11], 12, "nowhere", {})
+    [8, 9, 11]
+    >>> resolve_anchor_layers("all", 3, "nowhere", {})
+    [1, 2, 3]
+    """
+    if not isinstance(anchor_layers, str):
+        return list(anchor_layers)
+    if anchor_layers == "all":
+        return list(range(1, num_layers + 1))
+    drawn = re.fullmatch(r"random:(\d+)", anchor_layers)
+    if drawn:
+        return random_layers(int(drawn[1]), num_layers)
+    if anchor_layers not in ANALYSIS_RULES:
+        raise UserError(
+            f"anchor_layers is '{anchor_layers}'; use a list, all, "
+            f"{', '.join(ANALYSIS_RULES)} or random:<seed>."
+        )
+    return _selection(analysis_folder, selection_settings)[anchor_layers]
+
+
+def random_layers(seed: int, num_layers: int, count: int = 3) -> list[int]:
+    """Draw different layers from 1 to L, in order.
+
+    Example
+    -------
+    >>> random_layers(0, num_layers=3)
+    [1, 2, 3]
+    """
+    drawn = np.random.default_rng(seed).choice(num_layers, count, replace=False)
+    return sorted((drawn + 1).tolist())
+
+
+def is_analysed(folder: str, selection_settings: Mapping[str, object]) -> bool:
+    """Tell whether an analysis is there, made with the same settings."""
+    try:
+        _selection(folder, selection_settings)
+    except NotAnalysedError:
+        return False
+    return True
+
+
+def analysis_folder(
+    output_root: str,
+    encoder_name: str,
+    source: str,
+    target: str,
+    folds: int = 0,
+    fold: int = 0,
+) -> str:
+    """Folder of the analysis of two corpora with an encoder, one a fold."""
+    ending = f"_f{fold}" if folds else ""
+    return f"{output_root}/analysis/{encoder_name}/{source}-{target}{ending}"
+
+
+def _selection(folder: str, settings: Mapping[str, object]) -> dict:
+    """Read what an analysis of these settings selected."""
+    path = Path(folder) / "selection.json"
+    if not path.is_file():
+        raise NotAnalysedError(
+            f"anchor_layers: {', '.join(ANALYSIS_RULES)} need {path}; make it "
+            "first, with the same options: python -m lam_sb analyse <YAML>"
+        )
+    selection = json.loads(path.read_text(encoding="utf-8"))
+    there = selection.get("settings", {})
+    differing = [
+        f"{key}: {there.get(key)!r} there, {value!r} now"
+        for key, value in settings.items()
+        if there.get(key) != value
+    ]
+    if differing:
+        raise NotAnalysedError(
+            f"{path} was made otherwise ({'; '.join(differing)}); analyse "
+            "again with these options: python -m lam_sb analyse <YAML>"
+        )
+    return selection

@@ -1,0 +1,156 @@
+"""Ranking layers by the similarity of two corpora."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lam_sb.analysis.measures import (
+    COVARIANCE_MEASURES,
+    MEAN_MEASURES,
+    check_labels,
+    check_measure,
+    compare_covariances,
+    compare_means,
+    pooled,
+)
+from lam_sb.analysis.sums import CorpusSums
+from lam_sb.errors import UserError
+from lam_sb.evaluation.metrics import mean_defined
+
+TOP_LAYERS = 3
+
+
+def select_layers(
+    source: CorpusSums,
+    target: CorpusSums,
+    measure: str,
+    use_target_labels: bool,
+    resamples: int = 200,
+    seed: int = 0,
+) -> dict:
+    """Rank the layers by the similarity of whole utterances.
+
+    Arguments
+    ---------
+    source, target : CorpusSums
+        Of the same encoder.
+    measure : str
+        One of `lam_sb.analysis.measures.MEASURES`.
+    use_target_labels : bool
+        True averages the measure over the emotions that both corpora have, as
+        the paper does; False takes all rows at once and needs no label.
+    resamples, seed : int
+        Bootstrap resamples of the speaker groups of both corpora.
+
+    Returns
+    -------
+    dict
+        ``group`` (the three most similar layers), ``best`` (the first of
+        them) and ``worst`` (the three least similar), ties to the lower
+        layer; ``scores`` by layer; ``stability``: the share of resamples with
+        the same group, best and worst, and by layer the share with it in the
+        group; None for covariances, and with fewer than two speaker groups.
+        Also ``measure``, ``use_target_labels``, the rows ``n_source`` and
+        ``n_target``, and the speaker groups ``groups_source`` and
+        ``groups_target``. JSON can hold it.
+
+    Raises
+    ------
+    UserError
+        An unknown measure, labels that are needed but missing, or layers
+        whose similarity is not defined.
+    """
+    check_measure(source, target, measure)
+    if use_target_labels:
+        check_labels(source, target, "use_target_labels: true")
+    elif measure == "centred":
+        raise UserError(
+            "similarity: centred compares emotions, which needs "
+            "use_target_labels: true; use another measure without labels."
+        )
+    emotions = slice(4) if use_target_labels else slice(4, 5)
+    scores = _scores(source, target, measure, emotions)
+    if np.isnan(scores).any():
+        raise UserError(
+            f"similarity: {measure} is not defined for all layers: the two "
+            "corpora share too few rows or emotions."
+        )
+    ranked = _rank(scores)
+    stability = None
+    groups = source.num_groups, target.num_groups
+    if measure in MEAN_MEASURES and min(groups) > 1:
+        weights = _resample(groups, resamples, seed)
+        again = _scores(source, target, measure, emotions, weights)
+        stability = _stability(ranked, again)
+    used = [pooled(c.utterances.counts)[0, emotions] for c in (source, target)]
+    return {
+        "measure": measure,
+        "use_target_labels": use_target_labels,
+        **{rule: layers[0].tolist() for rule, layers in ranked.items()},
+        "scores": _by_layer(scores[0]),
+        "stability": stability,
+        "n_source": int(used[0].sum()),
+        "n_target": int(used[1].sum()),
+        "groups_source": groups[0],
+        "groups_target": groups[1],
+    }
+
+
+def _rank(scores: np.ndarray) -> dict[str, np.ndarray]:
+    """Layers (R, n) of each rule, by scores (R, L)."""
+    down = np.argsort(-scores, axis=1, kind="stable") + 1
+    up = np.argsort(scores, axis=1, kind="stable") + 1
+    return {
+        "group": np.sort(down[:, :TOP_LAYERS]),
+        "best": down[:, :1],
+        "worst": np.sort(up[:, :TOP_LAYERS]),
+    }
+
+
+def _scores(
+    source: CorpusSums,
+    target: CorpusSums,
+    measure: str,
+    emotions: slice,
+    weights: Sequence[np.ndarray | None] = (None, None),
+) -> np.ndarray:
+    """Mean similarity over emotions, (R, L) under R weightings."""
+    if measure in COVARIANCE_MEASURES:
+        curves = compare_covariances(measure, source, target)[None]
+    else:
+        parts = source.utterances, target.utterances
+        curves = compare_means(measure, *parts, *weights)
+    return mean_defined(curves[:, emotions], axis=1)
+
+
+def _resample(
+    groups: Sequence[int], resamples: int, seed: int
+) -> list[np.ndarray]:
+    """Draw how often each group counts: (R, G) for each corpus."""
+    generator = np.random.default_rng(seed)
+    return [
+        generator.multinomial(n, np.full(n, 1 / n), resamples).astype(float)
+        for n in groups
+    ]
+
+
+def _stability(ranked: Mapping[str, np.ndarray], scores: np.ndarray) -> dict:
+    """Shares of the resamples (R, L) that agree with what was selected.
+
+    Those without any emotion that both corpora have are left out.
+    """
+    scores = scores[~np.isnan(scores).any(axis=1)]
+    again = _rank(scores)
+    shares = {
+        rule: float((again[rule] == layers).all(axis=1).mean())
+        for rule, layers in ranked.items()
+    }
+    layers = np.arange(1, scores.shape[1] + 1)
+    in_group = (again["group"][..., None] == layers).any(axis=1)
+    return {**shares, "layers": _by_layer(in_group.mean(axis=0))}
+
+
+def _by_layer(values: np.ndarray) -> dict[str, float]:
+    return {str(n): float(v) for n, v in enumerate(values, start=1)}

@@ -1,0 +1,79 @@
+"""Which rows are encoded in which batch, and lie in which shard."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+
+from lam_sb.corpora.phones import phone_spans
+
+ROWS_PER_SHARD = 256
+Row = tuple[str, Mapping]  # utterance id and row of a manifest
+
+
+def row_key(utt_id: str, row: Mapping) -> str:
+    """Identity of a row's features: its id, audio content and phones.
+
+    The phones are those of the segments, vowels and consonants with their
+    times: another phone set is another key. Labels and paths are in no key:
+    relabelling or moving a corpus costs nothing.
+    """
+    content = json.dumps([utt_id, row["audio_sha"], classified_phones(row)])
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def classified_phones(row: Mapping) -> list[list]:
+    """Vowels and consonants of a row, ``[class, start, end]`` in seconds."""
+    return phone_spans(row["phones"], row["phone_set"])
+
+
+def keys_of(shard: Mapping) -> list[str]:
+    """Keys of the rows of a planned shard, in the order of their features."""
+    return [key for batch in shard["batches"] for key in batch]
+
+
+def plan_shards(
+    by_key: Mapping[str, Row],
+    seconds_encoded: Callable[[float], float],
+    batch_seconds: float,
+) -> list[dict]:
+    """Plan shards of rows without phones, and of rows with phones.
+
+    A shard has the same segments for all its rows: features of a corpus
+    without phones take no room for them. Each is its ``batches``, lists of
+    row keys, and a ``name`` that is their hash. A batch, padded to its longest
+    row, has at most ``batch_seconds`` for the encoder, but at least one row.
+    """
+    seconds: tuple[dict, dict] = ({}, {})
+    for key, (_, row) in by_key.items():
+        part = seconds[bool(classified_phones(row))]
+        part[key] = row["duration"]
+    shards: list[list[list[str]]] = []
+    for part in seconds:
+        shard: list[list[str]] = []
+        for batch in _batches(part, seconds_encoded, batch_seconds):
+            if not shard or sum(map(len, shard)) >= ROWS_PER_SHARD:
+                shard = []
+                shards.append(shard)
+            shard.append(batch)
+    return [{"name": _name(shard), "batches": shard} for shard in shards]
+
+
+def _batches(
+    durations: Mapping[str, float],
+    seconds_encoded: Callable[[float], float],
+    batch_seconds: float,
+) -> list[list[str]]:
+    """Batches of rows of similar length."""
+    batches: list[list[str]] = []
+    for key in sorted(durations, key=lambda k: (durations[k], k)):
+        longest = seconds_encoded(durations[key])  # so far, since sorted
+        if not batches or longest * (len(batches[-1]) + 1) > batch_seconds:
+            batches.append([])
+        batches[-1].append(key)
+    return batches
+
+
+def _name(batches: list[list[str]]) -> str:
+    return hashlib.sha256(json.dumps(batches).encode()).hexdigest()[:16]
