@@ -238,3 +238,42 @@ def arguments(
         return [str(HPARAMS / yaml), "--noprogressbar", *given, *options]
 
     return make
+
+
+@pytest.fixture
+def system_keys(
+    demo, encoders, tmp_path, tmp_path_factory
+) -> Callable[[str], dict]:
+    """Keys of a family of encoders and of where all lies, features shared."""
+    shared = tmp_path_factory.getbasetemp() / "systems"
+
+    def make(family: str) -> dict:
+        return {
+            "data_folder": demo,
+            "encoder_source": encoders[family],
+            "whisper_context": "valid",
+            "feature_folder": shared / "features",
+            "manifest_folder": shared / "manifests",
+            "output_root": tmp_path / "results",
+        }
+
+    return make
+
+
+@pytest.fixture
+def train_system(system_keys) -> Callable[..., tuple[dict, Path]]:
+    """Train two epochs on the demo's corpora; give results and folder."""
+    from runs import results_of, run  # train.py is slow to import
+
+    def make(system: str, family: str = "wavlm", **keys) -> tuple[dict, Path]:
+        pairs = system_keys(family)
+        if system != "ensemble":
+            pairs |= {"number_of_epochs": 2, "num_heads": 2, "ffn_dim": 16}
+            pairs |= {"projection_dim": 16}
+        pairs |= {"source": "msp_podcast", "target": "biic_podcast"} | keys
+        yaml = str(HPARAMS / f"{system}_{family}.yaml")
+        given = [f"--{key}={value}" for key, value in pairs.items()]
+        folder = run([yaml, "--noprogressbar", *given])
+        return results_of(folder), folder
+
+    return make
