@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # bytes must not depend on the machine
@@ -26,6 +28,45 @@ from lam_sb.features.store import FeatureStore
 torch.set_num_threads(1)
 RATE = 16000
 EMOTIONS = ("neutral", "happy", "angry", "sad")
+ROOT = Path(__file__).parent.parent
+HPARAMS = ROOT / "hparams"
+
+# A complete YAML file that builds nothing slow.
+TOY = """\
+# Where the corpora lie.
+data_folder: !PLACEHOLDER
+output_folder: !ref results/<experiment>
+# Name of the folder.
+experiment: toy
+
+# Trade-off.
+gamma: 0.5
+lr: 0.001  # Adam
+anchor_layers: [1, 2]
+label_map: {}
+max_grad_norm: .inf
+number_of_epochs: 3
+patience: 2
+
+# What is built.
+counter: !new:collections.Counter
+    gamma: !ref <gamma>
+    # Steps, always one.
+    steps: 1
+last: end
+"""
+# Keys of a short run of train.py on the corpora of the tests.
+SMALL = {
+    "source": "left",
+    "target": "right",
+    "anchor_layers": "[1, 2]",
+    "batch_size": 8,
+    "number_of_epochs": 2,
+    "average_last": 2,
+    "num_heads": 2,
+    "projection_dim": 16,
+    "ffn_dim": 16,
+}
 
 
 def make_encoder(
@@ -206,3 +247,97 @@ def wavs():
     for wav, n in zip(wavs, LENS, strict=True):
         wav[n:] = 100.0
     return wavs
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def over(base: Path, text: str, name: str = "ablation.yaml") -> Path:
+    """Write a file that says only this over a base beside it."""
+    return write(base.parent / name, f"base: {base.name}\n{text}")
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch) -> Path:
+    """Folder with a train.py, to which YAML files may belong."""
+    monkeypatch.setattr(sys, "path", [*sys.path])  # loading adds the folder
+    write(tmp_path / "train.py", "")
+    return tmp_path
+
+
+@pytest.fixture
+def toy(recipe) -> Path:
+    return write(recipe / "toy.yaml", TOY)
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory) -> dict[str, Path]:
+    """Folders of tiny encoders of twelve layers, as base checkpoints have."""
+    folder = tmp_path_factory.mktemp("twelve")
+    return {
+        family: make_encoder(folder / f"tiny-{family}", family, layers=12)
+        for family in ("wavlm", "whisper")
+    }
+
+
+@pytest.fixture
+def arguments(
+    tmp_path, corpora, wavlm, tmp_path_factory
+) -> Callable[..., list[str]]:
+    """Arguments of a short run; keywords change, add or remove (None) keys."""
+    features = tmp_path_factory.getbasetemp() / "features"
+
+    def make(yaml: str = "small/lam_gl.yaml", *options: str, **keys) -> list:
+        folders = {
+            "data_folder": corpora,
+            "encoder_source": wavlm,
+            "feature_folder": features,
+            "output_root": tmp_path / "results",
+        }
+        pairs = SMALL | folders | keys
+        given = [f"--{k}={v}" for k, v in pairs.items() if v is not None]
+        return [str(HPARAMS / yaml), "--noprogressbar", *given, *options]
+
+    return make
+
+
+@pytest.fixture
+def system_keys(
+    demo, encoders, tmp_path, tmp_path_factory
+) -> Callable[[str], dict]:
+    """Keys of a family of encoders and of where all lies, features shared."""
+    shared = tmp_path_factory.getbasetemp() / "systems"
+
+    def make(family: str) -> dict:
+        return {
+            "data_folder": demo,
+            "encoder_source": encoders[family],
+            "whisper_context": "valid",
+            "feature_folder": shared / "features",
+            "manifest_folder": shared / "manifests",
+            "output_root": tmp_path / "results",
+        }
+
+    return make
+
+
+@pytest.fixture
+def train_system(system_keys) -> Callable[..., tuple[dict, Path]]:
+    """Train two epochs on the demo's corpora; give results and folder."""
+    from runs import results_of, run  # train.py is slow to import
+
+    def make(system: str, family: str = "wavlm", **keys) -> tuple[dict, Path]:
+        pairs = system_keys(family)
+        if system != "ensemble":
+            pairs |= {"number_of_epochs": 2, "num_heads": 2, "ffn_dim": 16}
+            pairs |= {"projection_dim": 16}
+        pairs |= {"source": "msp_podcast", "target": "biic_podcast"} | keys
+        yaml = str(HPARAMS / f"{system}_{family}.yaml")
+        given = [f"--{key}={value}" for key, value in pairs.items()]
+        folder = run([yaml, "--noprogressbar", *given])
+        return results_of(folder), folder
+
+    return make

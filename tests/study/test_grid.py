@@ -1,3 +1,5 @@
+"""The runs of a study, from its file."""
+
 from __future__ import annotations
 
 import json
@@ -5,44 +7,25 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import make_encoder
+from conftest import HPARAMS, make_encoder
+from toy_study import jobs_of, study_over_open
 
-import train
-from lam_sb.config import load, parse_arguments, settings_hash
+from lam_sb.command_line import parse_arguments
+from lam_sb.config import load
 from lam_sb.errors import UserError
-from lam_sb.study.grid import (
-    describe_plan,
-    expected_seconds,
-    make_jobs,
-    read_study,
-)
-
-HPARAMS = Path(__file__).parents[2] / "hparams"
-STUDIES = HPARAMS / "study"
-RUN_OPTS = parse_arguments(["any.yaml"])[1]
+from lam_sb.run import load_run, settings_hash
+from lam_sb.study.grid import Study, read_study
 
 
 @pytest.fixture
 def read(tmp_path, corpora, wavlm, monkeypatch):
-    """Read a study over open.yaml on the test corpora."""
+    """Read a study in an empty working folder."""
     monkeypatch.chdir(tmp_path)
 
-    def make(text: str = "", **overrides):
-        path = tmp_path / "mine.yaml"
-        path.write_text(f"base: {STUDIES / 'open.yaml'}\nstudy: mine\n{text}")
-        given = {
-            "data_folder": str(corpora),
-            "corpora": ["left", "right"],
-            "encoders": {"tiny": str(wavlm)},
-            "hparams": str(HPARAMS / "small/{file}.yaml"),
-        }
-        return read_study(str(path), given | overrides)
+    def make(**overrides) -> Study:
+        return study_over_open(tmp_path, corpora, wavlm, **overrides)
 
     return make
-
-
-def jobs_of(study):
-    return make_jobs(study, train, RUN_OPTS)
 
 
 def test_the_grid_is_systems_by_directions_by_seeds(read):
@@ -69,21 +52,11 @@ def test_settings_are_those_that_the_run_will_have(read):
     )
     for job in jobs_of(study):
         file, run_opts, overrides = parse_arguments(job.arguments)
-        hparams, settings = train.load_run(file, run_opts, overrides)
+        hparams, settings = load_run(file, run_opts, overrides)
         assert settings_hash(settings) == settings_hash(job.settings)
-        assert hparams["output_folder"] == job.places["output_folder"]
+        assert hparams["output_folder"] == job.paths["output_folder"]
         assert hparams["system"] == job.system
         assert hparams["seed"] == job.keys["seed"]
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["inf", float("inf"), 1e-5, True, None, [1, 2], {"a b": []}, "x" * 99],
-)
-def test_values_pass_through_the_command_line(read, value):
-    job = jobs_of(read(systems={"cc": {}}, seeds=1))[0]
-    job.keys["dropout"] = value
-    assert parse_arguments(job.arguments)[2]["dropout"] == value
 
 
 def test_a_result_counts_only_with_equal_settings(read):
@@ -160,13 +133,16 @@ def test_a_corpus_may_have_a_folder_and_options(read, corpora):
 def test_runs_wait_for_the_analysis_that_selects_layers(read):
     study = read(systems={"lam_gl": {"anchor_layers": "group"}, "cc": {}})
     lam, cc = jobs_of(study)[:2]
-    assert lam.anchored
+    assert lam.wants_analysis
+    assert not lam.is_analysed
+    assert lam.needs_analysis
     assert lam.settings is None
     assert not lam.is_done()
     assert cc.settings is not None
-    assert not cc.anchored
-    hparams, _ = load(lam.file, {**lam.keys, "anchor_layers": []})
-    folder = Path(lam.places["analysis_folder"])
+    assert not cc.wants_analysis
+    assert not cc.needs_analysis
+    hparams = load(lam.file, {**lam.keys, "anchor_layers": []})
+    folder = Path(lam.paths["analysis_folder"])
     folder.mkdir(parents=True)
     selection = {"group": [1, 2], "settings": hparams["selection_settings"]}
     (folder / "selection.json").write_text(json.dumps(selection))
@@ -236,29 +212,3 @@ def test_the_studies_have_all_their_files(
     assert study["paper_numbers"] == ("table" in name)
     if "table" in name:
         assert jobs[0].file == f"hparams/{jobs[0].system}_wavlm.yaml"
-
-
-def test_time_is_estimated_by_system(read):
-    study = read(systems={"cc": {}, "ensemble": {}}, seeds=2, jobs=2)
-    jobs = jobs_of(study)
-    assert expected_seconds(jobs, [], 1) is None
-    for job, seconds in zip(jobs[:2], (94.0, 4.0), strict=True):
-        job.results.parent.mkdir(parents=True)
-        found = {"seconds": seconds, "system": job.system}
-        found["settings_hash"] = settings_hash(job.settings)
-        job.results.write_text(json.dumps(found))
-    # 3 runs of 100 s and 3 of 10 s, two at a time
-    assert expected_seconds(jobs[2:], jobs[:2], 2) == 165
-    plan = describe_plan(study, jobs)
-    assert "cc: 1, 3" in plan
-    assert "8 runs: 2 done, 6 to do." in plan
-    assert "about 0:02:45 with 2 at a time" in plan
-    assert "GB" not in plan
-    for job, size in zip(jobs[:2], (10**9, 10**8), strict=True):
-        (job.save_folder / "weights").mkdir(parents=True)
-        with open(job.save_folder / "weights/1", "wb") as file:
-            file.truncate(size)  # takes no room on the disk
-    # 3 runs of 1 GB and 3 of 0.1 GB
-    assert "leave about 3.3 GB" in describe_plan(study, jobs)
-    study.values["keep_weights"] = False
-    assert "GB" not in describe_plan(study, jobs)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lam_sb.corpora.manifests import EMOTIONS
-from lam_sb.training.data import DomainRows
 from lam_sb.training.ensemble import ensemble_posteriors, fit_ensemble
+from lam_sb.training.rows import DomainRows
 
 
 class InMemory:

@@ -1,0 +1,95 @@
+"""One run of a study: its command, and whether it is done."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lam_sb.command_line import parse_arguments
+from lam_sb.run import settings_hash
+from lam_sb.study.job import Job, command_line
+
+
+@pytest.fixture
+def job(tmp_path) -> Job:
+    names = ("encoder_source", "feature_folder", "source_train")
+    names += ("source_valid", "target_train", "target_test")
+    return Job(
+        system="cc",
+        encoder="enc",
+        script=tmp_path / "train.py",
+        file="a.yaml",
+        keys={"experiment": "x/a b", "source": 1, "target": 2, "seed": 3},
+        paths={"output_folder": str(tmp_path / "runs")} | {n: n for n in names},
+        wants_analysis=False,
+        is_analysed=False,
+        settings={"lr": 0.001},
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["inf", float("inf"), 1e-5, True, None, [1, 2], {"a b": []}, "x" * 99],
+)
+def test_values_pass_through_the_command_line(job, value):
+    job.keys["dropout"] = value
+    assert parse_arguments(job.arguments)[2]["dropout"] == value
+
+
+def test_a_result_of_other_settings_is_not_done(job):
+    job.results.parent.mkdir(parents=True)
+    job.results.write_text('{"settings_hash": "0123456789abcdef"}')
+    assert not job.is_done()
+    job.results.write_text("{")
+    assert not job.is_done()
+    found = settings_hash({"lr": 0.001})
+    job.results.write_text(f'{{"settings_hash": "{found}"}}')
+    assert job.is_done()
+
+
+def test_a_run_whose_layers_are_not_selected_yet_is_not_done(job):
+    waiting = replace(job, wants_analysis=True, settings=None)
+    waiting.results.parent.mkdir(parents=True)
+    waiting.results.write_text('{"settings_hash": null}')
+    assert not waiting.is_done()
+    assert waiting.differing() == []
+    assert waiting.needs_analysis
+    assert not replace(waiting, is_analysed=True).needs_analysis
+    assert not job.needs_analysis
+
+
+def test_its_log_has_a_name_without_slashes(job):
+    assert job.name == "x-a b-1-2-3"
+
+
+def words_in_bash(line: str) -> list[str]:
+    return subprocess.run(
+        ["bash", "-c", f"set -- {line}; printf '%s\\n' \"$@\""],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+
+
+def test_the_command_is_one_for_the_shell(job, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert words_in_bash(command_line(job, ["--device=cpu"])) == [
+        *("python", "train.py", "a.yaml", "--experiment=x/a b"),
+        *("--source=1", "--target=2", "--seed=3", "--device=cpu"),
+    ]
+
+
+def test_the_script_is_relative_below_the_working_folder_only(
+    job, tmp_path, monkeypatch
+):
+    def script(path: Path) -> str:
+        return words_in_bash(command_line(replace(job, script=path)))[1]
+
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert script(tmp_path / "re cipe/train.py") == "re cipe/train.py"
+    monkeypatch.chdir(tmp_path / "empty")
+    assert script(tmp_path / "train.py") == str(tmp_path / "train.py")

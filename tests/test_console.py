@@ -1,0 +1,113 @@
+"""What a command prints, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+from speechbrain.core import DEFAULT_LOG_CONFIG
+
+from lam_sb.console import ConsoleFilter, console, log_config
+from lam_sb.errors import UserError
+
+TALKATIVE = """
+import logging, warnings
+from lam_sb.console import console
+from lam_sb.errors import UserError
+
+with console(verbose={verbose}):
+    logging.getLogger("lam_sb.training.brain").info("An epoch.")
+    logging.getLogger("speechbrain.core").info("Saved a checkpoint.")
+    logging.getLogger("speechbrain.core").warning("The loss is infinite.")
+    logging.getLogger("speechbrain.utils.seed").warning("Setting seed.")
+    warnings.warn("This will be gone in version 9.")
+    {end}
+"""
+
+
+def talk(end: str, verbose: bool = False) -> subprocess.CompletedProcess:
+    """Run a command of its own process that logs, warns, and ends so."""
+    return subprocess.run(
+        [sys.executable, "-c", TALKATIVE.format(verbose=verbose, end=end)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+def test_a_command_says_what_is_ours_and_warnings_of_others():
+    done = talk("print('The result.')")
+    assert done.returncode == 0
+    said = ["An epoch.", "The loss is infinite.", "The result."]
+    assert done.stdout.splitlines() == said
+    assert done.stderr == ""
+
+
+def test_verbose_leaves_the_warnings_of_all():
+    done = talk("print('The result.')", verbose=True)
+    assert "Setting seed." in done.stderr
+    assert "This will be gone" in done.stderr
+    assert done.stdout == "The result.\n"
+
+
+def test_a_users_mistake_is_one_message_and_exit_status_1():
+    done = talk("raise UserError('There is no such thing.')")
+    assert done.returncode == 1
+    assert done.stderr == "error: There is no such thing.\n"
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on():
+    done = talk("raise KeyboardInterrupt")
+    assert done.returncode == 130
+    said = "Stopped; the same command goes on from here.\n"
+    assert done.stderr == said
+
+
+def test_verbose_ends_in_the_same_way(capsys):
+    with pytest.raises(SystemExit) as ended, console(verbose=True):
+        raise UserError("no such thing")
+    assert ended.value.code == "error: no such thing"  # to stderr, status 1
+    with pytest.raises(SystemExit) as ended, console(verbose=True):
+        raise KeyboardInterrupt
+    assert ended.value.code == 130
+    assert "goes on from here" in capsys.readouterr().err
+
+
+def test_other_errors_keep_their_traceback():
+    with pytest.raises(KeyError, match="bug"), console(verbose=True):
+        raise KeyError("bug")
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("lam_sb.training.brain", logging.DEBUG),
+        ("train", logging.DEBUG),
+        ("__main__", logging.DEBUG),
+        ("lam_sb_of_others", logging.WARNING),
+        ("speechbrain.utils.checkpoints", logging.WARNING),
+        ("transformers.modeling_utils", logging.WARNING),
+        ("py.warnings", logging.ERROR),
+        ("speechbrain.utils.seed", logging.ERROR),
+        ("speechbrain.integrations.huggingface.wav2vec2", logging.ERROR),
+    ],
+)
+def test_the_console_shows_a_logger_from_a_level_on(name, least):
+    levels = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
+    for level in levels:
+        record = logging.LogRecord(name, level, "x.py", 1, "said", None, None)
+        assert ConsoleFilter().filter(record) == (level >= least), level
+
+
+def test_the_log_file_has_all_that_a_quiet_console_leaves_out():
+    assert log_config(verbose=True) == DEFAULT_LOG_CONFIG
+    quiet = yaml.safe_load(Path(log_config(verbose=False)).read_text())
+    assert quiet["handlers"]["console"]["filters"] == ["quiet"]
+    assert "filters" not in quiet["handlers"]["file_handler"]
+    assert quiet["handlers"]["file_handler"]["level"] == "DEBUG"

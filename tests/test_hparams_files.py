@@ -1,0 +1,175 @@
+"""Each file under hparams/."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import HPARAMS
+from hyperpyyaml import load_hyperpyyaml
+
+from lam_sb.config import flatten, load, resolved
+from lam_sb.options import check_options
+from lam_sb.run import MAY_DIFFER
+
+COMPLETE = HPARAMS / "lam_gl_wavlm.yaml"
+FILES = sorted(
+    path
+    for path in HPARAMS.rglob("*.yaml")
+    if path.parent.name != "study"  # grids of runs, no systems
+    and path.name != "settings.yaml"  # a part of others
+)
+NAMES = [str(path.relative_to(HPARAMS)) for path in FILES]
+MADE_OF_OTHERS = ("layers", "modules", "anchored_layers", "selection_settings")
+
+
+def asked_by(path: Path) -> dict:
+    """Read what a file and its bases, but for the complete one, ask for."""
+    if path.name == COMPLETE.name:
+        return {}
+    objects = r"(?m)^(\w+: !.*|modules:)\n(    .*\n)*"
+    own = yaml.safe_load(re.sub(objects, "", path.read_text()))
+    bases = own.pop("base", [])
+    asked = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        asked |= asked_by(path.parent / base)
+    return asked | own
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """Folder for all; the demo makes its corpora there once."""
+    return tmp_path_factory.mktemp("results")
+
+
+def folders(encoders: dict, path: Path, root: Path) -> dict:
+    """Where a run of the file finds and leaves things here."""
+    asked = asked_by(path).get("encoder_source", "")
+    family = "whisper" if "whisper" in asked else "wavlm"
+    return {
+        "data_folder": str(root / "corpora"),
+        "output_root": str(root),
+        "encoder_source": str(encoders[family]),
+    }
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_each_file_loads_to_what_it_asks_for(path, encoders, root):
+    overrides = folders(encoders, path, root)
+    asked = asked_by(path) | overrides
+    hparams = load(path, overrides)
+    direct = load_hyperpyyaml(flatten(path), overrides)
+    complete = load_hyperpyyaml(COMPLETE.read_text(), overrides)
+    assert hparams.keys() == direct.keys() == complete.keys()
+    for key in hparams.keys() - set(MAY_DIFFER):
+        value = asked.get(key, complete[key])
+        plain = isinstance(value, (int, float, str, list, dict, type(None)))
+        if plain and key not in MADE_OF_OTHERS:
+            assert hparams[key] == direct[key] == value, key
+    everything = set(range(1, 13))
+    assert hparams["anchored_layers"] == hparams["anchor_layers"]
+    anchored = set(hparams["anchored_layers"])
+    assert (
+        set(hparams["layers"])
+        == {
+            "all": everything,
+            "top": {12},
+            "not_anchored": everything - anchored,
+        }[hparams["mix_layers"]]
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_the_resolved_file_loads_to_the_same_values(path, encoders, root):
+    overrides = folders(encoders, path, root) | {"gamma": 0.125}
+    hparams = load(path, overrides)
+    text = resolved(str(path), overrides)
+    assert "!ref" not in text
+    assert "!PLACEHOLDER" not in text
+    again = load_hyperpyyaml(text)
+    assert again.keys() == hparams.keys()
+    assert again["gamma"] == 0.125
+    for key, value in hparams.items():
+        if isinstance(value, (int, float, str, list, type(None))):
+            assert again[key] == value, key
+        else:
+            assert type(again[key]) is type(value), key
+
+
+def test_a_resolved_file_still_shares_its_objects(encoders, root):
+    overrides = folders(encoders, COMPLETE, root)
+    again = load_hyperpyyaml(resolved(str(COMPLETE), overrides))
+    assert again["modules"]["head"] is again["head"]
+    recoverables = again["checkpointer"].keywords["recoverables"]
+    assert recoverables["model"] is again["model"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_an_ablation_is_a_few_lines_under_a_comment(path):
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith("# ")
+    if path != COMPLETE:
+        assert len(lines) <= 25
+        assert sum(line.startswith("base:") for line in lines) == 1
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_each_file_names_a_folder_of_its_own(path):
+    others = {
+        p: yaml.safe_load(re.findall(r"(?m)^experiment: .*", flatten(p))[0])
+        for p in FILES
+    }
+    name = others.pop(path)
+    assert name not in others.values()
+
+
+def test_a_key_of_the_complete_file_has_a_comment_or_stands_in_a_group():
+    explained = False
+    for line in COMPLETE.read_text().splitlines():
+        if line.startswith("#"):
+            explained = True
+            objects = line == "# Objects built from the keys above."
+        elif not line.strip():
+            explained = False
+            if objects:
+                break
+        elif not line[0].isspace():
+            assert explained, line
+    assert objects  # and nothing but objects follows
+    rest = COMPLETE.read_text().split("# Objects built from the keys above.")
+    for line in re.findall(r"(?m)^\w+:.*", rest[1]):
+        made = re.search(r": !(new|name|apply):", line)
+        assert made or line in ("selection_settings:", "modules:")
+
+
+def test_data_folder_is_the_only_placeholder():
+    lines = COMPLETE.read_text().splitlines()
+    placeholders = [line for line in lines if "!PLACEHOLDER" in line]
+    assert placeholders == ["data_folder: !PLACEHOLDER"]
+
+
+def test_the_keys_that_speechbrains_recipe_tests_use_exist():
+    text = COMPLETE.read_text()
+    for key in (
+        *("skip_prep", "source_train", "source_valid", "target_train"),
+        *("target_test", "train_logger", "number_of_epochs", "output_folder"),
+    ):
+        assert re.search(rf"(?m)^{key}:", text), key
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_no_file_sets_a_key_that_its_system_has_no_use_for(
+    path, encoders, root
+):
+    hparams = load(path, folders(encoders, path, root))
+    check_options(hparams, {}, str(path))
+
+
+def test_the_small_files_share_one_setting():
+    for path in (HPARAMS / "small").glob("*.yaml"):
+        if path.name != "settings.yaml":
+            text = flatten(path)
+            assert "normalise: domain" in text
+            assert "max_steps: 200" in text

@@ -1,0 +1,176 @@
+"""Which keys a system uses, and what they may be."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from conftest import over, write
+
+from lam_sb.errors import UserError
+from lam_sb.losses.adversary import DomainAdversary
+from lam_sb.losses.coral import LayerCoral
+from lam_sb.losses.phonetic import PhoneticAnchor
+from lam_sb.options import alignment_class, check_options, unused_keys
+
+EPISODES = {"episode_shots", "episode_queries", "target_shots"}
+OF_CORAL = {"anchor_layers", "scale", "reduce"}
+OF_PHONES = {"vowels", "negative", "margin"}
+
+
+def mean_distance(source, target, power=2):
+    """Stand for a user's own loss, which lists no keys."""
+
+
+class OfSegment:
+    """Stands for a user's own loss, which lists keys and segments."""
+
+    keys = ("segment", "margin")
+    segments = ("vowels",)
+
+
+def hparams_of(**changes) -> dict:
+    return {
+        "system": "toy",
+        "fit": "brain",
+        "bound": "none",
+        "target_rows": "four",
+        "select_on": "source",
+        "class_weight": "none",
+        "mix_layers": "all",
+        "segment": "utterance",
+        "gamma": 0.5,
+        "anchor_layers": [1, 2],
+        "anchored_layers": [1, 2],
+        "alignment": LayerCoral(),
+    } | changes
+
+
+def unused(**changes) -> set[str]:
+    return unused_keys(hparams_of(**changes))
+
+
+@pytest.mark.parametrize(
+    ("alignment", "expected"),
+    [
+        (LayerCoral(), OF_PHONES),
+        (PhoneticAnchor(["a"]), OF_CORAL),
+        (DomainAdversary(4), OF_CORAL | OF_PHONES | {"segment"}),
+        (OfSegment(), OF_CORAL | OF_PHONES - {"margin"}),
+        (partial(OfSegment), OF_CORAL | OF_PHONES - {"margin"}),
+        (mean_distance, set()),  # it may use any
+        (partial(mean_distance, power=1), set()),
+    ],
+)
+def test_an_alignment_uses_the_keys_that_it_lists(alignment, expected):
+    assert unused(alignment=alignment) == EPISODES | expected
+
+
+def test_without_an_alignment_layers_are_still_left_out_by_anchors():
+    none = {"gamma", "segment", *OF_CORAL, *OF_PHONES, *EPISODES}
+    assert unused(alignment=None, mix_layers="top") == none
+    for mixed in ("all", "not_anchored", [1]):
+        left = none - {"anchor_layers"}
+        assert unused(alignment=None, mix_layers=mixed) == left
+
+
+def test_each_way_of_fitting_uses_keys_of_its_own():
+    assert unused(fit="episodes", alignment=mean_distance) == {
+        *("batch_size", "class_weight")
+    }
+    sklearn = unused(fit="sklearn", alignment=mean_distance)
+    assert {"lr", "batch_size", "select_on", *EPISODES} <= sklearn
+    assert "class_weight" not in sklearn
+
+
+def test_an_alignment_is_known_by_its_class_or_function():
+    assert alignment_class(None) is None
+    assert alignment_class(OfSegment()) is OfSegment
+    assert alignment_class(mean_distance) is mean_distance
+    assert alignment_class(partial(mean_distance, power=1)) is mean_distance
+
+
+def test_what_no_system_uses_here_becomes_0_or_empty(tmp_path):
+    hparams = hparams_of(alignment=None, mix_layers="top")
+    found = check_options(hparams, {}, str(write(tmp_path / "a.yaml", "")))
+    assert {"gamma", "anchor_layers", "similarity"} <= found
+    assert hparams["gamma"] == 0
+    assert hparams["anchor_layers"] == hparams["anchored_layers"] == []
+    hparams = hparams_of(anchor_layers="best")
+    found = check_options(hparams, {}, str(tmp_path / "a.yaml"))
+    assert "similarity" not in found
+    assert hparams["gamma"] == 0.5
+    assert hparams["anchored_layers"] == [1, 2]
+
+
+def test_a_key_without_use_is_refused_where_it_is_set(tmp_path):
+    base = write(tmp_path / "base.yaml", "gamma: 1\nscale: a\nmargin: 1\n")
+    check_options(hparams_of(), {"scale": "a"}, str(base))
+    message = "command line: the system toy has no use for margin"
+    with pytest.raises(UserError, match=message):
+        check_options(hparams_of(), {"margin": 1}, str(base))
+    path = over(base, "margin: 2\n")
+    with pytest.raises(UserError, match=r"ablation.yaml: .* use for margin"):
+        check_options(hparams_of(), {}, str(path))
+    # What a base says may be for others of its systems.
+    check_options(hparams_of(), {}, str(over(base, "gamma: 2\n")))
+
+
+@pytest.mark.parametrize(
+    ("alignment", "segment", "choices"),
+    [
+        (LayerCoral(), "vowel_classes", "utterance, vowels, consonants"),
+        (PhoneticAnchor(["a"]), "utterance", "vowel_classes"),
+        (OfSegment(), "utterance", "vowels"),
+        (mean_distance, "vowel_classes", "utterance, vowels, consonants"),
+    ],
+)
+def test_an_alignment_says_which_segments_it_takes(
+    alignment, segment, choices, tmp_path
+):
+    path = str(write(tmp_path / "a.yaml", ""))
+    hparams = hparams_of(alignment=alignment, segment=segment)
+    with pytest.raises(UserError, match=f"use one of {choices}\\.$"):
+        check_options(hparams, {}, path)
+    hparams["segment"] = choices.split(", ")[0]
+    check_options(hparams, {}, path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target_rows": "some"}, "target_rows is 'some'; use one of four"),
+        ({"select_on": "best"}, "use one of source, last, target"),
+        ({"class_weight": True}, "use one of balanced, none"),
+        ({"fit": "svm"}, "use one of brain, episodes, sklearn"),
+        ({"bound": "upper"}, "use one of none, within, oracle"),
+        ({"bound": "oracle", "fit": "episodes"}, "no meaning for fit"),
+    ],
+)
+def test_wrong_choices_are_refused(changes, message, tmp_path):
+    path = str(write(tmp_path / "a.yaml", ""))
+    with pytest.raises(UserError, match=message):
+        check_options(hparams_of(**changes), {}, path)
+
+
+def test_a_part_of_other_files_is_no_system(tmp_path):
+    hparams = hparams_of()
+    del hparams["system"]
+    with pytest.raises(UserError, match=r"a.yaml is only a part of other"):
+        check_options(hparams, {}, str(tmp_path / "a.yaml"))
+
+
+def test_within_puts_the_target_in_the_sources_place(tmp_path):
+    hparams = hparams_of(bound="within", prepare=lambda **keys: keys)
+    for end in ("", "_folder", "_options", "_train", "_valid"):
+        hparams |= {f"{role}{end}": role + end for role in ("source", "target")}
+    check_options(hparams, {}, str(write(tmp_path / "a.yaml", "")))
+    for end in ("", "_folder", "_options", "_train", "_valid"):
+        assert hparams[f"source{end}"] == hparams[f"target{end}"]
+    assert hparams["valid"] == "target_valid"
+    assert hparams["prepare"](readers_folder="r") == {
+        "source": "target",
+        "source_folder": "target_folder",
+        "source_options": "target_options",
+        "readers_folder": "r",
+    }

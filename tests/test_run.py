@@ -1,0 +1,308 @@
+"""What decides a run's result, and whose its folder is."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import EMOTIONS, HPARAMS, TOY, over, write
+from filelock import FileLock
+
+from lam_sb.command_line import parse_arguments
+from lam_sb.errors import UserError
+from lam_sb.run import (
+    MAY_DIFFER,
+    experiment_folder,
+    leave_results,
+    load_run,
+    settings_hash,
+)
+from lam_sb.training.rows import DomainRows
+
+# The toy as a system, with what the options of a system are checked for.
+RUN_KEYS = """\
+system: toy
+fit: brain
+bound: none
+target_rows: four
+select_on: source
+class_weight: none
+mix_layers: all
+segment: utterance
+similarity: centroid
+anchored_layers: !ref <anchor_layers>
+alignment: !new:lam_sb.losses.coral.LayerCoral
+"""
+
+
+@pytest.fixture
+def toy(toy) -> Path:
+    return write(toy, TOY + RUN_KEYS)
+
+
+def settings_of(path: Path, *options: str, **overrides) -> dict:
+    run_opts = parse_arguments([str(path), *options])[1]
+    overrides = {"data_folder": "/d", **overrides}
+    return load_run(str(path), run_opts, overrides)[1]
+
+
+def test_loading_twice_gives_the_same_settings(toy):
+    assert settings_of(toy) == settings_of(toy)
+
+
+def test_a_mapping_on_the_command_line_is_the_whole_setting(toy):
+    path = over(toy, "label_map: {W: angry}\n")
+    settings = settings_of(path, label_map={"F": "happy"})
+    assert settings["label_map"] == {"F": "happy"}
+
+
+def test_clipping_is_a_setting_as_a_key_of_the_file(toy):
+    assert settings_of(toy)["max_grad_norm"] == float("inf")
+    assert settings_of(toy, max_grad_norm=3)["max_grad_norm"] == 3
+
+
+def test_options_of_speechbrain_that_decide_the_result_are_settings(toy):
+    plain = settings_of(toy)
+    given = ("--precision=bf16", "--grad_accumulation_factor=2")
+    assert settings_of(toy, *given) == plain | {
+        "precision": "bf16",
+        "grad_accumulation_factor": 2,
+    }
+    assert settings_of(toy, "--debug", "--device=cpu") == plain
+
+
+def test_what_a_system_has_no_use_for_is_no_setting(toy):
+    settings = settings_of(toy)
+    assert settings["anchored_layers"] == settings["anchor_layers"] == [1, 2]
+    assert settings["gamma"] == 0.5
+    assert "similarity" not in settings  # the anchors are a list
+    text = TOY + RUN_KEYS.replace("!new:lam_sb.losses.coral.LayerCoral", "null")
+    settings = settings_of(write(toy, text))
+    assert "gamma" not in settings
+    assert "segment" not in settings
+    text = text.replace("mix_layers: all", "mix_layers: top")
+    settings = settings_of(write(toy, text))
+    assert settings["anchored_layers"] == []
+
+
+def hash_of(path: Path, **overrides) -> str:
+    return settings_hash(settings_of(path, **overrides))
+
+
+def test_the_hash_is_16_hexadecimal_digits(toy):
+    assert re.fullmatch("[0-9a-f]{16}", hash_of(toy))
+
+
+def test_the_hash_does_not_depend_on_the_order_of_keys(toy):
+    settings = settings_of(toy)
+    turned = dict(reversed(settings.items()))
+    assert settings_hash(turned) == settings_hash(settings)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data_folder": "/e"},
+        {"output_folder": "/f"},
+        {"number_of_epochs": 9},
+        {"patience": 9},
+    ],
+)
+def test_paths_and_how_far_to_train_are_no_settings(change, toy):
+    assert hash_of(toy, **change) == hash_of(toy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gamma": 0.25},
+        {"anchor_layers": [2]},
+        {"label_map": {"calm": None}},
+        {"experiment": "other"},
+        {"counter": None},
+    ],
+)
+def test_what_decides_the_result_is_a_setting(change, toy):
+    assert hash_of(toy, **change) != hash_of(toy)
+
+
+def test_the_parts_of_an_object_are_settings(toy):
+    text = "counter: !new:collections.Counter\n    gamma: !ref <gamma>\n"
+    other = text + "    steps: 2\n"
+    same = text + "    steps: 1  # one\n"
+    assert hash_of(over(toy, other)) != hash_of(toy)
+    assert hash_of(over(toy, same)) == hash_of(toy)
+
+
+def test_comments_and_spelling_are_no_settings(toy):
+    text = "# Other.\n\ngamma:   5.0e-1   # half\nanchor_layers:\n- 1\n- 2\n"
+    assert hash_of(over(toy, text)) == hash_of(toy)
+
+
+def test_a_number_sign_in_a_string_is_no_comment(toy):
+    one, two = (over(toy, f'last: "a #{n}"\n', f"{n}.yaml") for n in (1, 2))
+    assert settings_of(one)["last"] == "a #1"
+    assert hash_of(one) != hash_of(two)
+
+
+def test_file_and_command_line_say_the_same_thing(toy):
+    in_file = over(toy, "gamma: 0.25\nlr: 1e-4\nanchor_layers: [3]\n")
+    words = ["--gamma=.25", "--lr=0.0001", "--anchor_layers=[3]"]
+    on_line = parse_arguments([str(toy), *words])[2]
+    assert hash_of(toy, **on_line) == hash_of(in_file)
+
+
+def test_the_keys_that_may_differ_are_keys_of_the_complete_file():
+    text = (HPARAMS / "lam_gl_wavlm.yaml").read_text()
+    assert set(MAY_DIFFER) <= set(re.findall(r"(?m)^(\w+):", text))
+
+
+def test_the_same_settings_enter_a_folder_again(tmp_path):
+    settings = {"gamma": 0.5, "lr": 1e-5, "clip": float("inf"), "x": None}
+    for _ in range(2):
+        with experiment_folder(tmp_path / "a/b", settings):
+            assert (tmp_path / "a/b").is_dir()
+
+
+def test_other_settings_are_refused_with_both_values(tmp_path):
+    with experiment_folder(tmp_path, {"gamma": 0.5, "lr": 1, "seed": 0}):
+        pass
+    with (
+        pytest.raises(UserError) as error,
+        experiment_folder(tmp_path, {"gamma": 50, "lr": 1, "new": "x"}),
+    ):
+        raise AssertionError("entered")
+    message = str(error.value)
+    assert "gamma: 0.5 there, 50 now" in message
+    assert "seed: 0 there, None now" in message
+    assert "new: None there, 'x' now" in message
+    assert "lr" not in message.split(str(tmp_path))[-1]
+    assert "--experiment NAME" in message
+
+
+def test_refused_settings_leave_the_first_ones(tmp_path):
+    with experiment_folder(tmp_path, {"gamma": 1}):
+        pass
+    with pytest.raises(UserError), experiment_folder(tmp_path, {"gamma": 2}):
+        pass
+    with experiment_folder(tmp_path, {"gamma": 1}):
+        pass
+
+
+def test_a_folder_of_a_run_at_work_is_refused(tmp_path):
+    with (
+        experiment_folder(tmp_path, {}),
+        pytest.raises(UserError, match=r"Another run.*--experiment NAME"),
+        experiment_folder(tmp_path, {}),
+    ):
+        raise AssertionError("entered")
+
+
+def test_a_folder_held_by_another_process_is_refused(tmp_path):
+    held = (
+        "import sys, filelock\n"
+        "with filelock.FileLock(sys.argv[1]):\n"
+        "    print('held', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", held, str(tmp_path / ".lock")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        with (
+            pytest.raises(UserError, match="Another run is at work"),
+            experiment_folder(tmp_path, {}),
+        ):
+            raise AssertionError("entered")
+        process.communicate()
+    with experiment_folder(tmp_path, {}):
+        pass
+
+
+def test_the_lock_is_released_after_an_error(tmp_path, monkeypatch):
+    locks = []  # kept, or the garbage collector would release them
+
+    def keep(*args, **options) -> FileLock:
+        locks.append(FileLock(*args, **options))
+        return locks[-1]
+
+    monkeypatch.setattr("lam_sb.run.FileLock", keep)
+    with (
+        pytest.raises(KeyError, match="broken"),
+        experiment_folder(tmp_path, {"gamma": 1}),
+    ):
+        raise KeyError("broken")
+    with pytest.raises(UserError), experiment_folder(tmp_path, {"gamma": 2}):
+        pass
+    assert [lock.is_locked for lock in locks] == [False, False]
+    with FileLock(tmp_path / ".lock", timeout=0):
+        pass
+
+
+def leave(folder: Path, speakers: int, emotions=EMOTIONS, debug=False) -> list:
+    """Lines and files of a run that takes every sad row for a happy one."""
+    names = [f"s{n}" for n in range(speakers)]
+    manifest = {
+        f"{name}_{emotion}": {"speaker": name, "emo": emotion}
+        for name in names
+        for emotion in emotions
+    }
+    rows = DomainRows(manifest, None, labelled=True)
+    right = np.eye(4)[rows.labels.numpy()]
+    chosen = right.copy()
+    chosen[rows.labels.numpy() == EMOTIONS.index("sad")] = np.eye(4)[1]
+    hparams = {"output_folder": folder, "select_on": "last", "target": "right"}
+    posteriors = {"last": chosen, "source": right}
+    return leave_results(hparams, {"a": 1}, rows, posteriors, {"b": 2}, debug)
+
+
+def test_a_run_ends_with_its_uar_interval_and_path(tmp_path):
+    (line,) = leave(tmp_path, speakers=10)
+    # Recalls of 1, 1, 1 and 0; no speaker differs from another.
+    path = tmp_path / "results.json"
+    assert line == f"Test UAR 0.7500 [0.7500, 0.7500] {path}"
+    results = json.loads(path.read_text())
+    assert (results["uar"], results["b"]) == (0.75, 2)
+    assert (results["uar_last"], results["uar_source"]) == (0.75, 1)
+    assert results["settings_hash"] == settings_hash({"a": 1})
+    assert (tmp_path / "predictions.csv").read_text().count("right,sad,") == 10
+
+
+def test_a_run_says_that_the_test_set_has_few_speakers(tmp_path):
+    *limits, line = leave(tmp_path, speakers=9)
+    assert limits == [
+        "The test set has 9 speakers, fewer than 10: the interval is rough."
+    ]
+    assert line.startswith("Test UAR 0.7500 [")
+
+
+def test_a_run_says_which_emotions_the_test_set_lacks(tmp_path):
+    *limits, line = leave(tmp_path, 10, ("happy", "sad"))
+    assert limits == [
+        "The test set holds no neutral, angry: the UAR is the mean over the "
+        "other emotions."
+    ]
+    assert line.startswith("Test UAR 0.5000 [")
+
+
+def test_one_speaker_has_no_interval(tmp_path):
+    line = leave(tmp_path, speakers=1)[-1]
+    assert line == f"Test UAR 0.7500 {tmp_path / 'results.json'}"
+
+
+def test_unknown_test_labels_give_predictions_alone(tmp_path):
+    lines = leave(tmp_path, 10, [None])
+    assert lines == [f"The test labels are unknown; predictions: {tmp_path}"]
+    assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 11
+    assert json.loads((tmp_path / "results.json").read_text())["uar"] is None
+
+
+def test_a_debug_run_leaves_nothing(tmp_path):
+    assert leave(tmp_path, 10, debug=True)[-1].startswith("Test UAR 0.7500")
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,97 @@
+"""A run stopped, gone on with, or started again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from runs import outcome, run, same_weights, weights_of
+
+import train
+from lam_sb.errors import UserError
+
+
+def test_three_epochs_and_three_more_equal_six(arguments):
+    straight = run(arguments(number_of_epochs=6, experiment="straight"))
+    run(arguments(number_of_epochs=3, experiment="halved"))
+    halved = run(arguments(number_of_epochs=6, experiment="halved"))
+    assert same_weights(straight, halved)
+    one, two = outcome(straight), outcome(halved)
+    for result in (one[0], two[0]):
+        del result["experiment"], result["settings_hash"]
+    assert one == two
+    tables = [(f / "layer_weights.csv").read_text() for f in (straight, halved)]
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize("steps", [2, 7, 9])
+def test_a_kill_in_mid_epoch_continues_bit_for_bit(
+    steps, arguments, monkeypatch
+):
+    straight = run(arguments(number_of_epochs=3, experiment="straight"))
+    halved = arguments(
+        "small/lam_gl.yaml",
+        "--ckpt_interval_steps=1",
+        number_of_epochs=3,
+        experiment="halved",
+    )
+    done = 0
+    fit_batch = train.LamBrain.fit_batch
+
+    def killed(self, batch):
+        nonlocal done
+        done += 1
+        if done > steps:
+            raise KeyboardInterrupt
+        return fit_batch(self, batch)
+
+    monkeypatch.setattr(train.LamBrain, "fit_batch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train.main(halved)
+    monkeypatch.undo()
+    folder = run(halved)
+    assert same_weights(straight, folder)
+    assert outcome(straight)[1] == outcome(folder)[1]
+
+
+def test_a_finished_run_started_again_changes_nothing(arguments):
+    folder = run(arguments(max_steps=7, number_of_epochs=100))
+    before = outcome(folder), weights_of(folder)
+    assert before[0][0]["steps"] == 7
+    run(arguments(max_steps=7, number_of_epochs=100))
+    assert outcome(folder) == before[0]
+    assert all(
+        torch.equal(v, before[1][k]) for k, v in weights_of(folder).items()
+    )
+
+
+def test_other_settings_in_the_same_folder_are_refused(arguments):
+    folder = run(arguments())
+    before = (folder / "results.json").read_bytes()
+    with pytest.raises(UserError) as refused:
+        train.main(arguments(gamma=50, lr=0.5))
+    message = str(refused.value)
+    assert "gamma: 0.5 there, 50 now" in message
+    assert "lr: 0.001 there, 0.5 now" in message
+    assert "--experiment NAME" in message
+    assert "seed" not in message
+    assert (folder / "results.json").read_bytes() == before
+
+
+def test_test_only_tests_what_was_trained(arguments):
+    with pytest.raises(UserError, match="no trained weights"):
+        train.main(arguments("small/lam_gl.yaml", "--test_only"))
+    folder = run(arguments())
+    before = outcome(folder)
+    (folder / "results.json").unlink()
+    run(arguments("small/lam_gl.yaml", "--test_only"))
+    assert outcome(folder) == before
+
+
+def test_mixed_precision_trains(arguments):
+    made = arguments("small/lam_gl.yaml", "--precision=bf16")
+    results = json.loads((run(made) / "results.json").read_text())
+    assert 0 <= results["uar"] <= 1
+    with pytest.raises(UserError, match="precision: 'bf16' there, None now"):
+        run(arguments())
