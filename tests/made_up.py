@@ -14,7 +14,7 @@ from conftest import EMOTIONS, write_table
 from lam_sb.evaluation.metrics import scores
 from lam_sb.evaluation.statistics import Predictions, interval
 from lam_sb.files import write_json
-from lam_sb.training.brain import HISTORY_COLUMNS, LAYER_COLUMNS
+from lam_sb.training.history import HISTORY_COLUMNS, LAYER_COLUMNS
 
 EPOCHS = 3
 LAYERS = (1, 2, 3, 4)

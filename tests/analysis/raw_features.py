@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from lam_sb.training.data import DomainRows
 
 from lam_sb.corpora.phones import VOWELS
+from lam_sb.training.rows import DomainRows
 
 EMOTIONS = ("neutral", "happy", "angry", "sad")
 MEANS = ("centroid", "pairwise", "centred")
