@@ -63,13 +63,7 @@ def select_layers(
         whose similarity is not defined.
     """
     check_measure(source, target, measure)
-    if use_target_labels:
-        check_labels(source, target, "use_target_labels: true")
-    elif measure == "centred":
-        raise UserError(
-            "similarity: centred compares emotions, which needs "
-            "use_target_labels: true; use another measure without labels."
-        )
+    _check_labels_used(source, target, measure, use_target_labels)
     emotions = slice(4) if use_target_labels else slice(4, 5)
     scores = _scores(source, target, measure, emotions)
     if np.isnan(scores).any():
@@ -77,7 +71,7 @@ def select_layers(
             f"similarity: {measure} is not defined for all layers: the two "
             "corpora share too few rows or emotions."
         )
-    ranked = _rank(scores)
+    ranked = rank_layers(scores)
     stability = None
     groups = source.num_groups, target.num_groups
     if measure in MEAN_MEASURES and min(groups) > 1:
@@ -98,8 +92,8 @@ def select_layers(
     }
 
 
-def _rank(scores: np.ndarray) -> dict[str, np.ndarray]:
-    """Layers (R, n) of each rule, by scores (R, L)."""
+def rank_layers(scores: np.ndarray) -> dict[str, np.ndarray]:
+    """Layers (R, n) of group, best and worst, by scores (R, L)."""
     down = np.argsort(-scores, axis=1, kind="stable") + 1
     up = np.argsort(scores, axis=1, kind="stable") + 1
     return {
@@ -107,6 +101,21 @@ def _rank(scores: np.ndarray) -> dict[str, np.ndarray]:
         "best": down[:, :1],
         "worst": np.sort(up[:, :TOP_LAYERS]),
     }
+
+
+def _check_labels_used(
+    source: CorpusSums,
+    target: CorpusSums,
+    measure: str,
+    use_target_labels: bool,
+) -> None:
+    if use_target_labels:
+        check_labels(source, target, "use_target_labels: true")
+    elif measure == "centred":
+        raise UserError(
+            "similarity: centred compares emotions, which needs "
+            "use_target_labels: true; use another measure without labels."
+        )
 
 
 def _scores(
@@ -142,7 +151,7 @@ def _stability(ranked: Mapping[str, np.ndarray], scores: np.ndarray) -> dict:
     Those without any emotion that both corpora have are left out.
     """
     scores = scores[~np.isnan(scores).any(axis=1)]
-    again = _rank(scores)
+    again = rank_layers(scores)
     shares = {
         rule: float((again[rule] == layers).all(axis=1).mean())
         for rule, layers in ranked.items()

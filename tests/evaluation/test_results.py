@@ -2,16 +2,36 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from made_up import Row, make_rows, make_run
 
 from lam_sb.errors import UserError
-from lam_sb.evaluation.results import read_run
+from lam_sb.evaluation.results import read_run, write_predictions
+from lam_sb.training.data import DomainRows
 
 
 @pytest.fixture
 def path(tmp_path):
     return make_run(tmp_path, "lam_gl", "left", "right", 3, speakers=2)
+
+
+def test_predictions_are_sorted_with_nine_digits_and_unknown_labels_empty(
+    tmp_path,
+):
+    manifest = {
+        "b": {"speaker": "x", "emo": "sad"},
+        "a": {"speaker": "y", "emo": None},
+    }
+    rows = DomainRows(manifest, features=None, labelled=True)
+    posteriors = np.array([[0.1, 0.2, 0.3, 0.4], [2 / 3, 1 / 3, 0, 0]])
+    write_predictions(tmp_path / "p.csv", rows, posteriors, "left")
+    assert (tmp_path / "p.csv").read_bytes().decode().split("\r\n") == [
+        "id,speaker,cluster,corpus,label,prediction,neutral,happy,angry,sad",
+        "a,y,y,left,,neutral,0.666666667,0.333333333,0.000000000,0.000000000",
+        "b,x,x,left,sad,sad,0.100000000,0.200000000,0.300000000,0.400000000",
+        "",
+    ]
 
 
 def test_a_run_is_read_back(tmp_path):
