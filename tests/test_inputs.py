@@ -1,0 +1,188 @@
+"""What a run reads, by what it is for, and what it says of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import EMOTIONS, write
+from speechbrain.utils.run_opts import RunOptions
+
+from lam_sb.errors import UserError
+from lam_sb.inputs import (
+    check_phones,
+    choose_device,
+    dropped_lines,
+    process_rank,
+    read_rows,
+    validation_manifest,
+)
+
+
+def write_manifest(path: Path, rows: dict[str, str | None]) -> str:
+    """Write a manifest of rows by their emotions."""
+    content = {
+        utt_id: {
+            "wav": f"{{data_root}}/{utt_id}.wav",
+            "audio_sha": "0123456789abcdef",
+            "duration": 1.0,
+            "emo": emotion,
+            "speaker": "s",
+            "gender": "female",
+            "corpus": "toy",
+            "language": "en",
+            "phones": [],
+            "phone_set": "",
+        }
+        for utt_id, emotion in rows.items()
+    }
+    return str(write(path, json.dumps(content)))
+
+
+def numbered(name: str, count: int) -> dict[str, str | None]:
+    """Rows of each emotion, and of none, in turn."""
+    return {f"{name}{n}": (*EMOTIONS, None)[n % 5] for n in range(count)}
+
+
+@pytest.fixture
+def hparams(tmp_path) -> dict:
+    """Manifests of 10 and 5 rows of the source, 20 and 10 of the target."""
+    counts = {"source_train": 10, "source_valid": 5}
+    counts |= {"target_train": 20, "target_test": 10, "target_valid": 15}
+    made = {
+        key: write_manifest(tmp_path / f"{key}.json", numbered(key, count))
+        for key, count in counts.items()
+    }
+    made |= {"source": "one", "source_folder": "/one", "target": "other"}
+    made |= {"target_folder": "/other", "valid": made["source_valid"]}
+    made |= {"select_on": "source", "target_rows": "four", "bound": "none"}
+    made |= {"fit": "brain", "target_shots": 2, "split_seed": 0, "seed": 0}
+    return made
+
+
+def counts_of(rows: dict) -> dict[str, int]:
+    return {key: len(part) for key, part in rows.items()}
+
+
+def test_rows_are_those_with_an_emotion_but_for_the_test(hparams):
+    rows = read_rows(hparams)
+    assert counts_of(rows) == {
+        "source_train": 8,
+        "source_valid": 4,
+        "target_train": 16,
+        "target_test": 10,
+        "valid": 4,
+    }
+    assert rows["valid"] == rows["source_valid"]
+    assert rows["source_train"]["source_train0"]["wav"] == (
+        "/one/source_train0.wav"
+    )
+    assert rows["target_test"]["target_test0"]["wav"] == (
+        "/other/target_test0.wav"
+    )
+
+
+def test_all_rows_of_the_target_may_be_adapted_on(hparams):
+    rows = read_rows(hparams | {"target_rows": "all"})
+    assert len(rows["target_train"]) == 20
+    assert len(rows["source_train"]) == 8
+
+
+def test_the_weights_are_selected_on_the_manifest_of_the_rule(hparams):
+    both = (hparams["source_valid"], hparams["target_valid"])
+    for rule in ("source", "last"):
+        assert validation_manifest(rule, *both) == both[0]
+    path = validation_manifest("target", *both)
+    assert path == both[1]
+    rows = read_rows(hparams | {"select_on": "target", "valid": path})
+    assert len(rows["valid"]) == 12
+    assert rows["valid"]["target_valid0"]["wav"].startswith("/other/")
+    assert len(rows["source_valid"]) == 4
+
+
+def test_shots_leave_a_shared_test_set_for_every_system(hparams):
+    hparams["target_test"] = hparams["target_train"]
+    plain = read_rows(hparams)
+    few = read_rows(hparams | {"fit": "episodes", "target_shots": 0})
+    assert plain.keys() == few.keys()
+    assert plain["target_test"] == few["target_test"]
+    # A fifth of the 16 that are both.
+    assert len(plain["target_test"]) == 20 - 3
+    assert len(plain["target_train"]) == 16
+
+
+def test_shots_are_drawn_by_seed_from_rows_that_are_not_tested(hparams):
+    hparams |= {"fit": "episodes"}
+    drawn = [
+        list(read_rows(hparams | {"seed": seed})["shots"]) for seed in (0, 1, 5)
+    ]
+    assert drawn[0] == drawn[2] != drawn[1]  # five draws
+    rows = read_rows(hparams)
+    emotions = [row["emo"] for row in rows["shots"].values()]
+    assert emotions == [e for e in EMOTIONS for _ in range(2)]
+    assert rows["shots"].keys() < rows["target_train"].keys()
+    assert len(rows["target_test"]) == 10
+
+
+@pytest.mark.parametrize("bound", ["within", "oracle"])
+def test_a_bound_may_not_train_on_tested_rows(bound, hparams):
+    hparams |= {"bound": bound}
+    read_rows(hparams)
+    hparams["target_test"] = hparams["target_train"]
+    message = f"bound: {bound} trains on labels of rows that are tested here"
+    with pytest.raises(UserError, match=message):
+        read_rows(hparams)
+
+
+def test_a_missing_manifest_is_named(hparams):
+    hparams["target_test"] = "/nowhere/test.json"
+    with pytest.raises(UserError, match=r"/nowhere/test\.json does not exist"):
+        read_rows(hparams)
+
+
+def test_segments_need_phones_in_both_corpora():
+    phones = [["AA1", 0.1, 0.2]]
+    with_phones, without = {"a": {"phones": phones}}, {"b": {"phones": []}}
+    rows = {"source_train": with_phones | without, "target_train": without}
+    hparams = {"segment": "vowels", "gamma": 1, "source": "x", "target": "y"}
+    message = r"segment: vowels needs .* the 1 rows of target_train \(y\) none"
+    with pytest.raises(UserError, match=message):
+        check_phones(hparams, rows)
+    check_phones(hparams, rows | {"target_train": with_phones})
+    check_phones(hparams | {"gamma": 0}, rows)
+    check_phones(hparams | {"segment": "utterance"}, rows)
+
+
+def test_a_run_says_how_many_utterances_preparation_dropped(tmp_path):
+    for corpus, dropped in (("one", {"a": "too short", "b": "x"}), ("two", {})):
+        path = tmp_path / corpus / "prep_report.json"
+        write(path, json.dumps({"skipped": dropped}))
+    hparams = {"manifest_folder": str(tmp_path), "source": "one"}
+    line = (
+        "Preparation dropped 2 utterances of one; "
+        f"{tmp_path}/one/prep_report.json says why."
+    )
+    assert dropped_lines(hparams | {"target": "two"}) == [line]
+    assert dropped_lines(hparams | {"target": "one"}) == [line]
+    # Manifests of the user's own have no report.
+    assert dropped_lines(hparams | {"target": "three"}) == [line]
+
+
+def test_torchrun_says_which_process_this_is(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert process_rank() == (0, 1)
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert process_rank() == (2, 4)
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    options = RunOptions(device="cuda:1")
+    with pytest.raises(UserError, match="--device cuda:1: no GPU is usable"):
+        choose_device(options)
+    assert choose_device(RunOptions(device="cpu")) == "cpu"
+    assert choose_device(RunOptions()) == "cpu"
