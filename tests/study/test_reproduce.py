@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import HPARAMS, ROOT
 from filelock import FileLock
 
 import train
 from lam_sb import __main__ as commands
 from lam_sb.errors import UserError
 
-ROOT = Path(__file__).parents[2]
 SYSTEMS = "{lam_gl: {anchor_layers: group}, layer_atn: {}, ensemble: {}}"
 RUNS = 3 * 2  # systems in both directions
 
@@ -82,7 +82,7 @@ def test_stopped_it_goes_on_where_it_was(arguments, root, capsys):
     process = subprocess.Popen(
         [sys.executable, "-m", "lam_sb", *arguments],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
@@ -90,10 +90,11 @@ def test_stopped_it_goes_on_where_it_was(arguments, root, capsys):
     while not results(root) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "6 runs: 0 done, 6 to do." in said
-    assert said.endswith("Stopped; the same command goes on from here.\n")
+    assert errors.endswith("Stopped; the same command goes on from here.\n")
+    assert "Traceback" not in errors
     first = results(root)
     assert 0 < len(first) < RUNS
     assert not (root / "study/open/report.html").exists()
@@ -158,6 +159,19 @@ def test_commands_are_printed_for_what_is_to_be_done(arguments, root, capsys):
         assert "--noprogressbar" in line
 
 
+def test_commands_printed_elsewhere_name_train_by_its_whole_path(
+    arguments, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    study = [arguments[0], str(HPARAMS / "study/open.yaml"), *arguments[2:]]
+    lines = printed([*study, "--seeds=2"], capsys)
+    assert len(lines) == RUNS
+    for line in lines:
+        words = shlex.split(line)
+        assert words[:2] == ["python", str(ROOT / "train.py")]
+        assert Path(words[2]).parent == HPARAMS / "small"
+
+
 def test_a_run_that_fails_is_listed_with_its_log(arguments, root, capsys):
     folder = root / "open/tiny/cc/left-right/0"
     folder.mkdir(parents=True)
@@ -173,13 +187,15 @@ def test_a_run_that_fails_is_listed_with_its_log(arguments, root, capsys):
 
 
 def test_what_cannot_be_prepared_is_listed_and_the_rest_is_run(
-    arguments, root, tmp_path
+    arguments, root, tmp_path, monkeypatch
 ):
+    monkeypatch.chdir(tmp_path)  # where there is no recipe
+    study = [arguments[0], str(HPARAMS / "study/open.yaml"), *arguments[2:]]
     corpora = f"{{left: null, right: null, gone: {{folder: {tmp_path}/no}}}}"
     directions = "[[left, gone], [left, right]]"
     keys = (f"--corpora={corpora}", f"--directions={directions}")
     with pytest.raises(UserError, match="1 runs gave no result"):
-        commands.main([*arguments, *keys, "--systems={cc: {}}", "--study=two"])
+        commands.main([*study, *keys, "--systems={cc: {}}", "--study=two"])
     page = (root / "study/two/report.html").read_text(encoding="utf-8")
     assert f"{tmp_path}/no" in page
     assert (root / "two/tiny/cc/left-right/0/results.json").is_file()
