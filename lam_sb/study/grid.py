@@ -31,7 +31,7 @@ from lam_sb.config import (
     settings_hash,
 )
 from lam_sb.errors import UserError
-from lam_sb.evaluation.comparisons import REFERENCE
+from lam_sb.evaluation.catalogue import REFERENCE
 
 # Keys that a study sets for each run, and what to use instead.
 OWN_KEYS = {
