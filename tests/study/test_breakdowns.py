@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_up import make_rows, make_run
 
-from lam_sb.evaluation.comparisons import Column, tabulate
+from lam_sb.evaluation.comparisons import Column, make_tables
 from lam_sb.evaluation.metrics import Predictions, interval, uar
 from lam_sb.evaluation.results import read_run
 from lam_sb.study.report.breakdowns import (
@@ -35,9 +35,9 @@ def predictions():
 
 
 def the_cell(paths):
-    tables, problems = tabulate(map(read_run, paths))
+    tables, problems = make_tables(map(read_run, paths))
     assert not problems
-    return next(iter(tables[0].cells.values()))
+    return next(iter(tables[0].scores.values()))
 
 
 def write_lines(path, lines):
@@ -162,7 +162,7 @@ def test_the_best_baseline_is_that_of_the_column(tmp_path):
         make_run(tmp_path, "ensemble", "b", "a", 0, predictions=wrong),
         make_run(tmp_path, "lam_gl", "c", "a", 0, predictions=right),
     ]
-    tables, _ = tabulate(map(read_run, paths))
+    tables, _ = make_tables(map(read_run, paths))
     assert best_baseline(tables[0], Column("enc", "a", "b")) == "cc"
     assert best_baseline(tables[0], Column("enc", "b", "a")) == "ensemble"
     assert best_baseline(tables[0], Column("enc", "c", "a")) is None

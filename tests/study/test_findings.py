@@ -58,7 +58,7 @@ def test_runs_that_are_done_are_in_tables_by_the_encoders_name(make_job):
     findings = find(make_study(), jobs, [])
     (table,) = findings.tables
     assert table.columns == [Column("tiny", "left", "right")]
-    cell = table.cells["lam_gl", table.columns[0]]
+    cell = table.scores["lam_gl", table.columns[0]]
     assert [run.results["seed"] for run in cell.runs] == [0, 1]
     assert findings.problems == ["1 of the study's 3 runs are not done yet."]
 

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from made_up import make_rows, make_run
 
-from lam_sb.evaluation.comparisons import Column, name_of, tabulate
+from lam_sb.evaluation.comparisons import Column, make_tables
+from lam_sb.evaluation.catalogue import name_of
 from lam_sb.evaluation.metrics import interval
 from lam_sb.evaluation.results import read_run
 from lam_sb.study.report.breakdowns import best_baseline, by_speaker
-from lam_sb.study.report.report import Findings, write_report
-from lam_sb.study.report.tables import Analysis
+from lam_sb.study.report.findings import Findings
+from lam_sb.study.report.report import write_report
+from lam_sb.study.report.layer_tables import Analysis
 from lam_sb.study.runner import Failure
 
 HOSTILE = "<script>alert('1')</script>&\"<b>"
@@ -74,7 +76,7 @@ def make_study(root, systems=SYSTEMS, seeds=3, **results):
 
 
 def findings_of(paths, **more):
-    tables, problems = tabulate(map(read_run, paths))
+    tables, problems = make_tables(map(read_run, paths))
     return Findings("made_up", "A study", tables, problems, **more)
 
 
@@ -208,7 +210,7 @@ def test_table_2_holds_the_estimates_and_leads_to_the_runs(study):
     assert len(scores) == len(SYSTEMS) - 1  # vowels stand in Table 3
     for system, name in (("cc", "CC"), ("lam_gl", "LAM-GL"), (HOSTILE,) * 2):
         for column, entry in zip(found.columns, scores[name], strict=True):
-            cell = found.cells[system, column]
+            cell = found.scores[system, column]
             link = entry.find("a")
             assert words(entry).startswith(f"{100 * cell.estimate.value:.1f} [")
             listed = page.root.find(f".//*[@id='{link.get('href')[1:]}']")
@@ -231,7 +233,7 @@ def test_the_best_is_bold(study):
         bold = [k for k, v in scores.items() if v[n].find(".//b") is not None]
         best = max(
             (system for system in SYSTEMS if system != "lam_gl_vowl"),
-            key=lambda s, c=column: found.cells[s, c].estimate.value,
+            key=lambda s, c=column: found.scores[s, c].estimate.value,
         )
         assert bold == [name_of(best)]
 
@@ -343,7 +345,7 @@ def test_anchors_are_compared_with_the_controls(study):
             *("LAM-GL, vowels [1, 2, 4]", "Layer-Atn"),
             "Layer-Drop without [1, 2, 3]",
         ]
-        value = found.cells["lam_al", column].estimate.value
+        value = found.scores["lam_al", column].estimate.value
         text = words(rows["LAM-AL [1, 2, 3, 4]"][0])
         assert text.startswith(f"{100 * value:.1f} [")
 
@@ -382,7 +384,7 @@ def test_confusions_are_those_of_the_runs(study):
     assert names == [
         *("LAM-GL", "Layer-Atn", best[0], "LAM-GL", "Layer-Atn", best[1]),
     ]
-    runs = found.cells["lam_gl", found.columns[0]].runs
+    runs = found.scores["lam_gl", found.columns[0]].runs
     happy = [run.results["confusion"][1] for run in runs]
     right = sum(line[1] for line in happy) / sum(map(sum, happy))
     rows = rows_of(tables[0])
@@ -398,7 +400,7 @@ def test_genders_are_scored_where_they_are_known(study):
     rows = rows_of(table)
     assert len(rows) == len(SYSTEMS)
     column = found.columns[1]
-    predictions = found.cells["lam_gl", column].predictions
+    predictions = found.scores["lam_gl", column].predictions
     women = [n for n, i in enumerate(predictions.ids) if int(i[1:3]) % 2]
     value = interval(predictions.take(np.array(women))).value
     assert words(rows["LAM-GL"][0]).startswith(f"{100 * value:.1f} [")
@@ -431,7 +433,7 @@ def test_speakers_stand_in_a_table_with_their_counts(study):
     table = page.tables("speakers")[0]
     rows = rows_of(table)
     assert list(rows) == [f"s{n:02d}" for n in range(6)]
-    speakers = by_speaker(found.cells["cc", found.columns[0]].predictions)
+    speakers = by_speaker(found.scores["cc", found.columns[0]].predictions)
     for speaker in speakers:
         entries = [words(entry) for entry in rows[speaker.name]]
         assert entries[2:] == [f"{100 * speaker.uar:.1f}", "8", "4"]

@@ -10,7 +10,7 @@ import pytest
 from made_up import Row, make_rows, make_seeds
 
 from lam_sb.corpora.manifests import EMOTIONS
-from lam_sb.evaluation.comparisons import CONTROLS, Column, Table, tabulate
+from lam_sb.evaluation.comparisons import Column, ScoreTable, make_tables
 from lam_sb.evaluation.results import read_run
 from lam_sb.study.report.grids import Entry, Grid, to_latex, to_markdown
 from lam_sb.study.report.tables import (
@@ -34,7 +34,7 @@ def seeds(tmp_path):
 
 
 def tables_of(*paths: Path, encoders=None) -> list[Table]:
-    tables, problems = tabulate([read_run(p) for p in paths], encoders)
+    tables, problems = make_tables([read_run(p) for p in paths], encoders)
     assert problems == []
     return tables
 

@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from lam_sb.corpora.manifests import EMOTIONS
-from lam_sb.evaluation.comparisons import BASELINES, Cell, Column, Table
+from lam_sb.evaluation.catalogue import BASELINES
+from lam_sb.evaluation.comparisons import Column, Score, ScoreTable
 from lam_sb.evaluation.metrics import Estimate, Predictions, interval
 from lam_sb.evaluation.results import Run
 
 
-class Part(NamedTuple):
-    """A system on the rows of one gender.
-
-    ``estimate`` is its UAR, over ``num_classes`` classes, of ``num_rows``
-    utterances.
-    """
+class GenderScore(NamedTuple):
+    """A system's UAR on the rows of one gender, over the classes they have."""
 
     estimate: Estimate
     num_classes: int
     num_rows: int
 
 
-class Speaker(NamedTuple):
-    """A system on the rows of one speaker, or of what stands for one.
-
-    ``uar`` is over the ``num_classes`` classes of these ``num_rows``
-    utterances, averaged over the seeds.
-    """
-
-    name: str
-    uar: float
-    num_classes: int
-    num_rows: int
-
-
 @dataclass(frozen=True, eq=False)
-class Epochs:
+class Log:
     """What runs logged by epoch, as far as all of them went.
 
     Arguments
@@ -63,73 +46,56 @@ class Epochs:
 
 def by_gender(
     predictions: Predictions, genders: Mapping[str, str]
-) -> dict[str, Part]:
-    """Score each gender's rows.
-
-    Arguments
-    ---------
-    predictions : Predictions
-        Of one system.
-    genders : Mapping[str, str]
-        Gender by utterance; rows that it lacks or that are empty are left out.
-
-    Returns
-    -------
-    dict[str, Part]
-        By gender, in alphabetical order.
-    """
+) -> dict[str, GenderScore]:
+    """Score each gender's rows; genders are by utterance, empty if unknown."""
     of_rows = np.array([genders.get(str(i)) or "" for i in predictions.ids])
-    parts = {}
+    scores = {}
     for gender in sorted(set(of_rows) - {""}):
         rows = predictions.take(np.flatnonzero(of_rows == gender))
         num_classes = len(np.unique(rows.labels))
-        parts[gender] = Part(interval(rows), num_classes, len(rows.labels))
-    return parts
+        scores[gender] = GenderScore(
+            interval(rows), num_classes, len(rows.labels)
+        )
+    return scores
 
 
-def by_speaker(predictions: Predictions) -> list[Speaker]:
-    """Score each cluster's rows.
-
-    Arguments
-    ---------
-    predictions : Predictions
-        Of one system.
+def by_speaker(predictions: Predictions) -> pd.DataFrame:
+    """Score each speaker's rows, or those of what stands for a speaker.
 
     Returns
     -------
-    list[Speaker]
-        By name.
+    pd.DataFrame
+        By speaker: ``uar`` over the emotions that the speaker has, averaged
+        over the seeds, and the numbers of ``utterances`` and ``emotions``.
 
     Example
     -------
-    >>> by_speaker(Predictions(["a", "b"], [0, 1], ["x", "x"], [[0, 0]]))
-    [Speaker(name='x', uar=0.5, num_classes=2, num_rows=2)]
+    >>> predictions = Predictions(["a", "b"], [0, 1], ["x", "x"], [[0, 0]])
+    >>> by_speaker(predictions).loc["x"].tolist()
+    [0.5, 2.0, 2.0]
     """
-    names, index = np.unique(predictions.clusters, return_inverse=True)
-    shape = len(names), len(EMOTIONS)
-    cells = np.ravel_multi_index((index, predictions.labels), shape)
     right = (predictions.predictions == predictions.labels).mean(axis=0)
-    size = shape[0] * shape[1]
-    total = np.bincount(cells, minlength=size).reshape(shape)
-    correct = np.bincount(cells, right, size).reshape(shape)
+    rows = pd.DataFrame(
+        {
+            "speaker": predictions.clusters.astype(str),
+            "label": predictions.labels,
+            "right": right,
+        }
+    )
     # The mean of the seeds' UARs is the UAR of their mean recalls.
-    num_classes = (total > 0).sum(axis=1)
-    scores = (correct / np.maximum(total, 1)).sum(axis=1) / num_classes
-    return [
-        Speaker(str(name), float(score), int(classes), int(rows))
-        for name, score, classes, rows in zip(
-            *(names, scores, num_classes, total.sum(axis=1)), strict=True
-        )
-    ]
+    recalls = rows.groupby(["speaker", "label"])["right"].agg(["mean", "size"])
+    by_speaker = recalls.groupby("speaker")
+    return pd.DataFrame(
+        {
+            "uar": by_speaker["mean"].mean(),
+            "utterances": by_speaker["size"].sum(),
+            "emotions": by_speaker.size(),
+        }
+    )
 
 
 def mean_confusion(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """Count what is taken for what.
-
-    Arguments
-    ---------
-    predictions : Predictions
-        Of one system.
 
     Returns
     -------
@@ -149,128 +115,86 @@ def mean_confusion(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     return rates, counts
 
 
-def mean_by_layer(cell: Cell, key: str) -> dict[int, float]:
-    """Average what results.json holds by layer.
+def layer_means(score: Score, key: str) -> dict[int, float]:
+    """Average ``layer_share`` or ``layer_weights`` over the runs, by layer.
 
-    Arguments
-    ---------
-    cell : Cell
-        Of one system.
-    key : str
-        ``layer_share`` or ``layer_weights``.
-
-    Returns
-    -------
-    dict[int, float]
-        By layer, averaged over the runs; empty where one of them has none, as
-        the ensemble.
+    Empty where a run has none, as the ensemble, or other layers.
     """
-    found = [run.results.get(key) for run in cell.runs]
-    if not all(found) or len({tuple(f) for f in found}) > 1:
+    by_run = [run.results.get(key) for run in score.runs]
+    if not all(by_run) or len({tuple(values) for values in by_run}) > 1:
         return {}
     return {
-        int(layer): float(np.mean([f[layer] for f in found]))
-        for layer in found[0]
+        int(layer): float(np.mean([values[layer] for values in by_run]))
+        for layer in by_run[0]
     }
 
 
-def read_layers(runs: Sequence[Run]) -> Epochs | None:
+def read_layers(runs: Sequence[Run]) -> Log | None:
     """Read layer_weights.csv of some runs.
-
-    Arguments
-    ---------
-    runs : Sequence[Run]
-        Of one system.
 
     Returns
     -------
-    Epochs | None
+    Log | None
         ``alpha`` and ``share`` (R, E, L) of the epochs that all runs have;
         None where one has no such file, or none of more than one layer.
     """
-    logs = [_read_log(run.path.with_name("layer_weights.csv")) for run in runs]
-    if not all(logs):
+    logs = _read_logs(runs, "layer_weights.csv", ["epoch", "layer"])
+    if not logs:
         return None
-    tables = [
-        {(int(line["epoch"]), int(line["layer"])): line for line in log}
-        for log in logs
-    ]
-    shared = set(tables[0]).intersection(*tables[1:])
-    layers = tuple(sorted({layer for _, layer in shared}))
-    epochs = sorted({epoch for epoch, _ in shared})
-    if len(layers) < 2 or len(shared) < len(layers) * len(epochs):
+    epochs, layers = logs[0].index.levels
+    if len(layers) < 2 or len(logs[0]) < len(epochs) * len(layers):
         return None
+    shape = len(epochs), len(layers)
     values = {
-        key: np.array(
-            [
-                [[_number(table[e, n][key]) for n in layers] for e in epochs]
-                for table in tables
-            ]
-        )
+        key: np.stack([log[key].to_numpy(float).reshape(shape) for log in logs])
         for key in ("alpha", "share")
     }
-    return Epochs(np.array(epochs), values, layers)
+    return Log(epochs.to_numpy(), values, tuple(layers.tolist()))
 
 
-def read_history(runs: Sequence[Run]) -> Epochs | None:
+def read_history(runs: Sequence[Run]) -> Log | None:
     """Read history.csv of some runs.
-
-    Arguments
-    ---------
-    runs : Sequence[Run]
-        Of one system.
 
     Returns
     -------
-    Epochs | None
+    Log | None
         ``train_loss``, ``valid_loss`` and ``valid_uar`` (R, E) by the steps
         that all runs have; None where one has no such file.
     """
-    logs = [_read_log(run.path.with_name("history.csv")) for run in runs]
-    if not all(logs):
-        return None
-    tables = [{int(line["steps"]): line for line in log} for log in logs]
-    steps = sorted(set(tables[0]).intersection(*tables[1:]))
-    if not steps:
+    logs = _read_logs(runs, "history.csv", ["steps"])
+    if not logs:
         return None
     values = {
-        key: np.array(
-            [[_number(table[step][key]) for step in steps] for table in tables]
-        )
+        key: np.stack([log[key].to_numpy(float) for log in logs])
         for key in ("train_loss", "valid_loss", "valid_uar")
     }
-    return Epochs(np.array(steps), values)
+    return Log(logs[0].index.to_numpy(), values)
 
 
-def best_baseline(table: Table, column: Column) -> str | None:
-    """Find the baseline with the highest UAR.
+def _read_logs(
+    runs: Sequence[Run], name: str, index: Sequence[str]
+) -> list[pd.DataFrame]:
+    """Lines that all logs have, in order; none where a run has no log."""
+    paths = [run.path.with_name(name) for run in runs]
+    if not all(path.is_file() for path in paths):
+        return []
+    logs = [pd.read_csv(path, index_col=index) for path in paths]
+    shared = logs[0].index
+    for log in logs[1:]:
+        shared = shared.intersection(log.index)
+    if shared.empty:
+        return []
+    shared = shared.sort_values()
+    if len(index) > 1:
+        shared = shared.remove_unused_levels()
+    return [log.loc[shared] for log in logs]
 
-    Arguments
-    ---------
-    table : Table
-        Of one protocol.
-    column : Column
-        One of its columns.
 
-    Returns
-    -------
-    str | None
-        The system; None where the column has no baseline.
-    """
-    there = [s for s in BASELINES if (s, column) in table.cells]
+def best_baseline(table: ScoreTable, column: Column) -> str | None:
+    """Baseline with the highest UAR of a column; None if it has none."""
+    there = [s for s in BASELINES if (s, column) in table.scores]
     return max(
         there,
-        key=lambda system: table.cells[system, column].estimate.value,
+        key=lambda system: table.scores[system, column].estimate.value,
         default=None,
     )
-
-
-def _read_log(path: Path) -> list[dict]:
-    if not path.is_file():
-        return []
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _number(value: str) -> float:
-    return float(value) if value else float("nan")

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from lam_sb.analysis.anchors import SELECTED
 from lam_sb.corpora.manifests import EMOTIONS
+from lam_sb.evaluation.catalogue import REFERENCE, family_of, name_of
 from lam_sb.evaluation.comparisons import (
-    CLAIM_SEEDS,
-    MARKED_SEEDS,
-    REFERENCE,
-    STARRED_CLUSTERS,
-    Cell,
+    MIN_CLAIM_SEEDS,
+    MIN_MARK_SEEDS,
+    MIN_MARK_SPEAKERS,
     Column,
     Difference,
-    family_of,
-    name_of,
+    Key,
+    Score,
 )
 from lam_sb.evaluation.metrics import FEW_CLUSTERS, Estimate
 
-Cells = Mapping[tuple[str, Column], Cell]
-Differences = Mapping[tuple[str, Column], Difference]
+Scores = Mapping[Key, Score]
+Differences = Mapping[Key, Difference]
 
 SHOTS = "‡"  # after the name of a row that learns from target labels
-WORDS = {
+MEANINGS = {
     "normalise": {
         "none": "features as they are",
         "source": "both corpora by the source's statistics",
@@ -53,8 +53,8 @@ INTERVALS = (
 )
 
 
-def spread(estimate: Estimate, sign: str = "") -> str:
-    """Write a UAR or a difference in percent, with its interval.
+def with_interval(estimate: Estimate, sign: str = "") -> str:
+    """Write a UAR or a difference in percent, with its interval if it has one.
 
     Arguments
     ---------
@@ -66,11 +66,11 @@ def spread(estimate: Estimate, sign: str = "") -> str:
     Returns
     -------
     str
-        Without an interval where there is none.
+        Value and limits with one digit.
 
     Example
     -------
-    >>> spread(Estimate(0.5, 0.25, 0.75, 0.1, 3, 4, 1, 0))
+    >>> with_interval(Estimate(0.5, 0.25, 0.75, 0.1, 3, 4, 1, 0))
     '50.0 [25.0, 75.0]'
     """
     numbers = 100 * np.array([estimate.value, estimate.low, estimate.high])
@@ -83,78 +83,53 @@ def spread(estimate: Estimate, sign: str = "") -> str:
     return f"{value} [{', '.join(limits)}]"
 
 
-def span(numbers: Iterable[float], form: str = "") -> str:
+def with_p(estimate: Estimate, p: float) -> str:
+    """Write a difference in points with its interval, and p if there is one."""
+    text = with_interval(estimate, "+")
+    if math.isnan(p):
+        return text
+    return f"{text}, {'p < 0.001' if p < 0.001 else f'p {p:.3f}'}"
+
+
+def number_range(numbers: Iterable[float]) -> str:
     """Write numbers as one, or as the least and the most.
-
-    Arguments
-    ---------
-    numbers : Iterable[float]
-        At least one.
-    form : str
-        How each is written.
-
-    Returns
-    -------
-    str
-        A number, or two.
 
     Example
     -------
-    >>> span([3, 3]), span([2, 5, 3])
+    >>> number_range([3, 3]), number_range([2, 5, 3])
     ('3', '2 to 5')
     """
     numbers = list(numbers)
-    low, high = f"{min(numbers):{form}}", f"{max(numbers):{form}}"
+    low, high = str(min(numbers)), str(max(numbers))
     return low if low == high else f"{low} to {high}"
 
 
-def protocol_words(protocol: Mapping) -> str:
+def describe_protocol(protocol: Mapping) -> str:
     """Say under which protocol a table was made.
-
-    Arguments
-    ---------
-    protocol : Mapping
-        Of a `lam_sb.evaluation.comparisons.Table`.
-
-    Returns
-    -------
-    str
-        A sentence.
 
     Example
     -------
-    >>> protocol_words({"normalise": "none", "folds": 5, "split_seed": 0})
+    >>> describe_protocol({"normalise": "none", "folds": 5, "split_seed": 0})
     'Settings: normalise: none (features as they are); 5 folds; split_seed: 0.'
     """
-    words = []
+    parts = []
     for key, value in protocol.items():
-        meaning = WORDS.get(key, {}).get(value)
+        meaning = MEANINGS.get(key, {}).get(value)
         if key == "folds":
-            words.append(f"{value} folds" if value else "no folds")
+            parts.append(f"{value} folds" if value else "no folds")
         else:
-            words.append(f"{key}: {value}" + (f" ({meaning})" * bool(meaning)))
-    return f"Settings: {'; '.join(words)}."
+            parts.append(f"{key}: {value}" + (f" ({meaning})" * bool(meaning)))
+    return f"Settings: {'; '.join(parts)}."
 
 
-def size_words(cells: Cells) -> str:
-    """Say how many seeds and test speakers a table rests on.
-
-    Arguments
-    ---------
-    cells : Cells
-        What it shows.
-
-    Returns
-    -------
-    str
-        A sentence.
-    """
-    estimates = [cell.estimate for cell in cells.values()]
-    seeds = span(e.num_seeds for e in estimates)
-    clusters = _by_column(cells, lambda cell: cell.estimate.num_clusters)
-    by_column = {column: span(found) for column, found in clusters.items()}
+def describe_sizes(scores: Scores) -> str:
+    """Say how many seeds and test speakers a table rests on."""
+    estimates = [score.estimate for score in scores.values()]
+    seeds = number_range(e.num_seeds for e in estimates)
+    clusters = _by_column(scores, lambda score: score.estimate.num_clusters)
+    by_column = {c: number_range(counts) for c, counts in clusters.items()}
     if len(set(by_column.values())) == 1:
-        speakers = span(e.num_clusters for e in estimates)
+        speakers = number_range(e.num_clusters for e in estimates)
     else:
         speakers = ", ".join(
             f"{count} ({column.label})" for column, count in by_column.items()
@@ -162,27 +137,17 @@ def size_words(cells: Cells) -> str:
     return f"Seeds: {seeds}. Test speakers: {speakers}."
 
 
-def mark_notes(cells: Cells, differences: Differences) -> list[str]:
-    """Explain the marks that occur in a table of UARs.
-
-    Arguments
-    ---------
-    cells, differences
-        What it shows.
-
-    Returns
-    -------
-    list[str]
-        Sentences.
-    """
+def mark_notes(scores: Scores, differences: Differences) -> list[str]:
+    """Explain the marks that occur in a table of UARs, a sentence each."""
     marks = {difference.mark for difference in differences.values()}
     stars = {"**": "** p < 0.05", "*": "* p < 0.1"}
-    found = [words for mark, words in stars.items() if mark in marks]
+    explained = [meaning for mark, meaning in stars.items() if mark in marks]
     notes = []
-    if found:
+    if explained:
         notes.append(
-            f"{', '.join(found)}: LAM-GL is better; one-sided, Holm-corrected "
-            "over the baselines of one column. Other rows get no stars."
+            f"{', '.join(explained)}: LAM-GL is better; one-sided, "
+            "Holm-corrected over the baselines of one column. Other rows get "
+            "no stars."
         )
     if "†" in marks:
         notes.append(
@@ -190,28 +155,17 @@ def mark_notes(cells: Cells, differences: Differences) -> list[str]:
             "one column over the baselines, the ablations, the controls or "
             "the other systems, whichever it is among. Bounds are not tested."
         )
-    shots = {cell.runs[0].results["shots"] for cell in cells.values()} - {0}
+    shots = {score.runs[0].results["shots"] for score in scores.values()} - {0}
     if shots:
         notes.append(
-            f"{SHOTS} learns from {span(shots)} labelled target rows of each "
-            "emotion."
+            f"{SHOTS} learns from {number_range(shots)} labelled target rows "
+            "of each emotion."
         )
     return notes
 
 
 def p_note(families: Iterable[str]) -> str:
-    """Say what the p-values of a table of differences are.
-
-    Arguments
-    ---------
-    families : Iterable[str]
-        As from `lam_sb.evaluation.comparisons.family_of`, of its rows.
-
-    Returns
-    -------
-    str
-        Sentences.
-    """
+    """Say what the p-values of differences are, by the families of rows."""
     families = dict.fromkeys(families)
     tested = [f for f in families if f not in ("baselines", "bounds")]
     parts = []
@@ -226,46 +180,13 @@ def p_note(families: Iterable[str]) -> str:
     return note.rstrip()
 
 
-def caution_notes(cells: Cells) -> list[str]:
-    """Say what a table rests on too little of.
-
-    Arguments
-    ---------
-    cells : Cells
-        What it shows.
-
-    Returns
-    -------
-    list[str]
-        Sentences; none where nothing is wanting.
-    """
-    return [
-        *_speaker_notes(cells),
-        *_seed_notes(cells),
-        *_class_notes(cells),
-        *_label_notes(cells),
-    ]
-
-
-def shared_notes(cells: Cells, differences: Differences) -> list[str]:
-    """Say where a comparison leaves out rows.
-
-    Arguments
-    ---------
-    cells, differences
-        Of a table.
-
-    Returns
-    -------
-    list[str]
-        A sentence for each system and column.
-    """
+def shared_row_notes(scores: Scores, differences: Differences) -> list[str]:
+    """Say where a comparison leaves out rows that only one system tested."""
     notes = []
-    reference = {c: cell for (s, c), cell in cells.items() if s == REFERENCE}
     for (system, column), difference in differences.items():
+        pair = scores[system, column], scores[REFERENCE, column]
         shared = difference.comparison.num_shared
-        pair = cells[system, column], reference[column]
-        count = max(len(cell.predictions.ids) for cell in pair)
+        count = max(len(score.predictions.ids) for score in pair)
         if shared < count:
             notes.append(
                 f"{name_of(system)} is compared with LAM-GL on the {shared} of "
@@ -274,57 +195,67 @@ def shared_notes(cells: Cells, differences: Differences) -> list[str]:
     return notes
 
 
-def _speaker_notes(cells: Cells) -> list[str]:
-    clusters = _by_column(cells, lambda cell: cell.estimate.num_clusters)
-    fewest = {column: min(found) for column, found in clusters.items()}
+def caution_notes(scores: Scores) -> list[str]:
+    """Say where scores have few speakers or seeds, or lack a class."""
+    return [
+        *_speaker_notes(scores),
+        *_seed_notes(scores),
+        *_class_notes(scores),
+        *_label_notes(scores),
+    ]
+
+
+def _speaker_notes(scores: Scores) -> list[str]:
+    clusters = _by_column(scores, lambda score: score.estimate.num_clusters)
 
     def below(limit: int) -> str:
-        return _labels(c for c, count in fewest.items() if count < limit)
+        few = [c.label for c, counts in clusters.items() if min(counts) < limit]
+        return "; ".join(few)
 
     notes = []
     if below(FEW_CLUSTERS):
         note = f"Few speakers: fewer than {FEW_CLUSTERS} test speakers in "
         note += f"{below(FEW_CLUSTERS)}."
-        if below(STARRED_CLUSTERS):
-            note += f" Fewer than {STARRED_CLUSTERS}, so no marks of "
-            note += f"significance, in {below(STARRED_CLUSTERS)}."
+        if below(MIN_MARK_SPEAKERS):
+            note += f" Fewer than {MIN_MARK_SPEAKERS}, so no marks of "
+            note += f"significance, in {below(MIN_MARK_SPEAKERS)}."
         notes.append(note)
     if below(2):
         notes.append(f"One speaker: no interval in {below(2)}.")
     return notes
 
 
-def _seed_notes(cells: Cells) -> list[str]:
+def _seed_notes(scores: Scores) -> list[str]:
     fewest: dict[str, int] = {}
-    for (system, _), cell in cells.items():
-        count = cell.estimate.num_seeds
+    for (system, _), score in scores.items():
+        count = score.estimate.num_seeds
         fewest[system] = min(count, fewest.get(system, count))
 
     def below(limit: int) -> str:
-        found = [name_of(s) for s, count in fewest.items() if count < limit]
-        return "all systems" if len(found) == len(fewest) else ", ".join(found)
+        few = [name_of(s) for s, count in fewest.items() if count < limit]
+        return "all systems" if len(few) == len(fewest) else ", ".join(few)
 
     notes = []
-    if below(CLAIM_SEEDS):
-        note = f"Few seeds, fewer than {CLAIM_SEEDS}, which is a look and no "
-        note += f"claim: {below(CLAIM_SEEDS)}."
-        if below(MARKED_SEEDS):
-            note += f" Fewer than {MARKED_SEEDS}, so no marks of significance: "
-            note += f"{below(MARKED_SEEDS)}."
+    if below(MIN_CLAIM_SEEDS):
+        note = f"Few seeds, fewer than {MIN_CLAIM_SEEDS}, which is a look and "
+        note += f"no claim: {below(MIN_CLAIM_SEEDS)}."
+        if below(MIN_MARK_SEEDS):
+            note += f" Fewer than {MIN_MARK_SEEDS}, so no marks of "
+            note += f"significance: {below(MIN_MARK_SEEDS)}."
         notes.append(note)
     if below(2):
         notes.append(
-            f"One seed, so an interval that holds for that run only: "
+            "One seed, so an interval that holds for that run only: "
             f"{below(2)}."
         )
     return notes
 
 
-def _class_notes(cells: Cells) -> list[str]:
+def _class_notes(scores: Scores) -> list[str]:
     notes = []
-    estimates = _by_column(cells, lambda cell: cell.estimate)
-    for column, found in estimates.items():
-        worst = max(found, key=lambda e: e.missing_class_deletions)
+    estimates = _by_column(scores, lambda score: score.estimate)
+    for column, of_column in estimates.items():
+        worst = max(of_column, key=lambda e: e.missing_class_deletions)
         if worst.missing_class_deletions:
             notes.append(
                 "Class missing: leaving out one of "
@@ -332,23 +263,27 @@ def _class_notes(cells: Cells) -> list[str]:
                 f"speakers leaves no row of an emotion ({column.label}); the "
                 "jackknife's UAR is then over the others."
             )
-    absent = _by_column(cells, lambda c: _absent(c.predictions.labels))
-    for column, found in absent.items():
-        if any(found):
-            names = ", ".join(sorted(set().union(*found), key=EMOTIONS.index))
+    labels = _by_column(scores, lambda score: score.predictions.labels)
+    for column, of_column in labels.items():
+        absent = [
+            emotion
+            for n, emotion in enumerate(EMOTIONS)
+            if not all((rows == n).any() for rows in of_column)
+        ]
+        if absent:
             notes.append(
-                f"No test row of {column.label} is {names}: its UAR is over "
-                "the other emotions."
+                f"No test row of {column.label} is {', '.join(absent)}: its "
+                "UAR is over the other emotions."
             )
     return notes
 
 
-def _label_notes(cells: Cells) -> list[str]:
+def _label_notes(scores: Scores) -> list[str]:
     """Name the systems whose anchored layers target labels chose."""
     systems = {
         name_of(system): None
-        for (system, _), cell in cells.items()
-        for run in cell.runs
+        for (system, _), score in scores.items()
+        for run in score.runs
         if run.results["anchor_rule"] in SELECTED
         and run.results["target_labels_used"]
         and family_of(system) != "bounds"
@@ -358,18 +293,10 @@ def _label_notes(cells: Cells) -> list[str]:
     return [f"Target labels chose the anchored layers of {', '.join(systems)}."]
 
 
-def _absent(labels: np.ndarray) -> set[str]:
-    return {e for n, e in enumerate(EMOTIONS) if not (labels == n).any()}
-
-
 def _by_column(
-    cells: Cells, value: Callable[[Cell], object]
+    scores: Scores, value: Callable[[Score], object]
 ) -> dict[Column, list]:
-    found: dict[Column, list] = {}
-    for (_, column), cell in cells.items():
-        found.setdefault(column, []).append(value(cell))
-    return found
-
-
-def _labels(columns: Iterable[Column]) -> str:
-    return "; ".join(column.label for column in columns)
+    values: dict[Column, list] = {}
+    for (_, column), score in scores.items():
+        values.setdefault(column, []).append(value(score))
+    return values

@@ -9,11 +9,11 @@ from __future__ import annotations
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.evaluation.comparisons import Column
 
-THERE = "msp_podcast", "biic_podcast"
+FORTH = "msp_podcast", "biic_podcast"
 BACK = "biic_podcast", "msp_podcast"
 COLUMNS = tuple(
     Column(encoder, *direction)
-    for direction in (THERE, BACK)
+    for direction in (FORTH, BACK)
     for encoder in ("wavlm", "whisper")
 )
 # Table 1, and the random layers of its ablations: the same both ways.
@@ -67,19 +67,7 @@ TABLE_3 = {
 
 
 def paper_uar(system: str, column: Column) -> float | None:
-    """Look a UAR up in Table 2.
-
-    Arguments
-    ---------
-    system : str
-        As in `lam_sb.evaluation.comparisons.NAMES`.
-    column : Column
-        Encoder, ``wavlm`` or ``whisper``, and direction.
-
-    Returns
-    -------
-    float | None
-        In %; None where the paper has no such cell.
+    """Look a UAR in % up in Table 2; None where the paper has no such cell.
 
     Example
     -------
@@ -94,43 +82,15 @@ def paper_uar(system: str, column: Column) -> float | None:
 def paper_emotion_uar(
     system: str, column: Column, emotion: str
 ) -> float | None:
-    """Look a one-vs-rest UAR up in Table 3.
-
-    Arguments
-    ---------
-    system : str
-        As in `lam_sb.evaluation.comparisons.NAMES`.
-    column : Column
-        Encoder, ``wavlm`` or ``whisper``, and direction.
-    emotion : str
-        One of the four.
-
-    Returns
-    -------
-    float | None
-        In %; None where the paper has no such cell.
-    """
+    """Look a one-vs-rest UAR in % up in Table 3; None as `paper_uar`."""
     key = system, column.encoder
-    if key not in TABLE_3 or (column.source, column.target) != THERE:
+    if key not in TABLE_3 or (column.source, column.target) != FORTH:
         return None
     return TABLE_3[key][EMOTIONS.index(emotion)]
 
 
 def paper_layers(system: str, column: Column) -> tuple[int, ...] | None:
-    """Look up which layers the paper anchors.
-
-    Arguments
-    ---------
-    system : str
-        As in `lam_sb.evaluation.comparisons.NAMES`.
-    column : Column
-        Encoder, ``wavlm`` or ``whisper``, and direction.
-
-    Returns
-    -------
-    tuple[int, ...] | None
-        Layer numbers from 1; None where the paper has no such system.
-    """
+    """Look up which layers, from 1, the paper anchors; None as `paper_uar`."""
     if column not in COLUMNS:
         return None
     return (LAYERS[column.encoder] | OTHER_LAYERS).get(system)

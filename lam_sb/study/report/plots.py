@@ -17,7 +17,9 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import blended_transform_factory
 
 from lam_sb.analysis.figures import COLOURS, MARKS
-from lam_sb.study.report.breakdowns import Epochs
+from lam_sb.evaluation.metrics import Estimate
+from lam_sb.study.report.breakdowns import Log
+from lam_sb.study.report.notes import with_interval
 
 WIDTH = 4.6  # inches, of every figure: legible on a telephone as well
 INK, LINE = "#1c1d21", "#b9bcc3"
@@ -58,33 +60,43 @@ LOOK = {
 }
 
 
-class Dot(NamedTuple):
-    """A value with its interval (nan where there is none), in percent.
+class Interval(NamedTuple):
+    """A value with its interval, in percent; nan where there is none."""
 
-    ``text`` stands at its right; ``kind`` chooses colour and mark; a dot that
-    is not ``filled`` is open.
-    """
-
-    label: str
+    label: str  # at its left
     value: float
     low: float
     high: float
-    text: str
-    kind: int = 0
+    text: str  # at its right
+    kind: int = 0  # chooses colour and mark
     filled: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        label: str,
+        estimate: Estimate,
+        sign: str = "",
+        kind: int = 0,
+        filled: bool = True,
+    ) -> Interval:
+        """Make it of an estimate; a difference has the sign ``+``."""
+        values = (estimate.value, estimate.low, estimate.high)
+        text = with_interval(estimate, sign)
+        return cls(label, *(100 * x for x in values), text, kind, filled)
 
 
 @matplotlib.rc_context(LOOK)
 def draw_intervals(
-    groups: Mapping[str, Sequence[Dot]],
+    groups: Mapping[str, Sequence[Interval]],
     axis: str,
     reference: float | None = None,
 ) -> bytes:
-    """Draw values with their intervals, a line each.
+    """Draw values with their intervals as SVG, a line each.
 
     Arguments
     ---------
-    groups : Mapping[str, Sequence[Dot]]
+    groups : Mapping[str, Sequence[Interval]]
         From top to bottom, by the heading above them; no heading where that
         is empty.
     axis : str
@@ -97,16 +109,16 @@ def draw_intervals(
     bytes
         The SVG.
     """
-    lines: list[Dot | str] = []
-    for heading, dots in groups.items():
-        lines += [heading] * bool(heading) + list(dots)
+    lines: list[Interval | str] = []
+    for heading, intervals in groups.items():
+        lines += [heading] * bool(heading) + list(intervals)
     figure = Figure((WIDTH, 0.23 * len(lines) + 0.65), layout="constrained")
     ax = figure.subplots()
     if reference is not None:
         ax.axvline(reference, color=INK, linewidth=0.8, linestyle="--")
     for y, line in enumerate(lines):
-        if isinstance(line, Dot):
-            _draw_dot(ax, y, line)
+        if isinstance(line, Interval):
+            _draw_interval(ax, y, line)
         else:
             _draw_heading(ax, y, line)
     right = ax.twinx()
@@ -123,16 +135,16 @@ def draw_intervals(
     return _svg(figure)
 
 
-def _draw_dot(ax: Axes, y: int, dot: Dot) -> None:
-    colour = COLOURS[dot.kind % 6]
-    ax.plot([dot.low, dot.high], [y, y], color=colour, linewidth=1.6)
+def _draw_interval(ax: Axes, y: int, interval: Interval) -> None:
+    colour = COLOURS[interval.kind % 6]
+    ax.plot([interval.low, interval.high], [y, y], color=colour, linewidth=1.6)
     ax.plot(
-        [dot.value],
+        [interval.value],
         [y],
-        marker=MARKS[dot.kind % 6],
+        marker=MARKS[interval.kind % 6],
         markersize=5.5,
         color=colour,
-        markerfacecolor=colour if dot.filled else OPEN,
+        markerfacecolor=colour if interval.filled else OPEN,
     )
 
 
@@ -151,19 +163,10 @@ def _draw_heading(ax: Axes, y: int, heading: str) -> None:
 
 
 @matplotlib.rc_context(LOOK)
-def draw_epochs(logs: Mapping[str, Epochs]) -> bytes:
-    """Draw shares and weights by layer and epoch as heat maps.
+def draw_epochs(logs: Mapping[str, Log]) -> bytes:
+    """Draw shares and weights by layer and epoch, a row of panels a system.
 
-    Arguments
-    ---------
-    logs : Mapping[str, Epochs]
-        As from `lam_sb.study.report.breakdowns.read_layers`, by system.
-
-    Returns
-    -------
-    bytes
-        The SVG; a row of panels a system, averaged over its runs, all with
-        one scale, white where all layers are even.
+    Means over the runs on one scale, white where all layers are even.
     """
     figure = Figure((WIDTH, 1.55 * len(logs) + 0.75), layout="constrained")
     grid = figure.subplots(len(logs), 2, squeeze=False)
@@ -206,19 +209,10 @@ def _layer_ticks(layers: Sequence[int]) -> list[int]:
 
 
 @matplotlib.rc_context(LOOK)
-def draw_curves(logs: Mapping[str, Epochs]) -> bytes:
-    """Draw what was logged by steps: means over the runs, ranges shaded.
+def draw_curves(logs: Mapping[str, Log]) -> bytes:
+    """Draw validation UAR and losses of up to three systems by steps.
 
-    Arguments
-    ---------
-    logs : Mapping[str, Epochs]
-        As from `lam_sb.study.report.breakdowns.read_history`, by system;
-        at most three.
-
-    Returns
-    -------
-    bytes
-        The SVG; validation UAR, validation loss and training loss.
+    Means over the runs, with their ranges shaded.
     """
     panels = {
         "valid_uar": "source validation\nUAR (%)",
@@ -262,18 +256,7 @@ def _set_log(ax: Axes) -> None:
 
 @matplotlib.rc_context(LOOK)
 def draw_speakers(scores: Mapping[str, Sequence[float]]) -> bytes:
-    """Draw each speaker's UAR, sorted by that of the first system.
-
-    Arguments
-    ---------
-    scores : Mapping[str, Sequence[float]]
-        UAR in percent by system, the speakers in the same order; at most six.
-
-    Returns
-    -------
-    bytes
-        The SVG.
-    """
+    """Draw speakers' UARs in % of up to six systems, sorted by the first's."""
     figure = Figure((WIDTH, 2.8), layout="constrained")
     ax = figure.subplots()
     first = next(iter(scores.values()))

@@ -1,585 +1,414 @@
-"""Parts of a report that look behind the UAR, one protocol each."""
+"""What the page shows behind the tables: a function a section.
+
+Each takes a table of scores and the study's findings, and gives what the
+template of the same section shows; None where there is nothing to show.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from lam_sb.corpora.manifests import EMOTIONS
-from lam_sb.evaluation.comparisons import (
+from lam_sb.evaluation.catalogue import (
     ABLATIONS,
     CONTROLS,
     REFERENCE,
     SEGMENTS,
-    Cell,
-    Column,
-    Table,
     name_of,
 )
-from lam_sb.evaluation.metrics import FEW_CLUSTERS, Estimate
+from lam_sb.evaluation.comparisons import (
+    MIN_CLAIM_SEEDS,
+    Column,
+    Score,
+    ScoreTable,
+)
 from lam_sb.study.report.breakdowns import (
-    Epochs,
-    Part,
-    Speaker,
+    GenderScore,
     best_baseline,
     by_gender,
     by_speaker,
-    mean_by_layer,
+    layer_means,
     mean_confusion,
     read_history,
     read_layers,
 )
-from lam_sb.study.report.notes import spread
-from lam_sb.study.report.page import (
-    Html,
-    details,
-    figure,
-    heat,
-    image,
-    join,
-    paragraphs,
-    row,
-    table,
-    tag,
-)
+from lam_sb.study.report.findings import Findings
+from lam_sb.study.report.notes import with_interval
 from lam_sb.study.report.plots import (
-    Dot,
+    Interval,
     draw_curves,
     draw_epochs,
     draw_intervals,
     draw_speakers,
 )
-from lam_sb.study.report.provenance import Links, under
+from lam_sb.study.report.printed import Cell, make_frame
 
-ANCHOR = "layer_atn"  # the control that anchors nothing
-CHOICES = (REFERENCE, *ABLATIONS, *SEGMENTS, *CONTROLS)
-FIGURE_WIDTH = 520  # pixels
+PLAIN = "layer_atn"  # the control that is LAM-GL without alignment
+ANCHORED = (REFERENCE, *ABLATIONS, *SEGMENTS, *CONTROLS)
+LAYER_VALUES = {"layer_share": "Share", "layer_weights": "Alpha"}
 
 
-def anchor_choice(found: Table, links: Links) -> Html | None:
-    """Show UAR by choice of anchored layers.
+class Picture(NamedTuple):
+    """An SVG, and what it shows for those who do not see it."""
 
-    Arguments
-    ---------
-    found : Table
-        Of one protocol.
-    links : Links
-        Where its runs are.
+    svg: bytes
+    alt: str
 
-    Returns
-    -------
-    Html | None
-        A figure a column; None without a LAM system.
-    """
-    figures = []
-    for column in found.columns:
-        there = [s for s in CHOICES if (s, column) in found.cells]
-        if {*there} - {*CONTROLS}:
-            figures.append(_anchor_figure(found, links, column, there))
-    if not figures:
+
+def _scores(
+    table: ScoreTable, column: Column, systems: Iterable[str | None]
+) -> dict[str, Score]:
+    """Scores of some systems in a column, as far as they are there."""
+    return {
+        system: table.scores[system, column]
+        for system in systems
+        if (system, column) in table.scores
+    }
+
+
+def _text_frame(
+    rows: Mapping[str, Sequence[str]], heads: Sequence[str]
+) -> pd.DataFrame:
+    """Frame of plain texts by the name of the row."""
+    return make_frame(
+        {
+            (name, head): Cell(text)
+            for name, texts in rows.items()
+            for head, text in zip(heads, texts, strict=True)
+        },
+        {name: ("", name) for name in rows},
+        {head: (head,) for head in heads},
+    )
+
+
+def control_intervals(table: ScoreTable, _: Findings) -> dict | None:
+    """LAM-GL minus its controls, drawn and counted."""
+    groups: dict[str, list[Interval]] = {}
+    counts = {}
+    for n, system in enumerate(CONTROLS):
+        estimates = {
+            column: table.differences[system, column].comparison.estimate
+            for column in table.columns
+            if (system, column) in table.differences
+        }
+        for column, estimate in estimates.items():
+            clear = estimate.low > 0 or estimate.high < 0
+            line = Interval.of(
+                f"minus {name_of(system)}", estimate, "+", n, bool(clear)
+            )
+            groups.setdefault(column.label, []).append(line)
+        if estimates:
+            values = estimates.values()
+            counts[name_of(system)] = {
+                "columns": len(values),
+                "above": sum(e.low > 0 for e in values),
+                "below": sum(e.high < 0 for e in values),
+                "few": any(e.num_seeds < MIN_CLAIM_SEEDS for e in values),
+            }
+    if not counts:
         return None
-    lead = (
-        "Which layers are anchored, against the controls: Layer-Atn anchors "
-        "none (dashed line), Layer-Drop leaves LAM-GL's anchors out of the "
-        "mixture. Bars are 95 % intervals over speakers and seeds; squares "
-        "are controls, filled are LAM-GL and Layer-Atn."
+    groups = {
+        c.label: groups[c.label] for c in table.columns if c.label in groups
+    }
+    numbers = "; ".join(
+        f"{label}: " + ", ".join(f"{line.label} {line.text}" for line in lines)
+        for label, lines in groups.items()
     )
-    return join([tag("p", lead), tag("div", *figures, class_="side")])
+    svg = draw_intervals(groups, "difference of UAR (points)", 0)
+    alt = f"LAM-GL minus its controls. {numbers}."
+    return {"counts": counts, "picture": Picture(svg, alt)}
 
 
-def _anchor_figure(
-    found: Table, links: Links, column: Column, systems: Sequence[str]
-) -> Html:
-    cells = {system: found.cells[system, column] for system in systems}
-    names = {s: _with_anchors(s, cells[s].runs[0].results) for s in systems}
-    texts = {s: spread(cell.estimate) for s, cell in cells.items()}
-    dots = [
-        Dot(
-            names[s],
-            *_percent(cell.estimate),
-            texts[s],
-            kind=1 if s in CONTROLS else 0,
-            filled=s in (REFERENCE, ANCHOR),
+def anchor_choice(table: ScoreTable, _: Findings) -> list | None:
+    """UAR by choice of anchored layers, against the controls."""
+    parts = []
+    for column in table.columns:
+        scores = _scores(table, column, ANCHORED)
+        if not scores.keys() - CONTROLS.keys():
+            continue
+        lines = {
+            system: Interval.of(
+                _with_anchors(system, score.runs[0].results),
+                score.estimate,
+                kind=int(system in CONTROLS),
+                filled=system in (REFERENCE, PLAIN),
+            )
+            for system, score in scores.items()
+        }
+        values = {s: 100 * score.estimate.value for s, score in scores.items()}
+        ranked = sorted(values, key=values.get, reverse=True)
+        ranking = ", ".join(f"{name_of(s)} {values[s]:.1f}" for s in ranked)
+        alt = f"UAR in percent by anchored layers, {column.label}: {ranking}."
+        svg = draw_intervals(
+            {"": [*lines.values()]}, "UAR (%)", values.get(PLAIN)
         )
-        for s, cell in cells.items()
-    ]
-    control = cells.get(ANCHOR)
-    reference = control and 100 * control.estimate.value
-    gist = (
-        f"UAR in percent by anchored layers, {column.label}: {_ranking(cells)}."
-    )
-    rows = [
-        row(names[s], [links.linked(texts[s], found, s, column)])
-        for s in systems
-    ]
-    title = f"UAR (%) by anchored layers, {column.label}; {under(found)}"
-    return figure(
-        f"UAR by anchored layers, {column.label}; {under(found)}.",
-        image(
-            draw_intervals({"": dots}, "UAR (%)", reference),
-            "svg+xml",
-            gist,
-            FIGURE_WIDTH,
-        ),
-        details("Numbers", table(title, [[("UAR [95 %]", 1)]], [rows])),
-    )
-
-
-def _ranking(cells: Mapping[str, Cell]) -> str:
-    values = {s: 100 * cell.estimate.value for s, cell in cells.items()}
-    order = sorted(values, key=values.get, reverse=True)
-    return ", ".join(f"{name_of(s)} {values[s]:.1f}" for s in order)
+        frame = make_frame(
+            {
+                (s, "uar"): Cell(line.text, score=(s, column))
+                for s, line in lines.items()
+            },
+            {s: ("", line.label) for s, line in lines.items()},
+            {"uar": ("UAR [95 %]",)},
+        )
+        parts.append((column, Picture(svg, alt), frame))
+    return parts or None
 
 
 def _with_anchors(system: str, results: Mapping) -> str:
     """Name a system with the layers that it anchors or leaves out."""
     name, anchors = name_of(system), results["anchor_layers"]
-    if system == ANCHOR or not anchors:
+    if system == PLAIN or not anchors:
         return name
     if len(anchors) > 4 and anchors == results["layers"]:
         return f"{name}, all {len(anchors)}"
     return f"{name}{' without ' if system in CONTROLS else ' '}{anchors}"
 
 
-def _percent(estimate: Estimate) -> tuple[float, float, float]:
-    return 100 * estimate.value, 100 * estimate.low, 100 * estimate.high
-
-
-def layer_shares(found: Table, links: Links) -> Html | None:
-    """Show what the layers contribute, at the end and by epoch.
-
-    Arguments
-    ---------
-    found : Table
-        Of one protocol.
-    links : Links
-        Where its runs are.
-
-    Returns
-    -------
-    Html | None
-        Heat maps of shares and weights, systems by layers, and of LAM-GL and
-        Layer-Atn by epoch; None where no system mixes layers.
-    """
+def layer_shares(table: ScoreTable, _: Findings) -> list | None:
+    """Shares and weights of the layers, at the end and by epoch."""
     parts = []
-    for column in found.columns:
-        tables = _layer_tables(found, links, column)
-        if tables:
-            parts.append(tag("div", *tables, class_="side"))
-    if not parts:
-        return None
-    lead = (
-        "Share: the part of the pooled variance that a layer holds. Alpha: "
-        "the learned weight, which alone says little, since each layer's "
-        "projection is free to scale. Means over the runs, in percent; "
-        "anchored layers in bold; orange is more and purple less than if all "
-        "layers of the system were even. Systems of one layer are left out."
-    )
-    figures = [_epoch_figure(found, column) for column in found.columns]
-    figures = tag("div", *figures, class_="side") if any(figures) else None
-    return join([tag("p", lead), *parts, figures])
+    for column in table.columns:
+        frames = _layer_frames(table, column)
+        picture = _epoch_picture(table, column)
+        if frames or picture:
+            parts.append((column, frames, picture))
+    return parts or None
 
 
-def _layer_tables(found: Table, links: Links, column: Column) -> list[Html]:
+def _layer_frames(table: ScoreTable, column: Column) -> dict[str, pd.DataFrame]:
     """Shares and weights of a column, coloured on one scale."""
-    keys = {"layer_share": "Share", "layer_weights": "Alpha"}
-    cells = {
-        s: found.cells[s, column]
-        for s in found.systems
-        if (s, column) in found.cells
-    }
+    scores = _scores(table, column, table.systems)
     values = {
-        key: {s: mean_by_layer(cell, key) for s, cell in cells.items()}
-        for key in keys
+        name: pd.DataFrame(
+            {s: layer_means(score, key) for s, score in scores.items()}
+        ).T
+        for key, name in LAYER_VALUES.items()
     }
-    shown = [s for s in cells if all(len(values[key][s]) > 1 for key in keys)]
-    if not shown:
-        return []
-    layers = sorted(set().union(*(values["layer_share"][s] for s in shown)))
-    most = max(
-        abs(len(values[key][s]) * value - 1)
-        for key in keys
-        for s in shown
-        for value in values[key][s].values()
-    )
-    tables = []
-    for key, name in keys.items():
-        rows = []
-        for s in shown:
-            results = cells[s].runs[0].results
+    # Above 0 where a layer has more than if all of its system were even.
+    excess = {
+        name: frame.mul(frame.count(axis=1), axis=0) - 1
+        for name, frame in values.items()
+    }
+    mixed = [
+        s
+        for s in scores
+        if all(f.count(axis=1)[s] > 1 for f in values.values())
+    ]
+    if not mixed:
+        return {}
+    most = max(f.loc[mixed].abs().max().max() for f in excess.values()) or 1
+    frames = {}
+    for name, frame in values.items():
+        cells = {}
+        for system in mixed:
+            results = scores[system].runs[0].results
             anchors = results["anchor_layers"] if results["gamma"] else []
-            entries = [
-                _layer_entry(values[key][s], layer, most, layer in anchors)
-                for layer in layers
-            ]
-            name_linked = links.linked(name_of(s), found, s, column)
-            rows.append(row(name_linked, entries))
-        caption = f"{name} (%) by layer, {column.label}; {under(found)}"
-        header = [[(str(layer), 1) for layer in layers]]
-        tables.append(
-            table(caption, header, [rows], corner="layer", class_="map")
+            for layer, value in frame.loc[system].dropna().items():
+                shade = excess[name].loc[system, layer] / most
+                text = f"{100 * value:.1f}"
+                cells[system, layer] = Cell(text, layer in anchors, None, shade)
+        layers = sorted({layer for _, layer in cells})
+        frames[name] = make_frame(
+            cells,
+            {s: ("", name_of(s)) for s in mixed},
+            {layer: (str(layer),) for layer in layers},
         )
-    return tables
+    return frames
 
 
-def _layer_entry(
-    values: Mapping[int, float], layer: int, most: float, anchored: bool
-) -> Html:
-    """Colour an entry by how far it is from that of even layers."""
-    if layer not in values:
-        return tag("td", "")
-    label = f"{100 * values[layer]:.1f}"
-    excess = len(values) * values[layer] - 1
-    kind = "above" if excess > 0 else "below"
-    depth = abs(excess) / most if most else 0
-    return heat(tag("b", label) if anchored else label, depth, kind)
-
-
-def _epoch_figure(found: Table, column: Column) -> Html | None:
-    logs = {}
-    for system in (REFERENCE, ANCHOR):
-        cell = found.cells.get((system, column))
-        log = cell and read_layers(cell.runs)
-        if log:
-            logs[name_of(system)] = log
+def _epoch_picture(table: ScoreTable, column: Column) -> Picture | None:
+    logs = {
+        name_of(system): read_layers(score.runs)
+        for system, score in _scores(table, column, (REFERENCE, PLAIN)).items()
+    }
+    logs = {name: log for name, log in logs.items() if log}
     if not logs:
         return None
-    gist = "; ".join(_layer_gist(name, log) for name, log in logs.items())
-    return figure(
-        "Share of the pooled variance and alpha by epoch, mean over the "
-        f"runs as far as all of them went, {column.label}; "
-        f"{under(found)}.",
-        image(
-            draw_epochs(logs),
-            "svg+xml",
-            f"Heat maps by layer and epoch, {column.label}. {gist}.",
-            FIGURE_WIDTH,
-        ),
-    )
-
-
-def _layer_gist(name: str, log: Epochs) -> str:
-    share, alpha = (
-        100 * log.values[key][:, -1].mean(0) for key in ("share", "alpha")
-    )
-    least, most = (log.layers[n] for n in (share.argmin(), share.argmax()))
-    return (
-        f"{name} after epoch {log.at[-1]}: shares from {share.min():.1f} % "
-        f"(layer {least}) to {share.max():.1f} % (layer {most}), alpha from "
-        f"{alpha.min():.1f} to {alpha.max():.1f} %"
-    )
-
-
-def learning_curves(found: Table) -> Html | None:
-    """Show validation UAR and losses by steps.
-
-    Arguments
-    ---------
-    found : Table
-        Of one protocol.
-
-    Returns
-    -------
-    Html | None
-        A figure a column; None where no run left a history.
-    """
-    figures = [_curve_figure(found, column) for column in found.columns]
-    if not any(figures):
-        return None
-    lead = (
-        "Mean over the runs, their range shaded, as far as all of them went. "
-        "Validation is on the source; the training loss holds the alignment "
-        "too, so it compares systems only with care."
-    )
-    return join([tag("p", lead), tag("div", *figures, class_="side")])
-
-
-def _curve_figure(found: Table, column: Column) -> Html | None:
-    logs = {}
-    for system in (REFERENCE, ANCHOR, "cc"):
-        cell = found.cells.get((system, column))
-        log = cell and read_history(cell.runs)
-        if log:
-            logs[name_of(system)] = log
-    if not logs:
-        return None
-    gist = []
+    said = []
     for name, log in logs.items():
-        scores = 100 * log.values["valid_uar"].mean(0)
-        loss = log.values["train_loss"].mean(0)
-        gist.append(
-            f"{name} from {scores[0]:.1f} % at step {log.at[0]} to "
-            f"{scores[-1]:.1f} % at step {log.at[-1]}, its training loss from "
-            f"{loss[0]:.2f} to {loss[-1]:.2f}"
+        share, alpha = (
+            100 * log.values[key][:, -1].mean(0) for key in ("share", "alpha")
         )
-    return figure(
-        f"Learning curves, {column.label}; {under(found)}.",
-        image(
-            draw_curves(logs),
-            "svg+xml",
-            f"Source validation UAR, {column.label}: {'; '.join(gist)}.",
-            FIGURE_WIDTH,
-        ),
-    )
+        least, most = (log.layers[n] for n in (share.argmin(), share.argmax()))
+        said.append(
+            f"{name} after epoch {log.at[-1]}: shares from {share.min():.1f} % "
+            f"(layer {least}) to {share.max():.1f} % (layer {most}), alpha "
+            f"from {alpha.min():.1f} to {alpha.max():.1f} %"
+        )
+    alt = f"Heat maps by layer and epoch, {column.label}. {'; '.join(said)}."
+    return Picture(draw_epochs(logs), alt)
 
 
-def confusions(found: Table, links: Links) -> Html | None:
-    """Show what is taken for what.
-
-    Arguments
-    ---------
-    found : Table
-        Of one protocol.
-    links : Links
-        Where its runs are.
-
-    Returns
-    -------
-    Html | None
-        Matrices of LAM-GL, Layer-Atn and the best baseline of each column.
-    """
+def learning_curves(table: ScoreTable, _: Findings) -> list | None:
+    """Validation UAR and losses by steps."""
     parts = []
-    for column in found.columns:
-        systems = (REFERENCE, ANCHOR, best_baseline(found, column))
-        matrices = [
-            _matrix(found, links, column, system)
-            for system in systems
-            if (system, column) in found.cells
-        ]
-        if matrices:
-            parts.append(tag("div", *matrices, class_="side"))
-    if not parts:
-        return None
-    lead = (
-        "Rows are the truth, with the number of test utterances; entries are "
-        "the percent of them that is recognised as the column's emotion, mean "
-        "over the seeds. Beside LAM-GL and Layer-Atn stands the baseline with "
-        "the highest UAR of the column."
-    )
-    return join([tag("p", lead), *parts])
-
-
-def _matrix(found: Table, links: Links, column: Column, system: str) -> Html:
-    rates, counts = mean_confusion(found.cells[system, column].predictions)
-    rows = []
-    for emotion, line, count in zip(EMOTIONS, rates, counts, strict=True):
-        entries = [
-            tag("td", "") if math.isnan(x) else heat(f"{100 * x:.1f}", x)
-            for x in line
-        ]
-        rows.append(row(f"{emotion} ({count})", entries))
-    name, where = name_of(system), f", {column.label}; {under(found)}"
-    return table(
-        join([links.linked(name, found, system, column), where]),
-        [[(emotion, 1) for emotion in EMOTIONS]],
-        [rows],
-        corner="truth (rows)",
-        class_="map",
-        label=name + where,
-    )
-
-
-def gender_table(
-    found: Table, links: Links, genders: Mapping[str, Mapping[str, str]]
-) -> Html | None:
-    """Score women and men apart.
-
-    Arguments
-    ---------
-    found : Table
-        Of one protocol.
-    links : Links
-        Where its runs are.
-    genders : Mapping[str, Mapping[str, str]]
-        By corpus: gender by utterance.
-
-    Returns
-    -------
-    Html | None
-        A table an encoder, and where genders are not known.
-    """
-    parts: dict[Column, dict[str, dict[str, Part]]] = {}
-    for column in found.columns:
-        known = genders.get(column.target, {})
-        parts[column] = {
-            system: by_gender(found.cells[system, column].predictions, known)
-            for system in found.systems
-            if (system, column) in found.cells
+    for column in table.columns:
+        scores = _scores(table, column, (REFERENCE, PLAIN, "cc"))
+        logs = {
+            name_of(s): read_history(score.runs) for s, score in scores.items()
         }
-    tables = []
-    for encoder in dict.fromkeys(column.encoder for column in parts):
-        here = {c: by for c, by in parts.items() if c.encoder == encoder}
-        tables.append(_gender_table(found, links, here))
-    return join(tables)
-
-
-def _gender_table(
-    found: Table,
-    links: Links,
-    parts: Mapping[Column, Mapping[str, Mapping[str, Part]]],
-) -> Html:
-    shown = {
-        column: sorted(set().union(*by_system.values()))
-        for column, by_system in parts.items()
-    }
-    notes = _gender_notes(found, parts)
-    shown = {column: names for column, names in shown.items() if names}
-    if not shown:
-        return paragraphs(notes)
-    rows = []
-    for system in found.systems:
-        entries = []
-        for column, names in shown.items():
-            for gender in names:
-                part = parts[column].get(system, {}).get(gender)
-                entry = part and links.linked(
-                    _gender_entry(part), found, system, column
-                )
-                entries.append(entry or "")
-        rows.append(row(name_of(system), entries))
-    header = [
-        [(column.label, len(names)) for column, names in shown.items()],
-        [(gender, 1) for names in shown.values() for gender in names],
-    ]
-    encoder = next(iter(shown)).encoder
-    caption = (
-        f"UAR (%) by gender with 95 % intervals, {encoder}; {under(found)}"
-    )
-    return table(caption, header, [rows], notes, "system")
-
-
-def _gender_entry(part: Part) -> str:
-    missing = " ‡" if part.num_classes < len(EMOTIONS) else ""
-    few = " §" if part.estimate.few_clusters else ""
-    return spread(part.estimate) + missing + few
-
-
-def _gender_notes(
-    found: Table, parts: Mapping[Column, Mapping[str, Mapping[str, Part]]]
-) -> list[str]:
-    notes = []
-    every = [
-        part
-        for by_system in parts.values()
-        for by in by_system.values()
-        for part in by.values()
-    ]
-    if any(part.num_classes < len(EMOTIONS) for part in every):
-        notes.append("‡ An emotion is missing: UAR over those that are there.")
-    if any(part.estimate.few_clusters for part in every):
-        notes.append(f"§ Fewer than {FEW_CLUSTERS} speakers.")
-    for column, by_system in parts.items():
-        known = [system for system, by in by_system.items() if by]
-        if not known:
-            notes.append(f"{column.label}: the genders are unknown.")
+        logs = {name: log for name, log in logs.items() if log}
+        if not logs:
             continue
-        by = by_system[known[0]]
-        counts = [
-            f"{gender} {part.num_rows} utterances of "
-            f"{part.estimate.num_clusters} speakers"
-            for gender, part in by.items()
-        ]
-        total = len(found.cells[known[0], column].predictions.ids)
-        unknown = total - sum(part.num_rows for part in by.values())
-        counts += [f"unknown {unknown}"] * bool(unknown)
-        notes.append(f"{column.label}: {', '.join(counts)}.")
-    return notes
+        said = []
+        for name, log in logs.items():
+            uars = 100 * log.values["valid_uar"].mean(0)
+            losses = log.values["train_loss"].mean(0)
+            said.append(
+                f"{name} from {uars[0]:.1f} % at step {log.at[0]} to "
+                f"{uars[-1]:.1f} % at step {log.at[-1]}, its training loss "
+                f"from {losses[0]:.2f} to {losses[-1]:.2f}"
+            )
+        alt = f"Source validation UAR, {column.label}: {'; '.join(said)}."
+        parts.append((column, Picture(draw_curves(logs), alt)))
+    return parts or None
 
 
-def speaker_scores(found: Table, links: Links) -> Html | None:
-    """Show UAR by speaker.
+def confusions(table: ScoreTable, _: Findings) -> list | None:
+    """Confusion matrices of LAM-GL, Layer-Atn and the best baseline."""
+    parts = []
+    for column in table.columns:
+        systems = (REFERENCE, PLAIN, best_baseline(table, column))
+        frames = {}
+        for system, score in _scores(table, column, systems).items():
+            rates, counts = mean_confusion(score.predictions)
+            rows = zip(EMOTIONS, counts, strict=True)
+            frames[system] = make_frame(
+                {
+                    (EMOTIONS[n], EMOTIONS[k]): Cell(f"{100 * x:.1f}", shade=x)
+                    for (n, k), x in np.ndenumerate(rates)
+                    if not math.isnan(x)
+                },
+                {emotion: ("", f"{emotion} ({n})") for emotion, n in rows},
+                {emotion: (emotion,) for emotion in EMOTIONS},
+            )
+        if frames:
+            parts.append((column, frames))
+    return parts or None
 
-    Arguments
-    ---------
-    found : Table
-        Of one protocol.
-    links : Links
-        Where its runs are.
 
-    Returns
-    -------
-    Html | None
-        A figure and a table a column; None without LAM-GL, Layer-Atn and CC.
-    """
-    figures = [
-        _speaker_figure(found, links, column) for column in found.columns
-    ]
-    if not any(figures):
+def genders(table: ScoreTable, findings: Findings) -> dict | None:
+    """UAR of women and men apart, where genders are known."""
+    scores: dict[Column, dict[str, dict[str, GenderScore]]] = {}
+    for column in table.columns:
+        known = findings.genders.get(column.target, {})
+        by_system = {
+            system: by_gender(score.predictions, known)
+            for system, score in _scores(table, column, table.systems).items()
+        }
+        scores[column] = {s: parts for s, parts in by_system.items() if parts}
+    known_of = [column for column, by_system in scores.items() if by_system]
+    if not known_of:
         return None
-    lead = (
-        "A dot a speaker (or what stands for one where speakers are unknown): "
-        "UAR over the emotions that the speaker has, mean over the seeds."
-    )
-    return join([tag("p", lead), tag("div", *figures, class_="side")])
-
-
-def _speaker_figure(found: Table, links: Links, column: Column) -> Html | None:
-    scores = {
-        name_of(system): by_speaker(found.cells[system, column].predictions)
-        for system in (REFERENCE, ANCHOR, "cc")
-        if (system, column) in found.cells
-    }
-    if not scores:
-        return None
-    # Runs may have tested other rows; a speaker of all is compared.
-    shared = set.intersection(*({s.name for s in v} for v in scores.values()))
-    scores = {
-        system: [s for s in speakers if s.name in shared]
-        for system, speakers in scores.items()
-    }
-    if not shared:
-        return None
-    values = {
-        system: [100 * s.uar for s in speakers]
-        for system, speakers in scores.items()
-    }
-    title = f"UAR by speaker, {column.label}; {under(found)}"
-    heads = [
-        links.linked(name_of(system), found, system, column)
-        for system in (REFERENCE, ANCHOR, "cc")
-        if (system, column) in found.cells
-    ]
-    return figure(
-        f"{title}.",
-        image(
-            draw_speakers(values),
-            "svg+xml",
-            _speaker_gist(values, column),
-            FIGURE_WIDTH,
-        ),
-        details("Numbers", _speaker_table(scores, heads, title)),
-    )
-
-
-def _speaker_gist(values: Mapping[str, list[float]], column: Column) -> str:
-    first, *others = values
+    by_encoder: dict[str, list[Column]] = {}
+    for column in known_of:
+        by_encoder.setdefault(column.encoder, []).append(column)
     parts = [
-        f"{system} from {min(scores):.1f} to {max(scores):.1f} %, median "
-        f"{np.median(scores):.1f} %"
-        for system, scores in values.items()
+        part
+        for by_system in scores.values()
+        for by_gender in by_system.values()
+        for part in by_gender.values()
+    ]
+    return {
+        "frames": {
+            encoder: _gender_frame(table, {c: scores[c] for c in columns})
+            for encoder, columns in by_encoder.items()
+        },
+        "counts": {c: _gender_counts(table, c, scores[c]) for c in scores},
+        "lacks_emotion": any(p.num_classes < len(EMOTIONS) for p in parts),
+        "has_few": any(p.estimate.few_clusters for p in parts),
+    }
+
+
+def _gender_frame(
+    table: ScoreTable,
+    scores: Mapping[Column, Mapping[str, Mapping[str, GenderScore]]],
+) -> pd.DataFrame:
+    cells, columns = {}, {}
+    for column, by_system in scores.items():
+        for gender in sorted(set().union(*by_system.values())):
+            columns[column, gender] = column.label, gender
+        for system, parts in by_system.items():
+            for gender, part in parts.items():
+                text = with_interval(part.estimate)
+                text += " ‡" * (part.num_classes < len(EMOTIONS))
+                text += " §" * part.estimate.few_clusters
+                cell = Cell(text, score=(system, column))
+                cells[system, (column, gender)] = cell
+    return make_frame(
+        cells, {s: ("", name_of(s)) for s in table.systems}, columns
+    )
+
+
+def _gender_counts(
+    table: ScoreTable,
+    column: Column,
+    by_system: Mapping[str, Mapping[str, GenderScore]],
+) -> str:
+    """Say how many utterances and speakers of each gender there are."""
+    if not by_system:
+        return "the genders are unknown"
+    system, parts = next(iter(by_system.items()))
+    counts = [
+        f"{gender} {part.num_rows} utterances of {part.estimate.num_clusters} "
+        "speakers"
+        for gender, part in parts.items()
+    ]
+    total = len(table.scores[system, column].predictions.ids)
+    unknown = total - sum(part.num_rows for part in parts.values())
+    return ", ".join(counts + [f"unknown {unknown}"] * bool(unknown))
+
+
+def speaker_scores(table: ScoreTable, _: Findings) -> list | None:
+    """UAR by speaker of LAM-GL, Layer-Atn and CC."""
+    parts = []
+    for column in table.columns:
+        scores = {
+            system: by_speaker(score.predictions)
+            for system, score in _scores(
+                table, column, (REFERENCE, PLAIN, "cc")
+            ).items()
+        }
+        if not scores:
+            continue
+        # Runs may have tested other rows; a speaker of all is compared.
+        uars = pd.DataFrame(
+            {s: part["uar"] for s, part in scores.items()}
+        ).dropna()
+        if uars.empty:
+            continue
+        values = {name_of(s): (100 * uars[s]).tolist() for s in uars}
+        picture = Picture(draw_speakers(values), _speaker_alt(values, column))
+        first = next(iter(scores.values())).loc[uars.index]
+        heads = [*values, "utterances", "emotions"]
+        rows = {
+            name: [*(f"{100 * x:.1f}" for x in line), str(n), str(k)]
+            for name, line, n, k in zip(
+                uars.index,
+                uars.to_numpy(),
+                first["utterances"],
+                first["emotions"],
+                strict=True,
+            )
+        }
+        parts.append((column, picture, _text_frame(rows, heads), [*scores]))
+    return parts or None
+
+
+def _speaker_alt(values: Mapping[str, list[float]], column: Column) -> str:
+    first, *others = values
+    said = [
+        f"{name} from {min(uars):.1f} to {max(uars):.1f} %, median "
+        f"{np.median(uars):.1f} %"
+        for name, uars in values.items()
     ]
     for other in others:
         above = np.greater(values[first], values[other]).sum()
         count = len(values[first])
-        parts.append(f"{first} is above {other} for {above} of {count}")
-    return f"UAR by speaker, {column.label}: {'; '.join(parts)}."
-
-
-def _speaker_table(
-    scores: Mapping[str, Sequence[Speaker]], heads: Sequence[Html], title: str
-) -> Html:
-    rows = []
-    for speakers in zip(*scores.values(), strict=True):
-        first = speakers[0]
-        entries = [f"{100 * s.uar:.1f}" for s in speakers]
-        counts = [str(first.num_rows), str(first.num_classes)]
-        rows.append(row(first.name, entries + counts))
-    names = [*heads, "utterances", "emotions"]
-    return table(
-        f"{title}, in %",
-        [[(name, 1) for name in names]],
-        [rows],
-        corner="speaker",
-    )
+        said.append(f"{first} is above {other} for {above} of {count}")
+    return f"UAR by speaker, {column.label}: {'; '.join(said)}."

@@ -1,0 +1,272 @@
+"""A table ready to print, and printing it as Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import pandas as pd
+
+from lam_sb.evaluation.comparisons import Key
+
+PAPER = "paper"  # heads a column of the paper's own numbers
+PAGE_COLUMNS = 4  # that stand beside each other on a page of LaTeX
+PAGE_WIDTH = 110  # characters
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "→": r"$\rightarrow$",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"\textbar{}",
+    "†": r"\textsuperscript{\dag}",
+    "‡": r"\textsuperscript{\ddag}",
+    **{c: f"\\{c}" for c in "$&#_%"},
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a printed table."""
+
+    text: str = ""  # without markup
+    bold: bool = False  # as the best of its column
+    score: Key | None = None  # system and column whose runs it comes from
+    shade: float = 0.0  # -1 to 1, colour behind it on the page
+
+
+@dataclass(frozen=True, eq=False)
+class PrintedTable:
+    """A table ready to print in any format."""
+
+    number: int  # 1, 2 or 3, the paper's table
+    title: str  # a sentence: what it shows
+    frame: pd.DataFrame  # as from `make_frame`
+    protocol: str = ""  # a sentence: the settings of all its runs
+    sizes: str = ""  # sentences: how many seeds and speakers
+    notes: list[str] = field(default_factory=list)  # what the marks mean
+    cautions: list[str] = field(default_factory=list)  # where there are few
+    is_main: bool = True  # the paper's table itself, not one made from it
+
+    @property
+    def caption(self) -> str:
+        """All that a table says about itself where it stands alone."""
+        return " ".join(filter(None, (self.title, self.protocol, self.sizes)))
+
+
+def make_frame(
+    cells: Mapping[tuple[Hashable, Hashable], Cell],
+    rows: Mapping[Hashable, tuple[str, str]],
+    columns: Mapping[Hashable, tuple[str, ...]],
+) -> pd.DataFrame:
+    """Arrange cells in rows and columns.
+
+    Arguments
+    ---------
+    cells : Mapping[tuple[Hashable, Hashable], Cell]
+        By row and column; those that are missing stay empty.
+    rows : Mapping[Hashable, tuple[str, str]]
+        In order, the group and name of each row; a rule parts groups.
+    columns : Mapping[Hashable, tuple[str, ...]]
+        In order, the lines of the header over each column.
+
+    Returns
+    -------
+    pd.DataFrame
+        Of `Cell`, indexed by groups and names, and by lines of the header.
+    """
+    return pd.DataFrame(
+        [[cells.get((row, c), Cell()) for c in columns] for row in rows],
+        index=pd.MultiIndex.from_tuples(rows.values()),
+        columns=pd.MultiIndex.from_tuples(columns.values()),
+        dtype=object,
+    )
+
+
+def header_lines(frame: pd.DataFrame) -> list[list[tuple[str, int]]]:
+    """Lines of the header, each a list of (text, columns spanned).
+
+    Example
+    -------
+    >>> columns = {1: ("a", "x"), 2: ("a", "y")}
+    >>> header_lines(make_frame({}, {1: ("", "row")}, columns))
+    [[('a', 2)], [('x', 1), ('y', 1)]]
+    """
+    *upper, last = zip(*frame.columns, strict=True)
+    lines = [
+        [(text, len(list(group))) for text, group in groupby(line)]
+        for line in upper
+    ]
+    return [*lines, [(text, 1) for text in last]]
+
+
+def row_groups(
+    frame: pd.DataFrame,
+) -> Iterator[list[tuple[str, list[Cell]]]]:
+    """Rows in their groups, each its name and cells."""
+    rows = zip(frame.index, frame.to_numpy(), strict=True)
+    for _, group in groupby(rows, lambda row: row[0][0]):
+        yield [(name, list(cells)) for (_, name), cells in group]
+
+
+def column_names(frame: pd.DataFrame) -> list[str]:
+    """Join the header lines over each column.
+
+    Example
+    -------
+    >>> columns = {1: ("a → b", "wavlm"), 2: ("a → b", "paper")}
+    >>> column_names(make_frame({}, {1: ("", "row")}, columns))
+    ['a → b, wavlm', 'a → b, wavlm, paper']
+    """
+    names: list[str] = []
+    for column in frame.columns:
+        if column[-1] == PAPER and names:
+            names.append(f"{names[-1]}, {PAPER}")
+        else:
+            names.append(", ".join(filter(None, column)))
+    return names
+
+
+def to_markdown(table: PrintedTable) -> str:
+    """Print a table as Markdown, the best of a column in bold."""
+    number = f"**Table {table.number}.** " if table.is_main else ""
+    frame = table.frame.map(_markdown_cell)
+    frame.index = [_markdown(name) for _, name in table.frame.index]
+    frame.columns = [_markdown(name) for name in column_names(table.frame)]
+    return "\n\n".join(
+        [
+            number + _markdown(table.caption),
+            # Numbers stay as they are written.
+            frame.to_markdown(disable_numparse=True),
+            *map(_markdown, [*table.notes, *table.cautions]),
+        ]
+    )
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = _markdown(cell.text)
+    return f"**{text}**" if cell.bold else text
+
+
+def _markdown(text: str) -> str:
+    """Escape what Markdown would read as markup."""
+    text = " ".join(text.split())
+    return re.sub(r"[\\|*_`<>~]|(?<=\])\(", r"\\\g<0>", text)
+
+
+def to_latex(table: PrintedTable) -> str:
+    r"""Print a table as LaTeX, for a document with ``\usepackage{booktabs}``.
+
+    More than four columns, or fewer long ones, become several tables.
+    """
+    parts = _parts(table.frame)
+    texts = []
+    for n, columns in enumerate(parts, start=1):
+        count = f" ({n} of {len(parts)})" if len(parts) > 1 else ""
+        lines = [
+            r"\begin{table}[htbp]",
+            r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+            rf"\caption{{{_latex(table.caption + count)}}}",
+            *_tabular(table.frame.iloc[:, columns]),
+            *_latex_notes([*table.notes, *table.cautions]),
+            r"\end{table}",
+        ]
+        texts.append("\n".join(lines))
+    return "\n\n".join(texts)
+
+
+def _parts(frame: pd.DataFrame) -> list[list[int]]:
+    """Columns of each tabular: as many as a page holds, the paper's with ours.
+
+    What the first header line spans stays together where a page holds it.
+    """
+    longest = frame.map(lambda cell: len(cell.text)).max().tolist()
+    names = max(len(name) for _, name in frame.index)
+
+    def fits(columns: Sequence[int]) -> bool:
+        heads = [len(frame.columns[n][-1]) for n in columns]
+        texts = [longest[n] for n in columns]
+        width = names + sum(map(max, heads, texts)) + 2 * len(columns)
+        return len(columns) <= PAGE_COLUMNS and width <= PAGE_WIDTH
+
+    parts: list[list[int]] = [[]]
+    stop = 0
+    for _, span in header_lines(frame)[0]:
+        start, stop = stop, stop + span
+        if parts[-1] and not fits([*parts[-1], *range(start, stop)]):
+            parts.append([])
+        while start < stop:
+            both = start + 1 < stop and frame.columns[start + 1][-1] == PAPER
+            unit = [start, start + 1] if both else [start]
+            if parts[-1] and not fits(parts[-1] + unit):
+                parts.append([])
+            parts[-1] += unit
+            start += len(unit)
+    return parts
+
+
+def _tabular(frame: pd.DataFrame) -> list[str]:
+    """Lines of a tabular, a rule between groups of rows."""
+    header = header_lines(frame)
+    sizes = [len(group) for group in row_groups(frame)]
+    texts = frame.map(_latex_cell)
+    texts.index = [_latex_first(name) for _, name in frame.index]
+    names = [tuple(map(_latex, column)) for column in frame.columns]
+    several = len(header) > 1
+    texts.columns = (
+        pd.MultiIndex.from_tuples(names)
+        if several
+        else [name for (name,) in names]
+    )
+    spec = "l" + "c" * frame.shape[1]
+    lines = texts.to_latex(
+        escape=False, column_format=spec, multicolumn_format="c"
+    ).splitlines()
+    end = len(lines) - 2  # \bottomrule and \end{tabular}
+    for size in reversed(sizes[1:]):
+        end -= size
+        lines.insert(end, r"\midrule")
+    if several:
+        lines.insert(3, _rules_below(header[0]))
+    return lines
+
+
+def _rules_below(line: Sequence[tuple[str, int]]) -> str:
+    """Rules below the first line of a header, one for each of its cells."""
+    rules, start = "", 2
+    for _, span in line:
+        rules += rf"\cmidrule(lr){{{start}-{start + span - 1}}}"
+        start += span
+    return rules
+
+
+def _latex_first(name: str) -> str:
+    # The line above would take a bracket for its own.
+    return ("{}" if name.startswith("[") else "") + _latex(name)
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = _latex(cell.text)
+    return rf"\textbf{{{text}}}" if cell.bold else text
+
+
+def _latex_notes(notes: Sequence[str]) -> list[str]:
+    if not notes:
+        return []
+    return [
+        r"\par\smallskip",
+        r"\begin{minipage}{\linewidth}\footnotesize",
+        *(f"{_latex(note)}\\par" for note in notes),
+        r"\end{minipage}",
+    ]
+
+
+def _latex(text: str) -> str:
+    """Escape what LaTeX would read as a command; asterisks are raised."""
+    escaped = "".join(LATEX.get(c, c) for c in " ".join(text.split()))
+    return re.sub(r"(\*+)", r"\\textsuperscript{\1}", escaped)
