@@ -20,7 +20,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["lam_sb", "lam_sb.*"]),
-    package_data={"lam_sb.study.report": ["templates/*"]},
+    package_data={"lam_sb.study.report": ["paper.yaml", "templates/*"]},
     python_requires=">=3.10",
     install_requires=[
         # torchaudio ends at 2.11, and its wheel needs the torch beside it.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from lam_sb.study.report.breakdowns import Epochs
+from lam_sb.evaluation.breakdowns import Epochs
 from lam_sb.study.report.plots import (
     DARK,
     Dot,

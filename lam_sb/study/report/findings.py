@@ -18,39 +18,19 @@ from lam_sb.study.runner import Failure
 
 @dataclass(frozen=True)
 class Findings:
-    """What a study has found.
+    """What a study has found."""
 
-    Arguments
-    ---------
-    name : str
-        Of the study.
-    title : str
-        Of the page.
-    tables : list[ScoreTable]
-        One a protocol.
-    problems : list[str]
-        Runs that are left out, and why.
-    analyses : list[Analysis]
-        Of the columns that have one.
-    genders : Mapping[str, Mapping[str, str]]
-        Gender by corpus and utterance; empty or missing where unknown.
-    preparation : Mapping[str, Mapping]
-        What prep_report.json holds, by corpus.
-    paper : bool
-        Whether the paper's numbers stand beside ours.
-    failed : list[Failure]
-        Runs that gave no result.
-    """
-
-    name: str
-    title: str
-    tables: list[ScoreTable] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    analyses: list[Analysis] = field(default_factory=list)
+    name: str  # of the study
+    title: str  # of the page
+    tables: list[ScoreTable] = field(default_factory=list)  # one a protocol
+    problems: list[str] = field(default_factory=list)  # what is left out, why
+    analyses: list[Analysis] = field(default_factory=list)  # one a column
+    # By corpus and utterance; empty or missing where unknown.
     genders: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    # What prep_report.json holds, by corpus.
     preparation: Mapping[str, Mapping] = field(default_factory=dict)
-    paper: bool = False
-    failed: list[Failure] = field(default_factory=list)
+    paper: bool = False  # whether the paper's numbers stand beside ours
+    failed: list[Failure] = field(default_factory=list)  # without a result
 
 
 def find(
@@ -63,30 +43,17 @@ def find(
     study : Study
         The study.
     jobs : Sequence[Job]
-        All its runs; those that are done are shown.
+        All its runs; those that are done are shown, with those in the folders
+        that the study includes.
     failures : Sequence[Failure]
         Runs that gave no result.
 
     Returns
     -------
     Findings
-        Of these runs, and of those in the folders that the study includes.
+        What a report shows.
     """
-    paths = [job.results for job in jobs if job.is_done()]
-    missing = len(jobs) - len(paths) - len(failures)
-    problems = []
-    if missing:
-        problems.append(
-            f"{missing} of the study's {len(jobs)} runs are not done yet."
-        )
-    for folder in study["include"]:
-        paths += sorted(Path(folder).rglob("results.json"))
-    runs: list[Run] = []
-    for path in dict.fromkeys(paths):
-        try:
-            runs.append(read_run(path))
-        except UserError as error:
-            problems.append(str(error))
+    runs, problems = _read_runs(study, jobs, len(failures))
     encoders = {job.places["encoder_source"]: job.encoder for job in jobs}
     tables, left_out = make_tables(runs, encoders)
     return Findings(
@@ -102,6 +69,25 @@ def find(
     )
 
 
+def _read_runs(
+    study: Study, jobs: Sequence[Job], failed: int
+) -> tuple[list[Run], list[str]]:
+    paths = [job.results for job in jobs if job.is_done()]
+    missing = len(jobs) - len(paths) - failed
+    problems = [
+        f"{missing} of the study's {len(jobs)} runs are not done yet."
+    ] * bool(missing)
+    for folder in study["include"]:
+        paths += sorted(Path(folder).rglob("results.json"))
+    runs = []
+    for path in dict.fromkeys(paths):
+        try:
+            runs.append(read_run(path))
+        except UserError as error:
+            problems.append(str(error))
+    return runs, problems
+
+
 def _analyses(jobs: Sequence[Job]) -> list[Analysis]:
     """Read the analyses, of folds the first, one a column."""
     analyses: dict[Column, Analysis] = {}
@@ -109,12 +95,9 @@ def _analyses(jobs: Sequence[Job]) -> list[Analysis]:
         folder = Path(job.places["analysis_folder"])
         column = Column(job.encoder, job.keys["source"], job.keys["target"])
         if job.anchored and job.places["analysed"] and column not in analyses:
-            analyses[column] = Analysis(
-                column,
-                folder,
-                _read(folder / "selection.json"),
-                read_similarity(folder / "similarity.csv"),
-            )
+            selection = _read(folder / "selection.json")
+            similarity = read_similarity(folder / "similarity.csv")
+            analyses[column] = Analysis(column, folder, selection, similarity)
     return list(analyses.values())
 
 

@@ -42,12 +42,12 @@ class Analysis:
     similarity: list[dict]  # rows of similarity.csv
 
 
-def selection_table(
+def selection_tables(
     analyses: Sequence[Analysis], paper: bool
-) -> PrintedTable | None:
+) -> list[PrintedTable]:
     """Print which layers the analyses, at most one a column, select."""
     if not analyses:
-        return None
+        return []
     cells: dict[Place, Cell] = {}
     for analysis in analyses:
         for system, (choice, _) in SELECTIONS.items():
@@ -58,29 +58,31 @@ def selection_table(
     rows = {s: ("", SELECTIONS[s][1]) for s in SELECTIONS if s in shown}
     resampled = any(a.selection["stability"] for a in analyses)
     note = "In brackets: how many resamples of the speakers select the same."
-    return PrintedTable(
-        number=1,
-        title=(
-            "Layers that the analysis of the training rows selects. "
-            f"{_measures(analyses)}"
-        ),
-        frame=make_frame(cells, rows, column_headers([c for _, c in cells])),
-        notes=[note] if resampled else [],
-    )
+    return [
+        PrintedTable(
+            number=1,
+            title=(
+                "Layers that the analysis of the training rows selects. "
+                f"{_measures(analyses)}"
+            ),
+            frame=make_frame(cells, rows, column_headers(cells)),
+            notes=[note] if resampled else [],
+        )
+    ]
 
 
 def _measures(analyses: Sequence[Analysis]) -> str:
     """Say what the layers were ranked by."""
-    measures = {}
+    hows = {True: "mean over the emotions", False: "without target labels"}
+    measures: dict[str, list[str]] = {}
     for analysis in analyses:
         selection = analysis.selection
-        labelled = selection["use_target_labels"]
-        how = "mean over the emotions" if labelled else "without target labels"
-        measures[analysis.column.label] = f"{selection['measure']}, {how}"
-    if len(set(measures.values())) == 1:
-        return f"Similarity: {next(iter(measures.values()))}."
-    parts = "; ".join(f"{value} ({label})" for label, value in measures.items())
-    return f"Similarity: {parts}."
+        how = f"{selection['measure']}, {hows[selection['use_target_labels']]}"
+        measures.setdefault(how, []).append(analysis.column.label)
+    if len(measures) == 1:
+        return f"Similarity: {next(iter(measures))}."
+    parts = (f"{how} ({', '.join(where)})" for how, where in measures.items())
+    return f"Similarity: {'; '.join(parts)}."
 
 
 def _selected(analysis: Analysis, choice: str) -> str:
@@ -109,7 +111,7 @@ def _most_similar(analysis: Analysis, segment: str) -> list[int]:
     return sorted(ranked.index[:TOP_LAYERS].tolist())
 
 
-def anchor_table(table: ScoreTable, paper: bool) -> PrintedTable | None:
+def anchor_tables(table: ScoreTable, paper: bool) -> list[PrintedTable]:
     """Print which layers the runs of a table anchored, and by which rule."""
     cells: dict[Place, Cell] = {}
     for (system, column), score in table.scores.items():
@@ -118,13 +120,15 @@ def anchor_table(table: ScoreTable, paper: bool) -> PrintedTable | None:
             cells[system, (column, False)] = Cell(text, score=(system, column))
             _add_paper(cells, system, column, paper)
     if not cells:
-        return None
-    return PrintedTable(
-        number=1,
-        title="Layers that the runs anchored, and the rule that chose them.",
-        frame=arrange(table, cells),
-        protocol=describe_protocol(table.protocol),
-    )
+        return []
+    return [
+        PrintedTable(
+            number=1,
+            title="Layers that the runs anchored, and by which rule.",
+            frame=arrange(table, cells),
+            protocol=describe_protocol(table.protocol),
+        )
+    ]
 
 
 def _add_paper(

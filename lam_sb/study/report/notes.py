@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+import pandas as pd
 
 from lam_sb.analysis.anchors import SELECTED
 from lam_sb.corpora.manifests import EMOTIONS
@@ -14,7 +15,6 @@ from lam_sb.evaluation.comparisons import (
     MIN_CLAIM_SEEDS,
     MIN_MARK_SEEDS,
     MIN_MARK_SPEAKERS,
-    Column,
     Difference,
     Key,
     Score,
@@ -50,6 +50,25 @@ INTERVALS = (
     "In brackets: 95 % intervals over new speakers and new seeds, from the "
     "jackknife over the test speakers (recordings where they are unknown) plus "
     "the variance between the seeds, with quantiles of Student's t."
+)
+UNCORRECTED = "Intervals of differences are two-sided and not corrected."
+# What is said where there are fewer: speakers by column, seeds by system.
+TOO_FEW = (
+    ("column", FEW_CLUSTERS, "Few speakers: fewer than {} test speakers in"),
+    (
+        *("column", MIN_MARK_SPEAKERS),
+        "Fewer than {} speakers, so no marks of significance, in",
+    ),
+    ("column", 2, "One speaker, so no interval, in"),
+    (
+        *("system", MIN_CLAIM_SEEDS),
+        "Few seeds, fewer than {}, which is a look and no claim:",
+    ),
+    (
+        *("system", MIN_MARK_SEEDS),
+        "Fewer than {} seeds, so no marks of significance:",
+    ),
+    ("system", 2, "One seed, so an interval that holds for that run only:"),
 )
 
 
@@ -124,17 +143,27 @@ def describe_protocol(protocol: Mapping) -> str:
 
 def describe_sizes(scores: Scores) -> str:
     """Say how many seeds and test speakers a table rests on."""
-    estimates = [score.estimate for score in scores.values()]
-    seeds = number_range(e.num_seeds for e in estimates)
-    clusters = _by_column(scores, lambda score: score.estimate.num_clusters)
-    by_column = {c: number_range(counts) for c, counts in clusters.items()}
-    if len(set(by_column.values())) == 1:
-        speakers = number_range(e.num_clusters for e in estimates)
-    else:
-        speakers = ", ".join(
-            f"{count} ({column.label})" for column, count in by_column.items()
-        )
-    return f"Seeds: {seeds}. Test speakers: {speakers}."
+    sizes = _sizes(scores)
+    by_column = sizes.groupby("column", sort=False)["speakers"]
+    by_column = by_column.agg(number_range)
+    speakers = ", ".join(f"{n} ({column})" for column, n in by_column.items())
+    if by_column.nunique() == 1:
+        speakers = by_column.iloc[0]
+    return f"Seeds: {number_range(sizes.seeds)}. Test speakers: {speakers}."
+
+
+def _sizes(scores: Scores) -> pd.DataFrame:
+    """Numbers that scores rest on, a row each."""
+    return pd.DataFrame(
+        {
+            "system": name_of(system),
+            "column": column.label,
+            "seeds": score.estimate.num_seeds,
+            "speakers": score.estimate.num_clusters,
+            "missing": score.estimate.missing_class_deletions,
+        }
+        for (system, column), score in scores.items()
+    )
 
 
 def mark_notes(scores: Scores, differences: Differences) -> list[str]:
@@ -164,20 +193,19 @@ def mark_notes(scores: Scores, differences: Differences) -> list[str]:
     return notes
 
 
-def p_note(families: Iterable[str]) -> str:
-    """Say what the p-values of differences are, by the families of rows."""
-    families = dict.fromkeys(families)
-    tested = [f for f in families if f not in ("baselines", "bounds")]
-    parts = []
-    if "baselines" in families:
-        parts.append("one-sided (LAM-GL is better) over the baselines")
-    parts += [f"two-sided over the {family}" for family in tested]
-    note = "Intervals of differences are two-sided and not corrected. "
+def p_note(differences: Differences) -> str:
+    """Say what the p-values of differences are."""
+    families = dict.fromkeys(family_of(system) for system, _ in differences)
+    sides = {"baselines": "one-sided (LAM-GL is better)"}
+    parts = [
+        f"{sides.get(family, 'two-sided')} over the {family}"
+        for family in sorted(families, key=lambda f: f != "baselines")
+        if family != "bounds"
+    ]
+    note = UNCORRECTED
     if parts:
-        note += f"p, Holm-corrected within one column: {', '.join(parts)}. "
-    if "bounds" in families:
-        note += "Bounds are not tested. "
-    return note.rstrip()
+        note += f" p, Holm-corrected within one column: {', '.join(parts)}."
+    return note + " Bounds are not tested." * ("bounds" in families)
 
 
 def shared_row_notes(scores: Scores, differences: Differences) -> list[str]:
@@ -197,85 +225,40 @@ def shared_row_notes(scores: Scores, differences: Differences) -> list[str]:
 
 def caution_notes(scores: Scores) -> list[str]:
     """Say where scores have few speakers or seeds, or lack a class."""
-    return [
-        *_speaker_notes(scores),
-        *_seed_notes(scores),
-        *_class_notes(scores),
-        *_label_notes(scores),
-    ]
-
-
-def _speaker_notes(scores: Scores) -> list[str]:
-    clusters = _by_column(scores, lambda score: score.estimate.num_clusters)
-
-    def below(limit: int) -> str:
-        few = [c.label for c, counts in clusters.items() if min(counts) < limit]
-        return "; ".join(few)
-
-    notes = []
-    if below(FEW_CLUSTERS):
-        note = f"Few speakers: fewer than {FEW_CLUSTERS} test speakers in "
-        note += f"{below(FEW_CLUSTERS)}."
-        if below(MIN_MARK_SPEAKERS):
-            note += f" Fewer than {MIN_MARK_SPEAKERS}, so no marks of "
-            note += f"significance, in {below(MIN_MARK_SPEAKERS)}."
-        notes.append(note)
-    if below(2):
-        notes.append(f"One speaker: no interval in {below(2)}.")
-    return notes
-
-
-def _seed_notes(scores: Scores) -> list[str]:
-    fewest: dict[str, int] = {}
-    for (system, _), score in scores.items():
-        count = score.estimate.num_seeds
-        fewest[system] = min(count, fewest.get(system, count))
-
-    def below(limit: int) -> str:
-        few = [name_of(s) for s, count in fewest.items() if count < limit]
-        return "all systems" if len(few) == len(fewest) else ", ".join(few)
-
-    notes = []
-    if below(MIN_CLAIM_SEEDS):
-        note = f"Few seeds, fewer than {MIN_CLAIM_SEEDS}, which is a look and "
-        note += f"no claim: {below(MIN_CLAIM_SEEDS)}."
-        if below(MIN_MARK_SEEDS):
-            note += f" Fewer than {MIN_MARK_SEEDS}, so no marks of "
-            note += f"significance: {below(MIN_MARK_SEEDS)}."
-        notes.append(note)
-    if below(2):
+    sizes, notes = _sizes(scores), []
+    for of, limit, sentence in TOO_FEW:
+        least = sizes.groupby(of, sort=False)[
+            {"column": "speakers", "system": "seeds"}[of]
+        ].min()
+        few = least.index[least < limit]
+        if of == "system" and len(few) == len(least):
+            few = ["all systems"]
+        if len(few):
+            separator = "; " if of == "column" else ", "
+            notes.append(f"{sentence.format(limit)} {separator.join(few)}.")
+    worst = sizes.loc[sizes.groupby("column", sort=False).missing.idxmax()]
+    for row in worst[worst.missing > 0].itertuples():
         notes.append(
-            "One seed, so an interval that holds for that run only: "
-            f"{below(2)}."
+            f"Class missing: leaving out one of {row.missing} among "
+            f"{row.speakers} speakers leaves no row of an emotion "
+            f"({row.column}); the jackknife's UAR is then over the others."
         )
-    return notes
+    return [*notes, *_absent_notes(scores), *_label_notes(scores)]
 
 
-def _class_notes(scores: Scores) -> list[str]:
-    notes = []
-    estimates = _by_column(scores, lambda score: score.estimate)
-    for column, of_column in estimates.items():
-        worst = max(of_column, key=lambda e: e.missing_class_deletions)
-        if worst.missing_class_deletions:
-            notes.append(
-                "Class missing: leaving out one of "
-                f"{worst.missing_class_deletions} among {worst.num_clusters} "
-                f"speakers leaves no row of an emotion ({column.label}); the "
-                "jackknife's UAR is then over the others."
-            )
-    labels = _by_column(scores, lambda score: score.predictions.labels)
-    for column, of_column in labels.items():
-        absent = [
-            emotion
-            for n, emotion in enumerate(EMOTIONS)
-            if not all((rows == n).any() for rows in of_column)
-        ]
-        if absent:
-            notes.append(
-                f"No test row of {column.label} is {', '.join(absent)}: its "
-                "UAR is over the other emotions."
-            )
-    return notes
+def _absent_notes(scores: Scores) -> list[str]:
+    """Name the emotions that no test row has."""
+    absent: dict[str, set[int]] = {}
+    for (_, column), score in scores.items():
+        missing = {*range(len(EMOTIONS))} - {*score.predictions.labels}
+        absent.setdefault(column.label, set()).update(missing)
+    return [
+        f"No test row of {column} is "
+        f"{', '.join(EMOTIONS[n] for n in sorted(missing))}: its UAR is over "
+        "the other emotions."
+        for column, missing in absent.items()
+        if missing
+    ]
 
 
 def _label_notes(scores: Scores) -> list[str]:
@@ -291,12 +274,3 @@ def _label_notes(scores: Scores) -> list[str]:
     if not systems:
         return []
     return [f"Target labels chose the anchored layers of {', '.join(systems)}."]
-
-
-def _by_column(
-    scores: Scores, value: Callable[[Score], object]
-) -> dict[Column, list]:
-    values: dict[Column, list] = {}
-    for (_, column), score in scores.items():
-        values.setdefault(column, []).append(value(score))
-    return values

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import CenteredNorm
@@ -17,8 +18,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import blended_transform_factory
 
 from lam_sb.analysis.figures import COLOURS, MARKS
+from lam_sb.evaluation.breakdowns import Log
 from lam_sb.evaluation.metrics import Estimate
-from lam_sb.study.report.breakdowns import Log
 from lam_sb.study.report.notes import with_interval
 
 WIDTH = 4.6  # inches, of every figure: legible on a telephone as well
@@ -33,15 +34,16 @@ DARK = {  # what a colour becomes in dark mode
     "#009e73": "#2fc79b",
 }
 STYLES = ("-", "--", ":")
+COLOURED = (
+    *("text.color", "axes.edgecolor", "axes.labelcolor"),
+    *("xtick.color", "ytick.color"),
+)
+SIZED = ("font.size", "axes.titlesize", "axes.labelsize", "legend.fontsize")
 # The salt makes the names of equal drawings equal; text is drawn as paths, so
 # that it looks the same without the fonts.
 LOOK = {
     "svg.hashsalt": "lam_sb",
     "svg.fonttype": "path",
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "legend.fontsize": 9,
     "legend.frameon": False,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
@@ -50,82 +52,66 @@ LOOK = {
     "axes.axisbelow": True,
     "grid.linewidth": 0.5,
     "grid.color": LINE,
-    **dict.fromkeys(
-        (
-            *("text.color", "axes.edgecolor", "axes.labelcolor"),
-            *("xtick.color", "ytick.color"),
-        ),
-        INK,
-    ),
+    **dict.fromkeys(SIZED, 9),
+    **dict.fromkeys(COLOURED, INK),
+}
+PANELS = {  # of learning curves
+    "valid_uar": "source validation\nUAR (%)",
+    "valid_loss": "source validation\nloss",
+    "train_loss": "training loss",
 }
 
 
-class Interval(NamedTuple):
-    """A value with its interval, in percent; nan where there is none."""
+class Line(NamedTuple):
+    """A value with its interval, a line of a figure."""
 
-    label: str  # at its left
-    value: float
-    low: float
-    high: float
-    text: str  # at its right
+    label: str  # at its left; the numbers stand at its right
+    estimate: Estimate
+    sign: str = ""  # ``+`` of a difference
     kind: int = 0  # chooses colour and mark
     filled: bool = True
 
-    @classmethod
-    def of(
-        cls,
-        label: str,
-        estimate: Estimate,
-        sign: str = "",
-        kind: int = 0,
-        filled: bool = True,
-    ) -> Interval:
-        """Make it of an estimate; a difference has the sign ``+``."""
-        values = (estimate.value, estimate.low, estimate.high)
-        text = with_interval(estimate, sign)
-        return cls(label, *(100 * x for x in values), text, kind, filled)
+    @property
+    def text(self) -> str:
+        """Numbers in percent."""
+        return with_interval(self.estimate, self.sign)
 
 
 @matplotlib.rc_context(LOOK)
 def draw_intervals(
-    groups: Mapping[str, Sequence[Interval]],
+    groups: Mapping[str, Sequence[Line]],
     axis: str,
     reference: float | None = None,
 ) -> bytes:
-    """Draw values with their intervals as SVG, a line each.
+    """Draw values with their intervals.
 
     Arguments
     ---------
-    groups : Mapping[str, Sequence[Interval]]
+    groups : Mapping[str, Sequence[Line]]
         From top to bottom, by the heading above them; no heading where that
         is empty.
     axis : str
         What the values are.
     reference : float | None
-        Where to draw a line across.
+        Where to draw a line across, as a fraction.
 
     Returns
     -------
     bytes
         The SVG.
     """
-    lines: list[Interval | str] = []
-    for heading, intervals in groups.items():
-        lines += [heading] * bool(heading) + list(intervals)
+    lines: list[Line | str] = []
+    for heading, own in groups.items():
+        lines += [heading] * bool(heading) + list(own)
     figure = Figure((WIDTH, 0.23 * len(lines) + 0.65), layout="constrained")
     ax = figure.subplots()
     if reference is not None:
-        ax.axvline(reference, color=INK, linewidth=0.8, linestyle="--")
+        ax.axvline(100 * reference, color=INK, linewidth=0.8, linestyle="--")
     for y, line in enumerate(lines):
-        if isinstance(line, Interval):
-            _draw_interval(ax, y, line)
-        else:
-            _draw_heading(ax, y, line)
-    right = ax.twinx()
-    for axes, texts in (
-        (ax, [getattr(line, "label", "") for line in lines]),
-        (right, [getattr(line, "text", "") for line in lines]),
-    ):
+        draw = _draw_line if isinstance(line, Line) else _draw_heading
+        draw(ax, y, line)
+    for axes, name in (ax, "label"), (ax.twinx(), "text"):
+        texts = [getattr(line, name, "") for line in lines]
         axes.set_ylim(len(lines) - 0.5, -0.5)
         axes.set_yticks(range(len(lines)), texts)
         axes.tick_params(axis="y", length=0)
@@ -135,30 +121,21 @@ def draw_intervals(
     return _svg(figure)
 
 
-def _draw_interval(ax: Axes, y: int, interval: Interval) -> None:
-    colour = COLOURS[interval.kind % 6]
-    ax.plot([interval.low, interval.high], [y, y], color=colour, linewidth=1.6)
-    ax.plot(
-        [interval.value],
-        [y],
-        marker=MARKS[interval.kind % 6],
-        markersize=5.5,
-        color=colour,
-        markerfacecolor=colour if interval.filled else OPEN,
-    )
+def _draw_line(ax: Axes, y: int, line: Line) -> None:
+    estimate = line.estimate
+    look = {"color": COLOURS[line.kind % 6], "markersize": 5.5}
+    look["markerfacecolor"] = look["color"] if line.filled else OPEN
+    limits = np.array([estimate.low, estimate.high])
+    ax.plot(100 * limits, [y, y], color=look["color"], linewidth=1.6)
+    ax.plot([100 * estimate.value], [y], marker=MARKS[line.kind % 6], **look)
 
 
 def _draw_heading(ax: Axes, y: int, heading: str) -> None:
     """Write it from the figure's left edge on, over the grid."""
-    text = ax.text(
-        *(0.01, y, heading),
-        transform=blended_transform_factory(
-            ax.figure.transFigure, ax.transData
-        ),
-        bbox={"facecolor": OPEN, "edgecolor": "none", "pad": 1.5},
-        fontweight="bold",
-        verticalalignment="center",
-    )
+    where = blended_transform_factory(ax.figure.transFigure, ax.transData)
+    box = {"facecolor": OPEN, "edgecolor": "none", "pad": 1.5}
+    look = {"fontweight": "bold", "verticalalignment": "center"}
+    text = ax.text(0.01, y, heading, transform=where, bbox=box, **look)
     text.set_in_layout(False)  # or it would take room from the axes
 
 
@@ -175,21 +152,14 @@ def draw_epochs(logs: Mapping[str, Log]) -> bytes:
     even = 100 / means[0].shape[1]
     most = max(float(np.nanmax(abs(100 * mean - even))) for mean in means)
     norm = CenteredNorm(even, max(most, 0.1))
+    look = {"cmap": "PuOr_r", "aspect": "auto", "interpolation": "none"}
     for (system, log), axes in zip(logs.items(), grid, strict=True):
-        ticks = _layer_ticks(log.layers)
+        count = len(log.layers)
+        ticks = [*range(0, count, 2 if count > 8 else 1)]
+        edges = (log.at[0] - 0.5, log.at[-1] + 0.5, -0.5, count - 0.5)
+        look |= {"norm": norm, "origin": "lower", "extent": edges}
         for key, ax in zip(keys, axes, strict=True):
-            picture = ax.imshow(
-                100 * log.values[key].mean(0).T,
-                norm=norm,
-                cmap="PuOr_r",
-                aspect="auto",
-                interpolation="none",
-                origin="lower",
-                extent=(
-                    *(log.at[0] - 0.5, log.at[-1] + 0.5),
-                    *(-0.5, len(log.layers) - 0.5),
-                ),
-            )
+            picture = ax.imshow(100 * log.values[key].mean(0).T, **look)
             ax.set_title(f"{system}, {key}")
             ax.set_yticks(ticks, [log.layers[n] for n in ticks])
             ax.xaxis.get_major_locator().set_params(integer=True, nbins=4)
@@ -203,36 +173,22 @@ def draw_epochs(logs: Mapping[str, Log]) -> bytes:
     return _svg(figure)
 
 
-def _layer_ticks(layers: Sequence[int]) -> list[int]:
-    """Positions of the layers that are named, every second of many."""
-    return list(range(0, len(layers), 2 if len(layers) > 8 else 1))
-
-
 @matplotlib.rc_context(LOOK)
 def draw_curves(logs: Mapping[str, Log]) -> bytes:
     """Draw validation UAR and losses of up to three systems by steps.
 
     Means over the runs, with their ranges shaded.
     """
-    panels = {
-        "valid_uar": "source validation\nUAR (%)",
-        "valid_loss": "source validation\nloss",
-        "train_loss": "training loss",
-    }
     figure = Figure((WIDTH, 4.4), layout="constrained")
-    grid = figure.subplots(len(panels), sharex=True)
-    for (key, label), ax in zip(panels.items(), grid, strict=True):
+    grid = figure.subplots(len(PANELS), sharex=True)
+    for (key, label), ax in zip(PANELS.items(), grid, strict=True):
         factor = 100 if key == "valid_uar" else 1
         for n, (system, log) in enumerate(logs.items()):
             values = factor * log.values[key]
             look = {"color": COLOURS[n], "linestyle": STYLES[n]}
             ax.plot(log.at, values.mean(0), label=system, **look)
-            ax.fill_between(
-                *(log.at, values.min(0), values.max(0)),
-                color=COLOURS[n],
-                alpha=0.15,
-                linewidth=0,
-            )
+            look = {"color": COLOURS[n], "alpha": 0.15, "linewidth": 0}
+            ax.fill_between(log.at, values.min(0), values.max(0), **look)
         # Equation 1 may start at a hundred times the cross-entropy.
         if key != "valid_uar":
             _set_log(ax)
@@ -240,7 +196,7 @@ def draw_curves(logs: Mapping[str, Log]) -> bytes:
         ax.grid()
     grid[-1].set_xlabel("steps")
     figure.align_ylabels()
-    _legend(figure, grid[0])
+    _add_legend(figure, grid[0])
     return _svg(figure)
 
 
@@ -255,34 +211,32 @@ def _set_log(ax: Axes) -> None:
 
 
 @matplotlib.rc_context(LOOK)
-def draw_speakers(scores: Mapping[str, Sequence[float]]) -> bytes:
-    """Draw speakers' UARs in % of up to six systems, sorted by the first's."""
+def draw_speakers(uars: pd.DataFrame) -> bytes:
+    """Draw UARs in %, speakers by up to six systems, sorted by the first's."""
     figure = Figure((WIDTH, 2.8), layout="constrained")
     ax = figure.subplots()
-    first = next(iter(scores.values()))
-    order = np.argsort(first, kind="stable")
-    size = 5 if len(first) <= 40 else 3
-    for n, (system, values) in enumerate(scores.items()):
-        colour = COLOURS[n]
+    first = uars.columns[0]
+    uars = uars.sort_values(first, kind="stable")
+    for n, system in enumerate(uars):
         ax.plot(
-            np.arange(1, len(first) + 1),
-            np.asarray(values)[order],
+            np.arange(1, len(uars) + 1),
+            uars[system],
             linestyle="none",
             marker=MARKS[n],
-            markersize=size,
-            color=colour,
-            markerfacecolor="none" if n else colour,
+            markersize=5 if len(uars) <= 40 else 3,
+            color=COLOURS[n],
+            markerfacecolor="none" if n else COLOURS[n],
             label=system,
         )
     ax.set_ylabel("UAR (%)")
-    ax.set_xlabel(f"speakers, sorted by {next(iter(scores))}")
+    ax.set_xlabel(f"speakers, sorted by {first}")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.grid(axis="y")
-    _legend(figure, ax)
+    _add_legend(figure, ax)
     return _svg(figure)
 
 
-def _legend(figure: Figure, ax: Axes) -> None:
+def _add_legend(figure: Figure, ax: Axes) -> None:
     """Add one legend for all panels, below them."""
     handles, labels = ax.get_legend_handles_labels()
     place = "outside lower center"
@@ -293,9 +247,8 @@ def _svg(figure: Figure) -> bytes:
     """Write SVG with neither addresses nor dates, and with colours for dark."""
     FigureCanvasSVG(figure)
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="svg", metadata={"Date": None, "Creator": None}
-    )
+    metadata = {"Date": None, "Creator": None}
+    figure.savefig(buffer, format="svg", metadata=metadata)
     svg = buffer.getvalue().decode("utf-8")
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)

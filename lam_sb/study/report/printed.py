@@ -88,6 +88,15 @@ def make_frame(
     )
 
 
+def text_frame(texts: pd.DataFrame) -> pd.DataFrame:
+    """Make cells of plain texts or numbers, rows in one group if not more."""
+    frame = texts.map(lambda value: Cell(str(value)))
+    if frame.index.nlevels == 1:
+        frame.index = pd.MultiIndex.from_product([[""], map(str, frame.index)])
+    frame.columns = pd.MultiIndex.from_product([map(str, frame.columns)])
+    return frame
+
+
 def header_lines(frame: pd.DataFrame) -> list[list[tuple[str, int]]]:
     """Lines of the header, each a list of (text, columns spanned).
 
@@ -185,29 +194,23 @@ def _parts(frame: pd.DataFrame) -> list[list[int]]:
 
     What the first header line spans stays together where a page holds it.
     """
-    longest = frame.map(lambda cell: len(cell.text)).max().tolist()
     names = max(len(name) for _, name in frame.index)
-
-    def fits(columns: Sequence[int]) -> bool:
-        heads = [len(frame.columns[n][-1]) for n in columns]
-        texts = [longest[n] for n in columns]
-        width = names + sum(map(max, heads, texts)) + 2 * len(columns)
-        return len(columns) <= PAGE_COLUMNS and width <= PAGE_WIDTH
-
+    widest = frame.map(lambda cell: len(cell.text)).max().max() + 2
+    room = min(max((PAGE_WIDTH - names) // widest, 1), PAGE_COLUMNS)
+    is_paper = [column[-1] == PAPER for column in frame.columns] + [False]
     parts: list[list[int]] = [[]]
-    stop = 0
-    for _, span in header_lines(frame)[0]:
-        start, stop = stop, stop + span
-        if parts[-1] and not fits([*parts[-1], *range(start, stop)]):
+    for _, group in groupby(
+        range(frame.shape[1]), lambda n: frame.columns[n][0]
+    ):
+        columns = list(group)
+        if len(parts[-1]) + len(columns) > room:
             parts.append([])
-        while start < stop:
-            both = start + 1 < stop and frame.columns[start + 1][-1] == PAPER
-            unit = [start, start + 1] if both else [start]
-            if parts[-1] and not fits(parts[-1] + unit):
+        for n in columns:
+            size = len(parts[-1]) + 1 + is_paper[n + 1]
+            if size > room and not is_paper[n]:
                 parts.append([])
-            parts[-1] += unit
-            start += len(unit)
-    return parts
+            parts[-1].append(n)
+    return [part for part in parts if part]
 
 
 def _tabular(frame: pd.DataFrame) -> list[str]:

@@ -12,10 +12,8 @@ import pandas as pd
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.evaluation.catalogue import name_of
 from lam_sb.evaluation.comparisons import Column, ScoreTable
-from lam_sb.evaluation.results import Run
-from lam_sb.study.report.findings import Findings
 from lam_sb.study.report.notes import number_range
-from lam_sb.study.report.printed import Cell, make_frame
+from lam_sb.study.report.printed import Cell, make_frame, text_frame
 
 COUNTS = {
     "n_train_source": "source, training",
@@ -25,18 +23,14 @@ COUNTS = {
     "n_test": "target, tested",
     "n_speakers": "speakers tested",
 }
+USED = (
+    *("anchored layers", "alignment", "adapts on", "target row filter"),
+    *("target labels used", "shots an emotion"),
+)
 
 
 class Links:
-    """Addresses, from the page, of runs and of the lists of them.
-
-    Arguments
-    ---------
-    folder : Path
-        That the page lies in.
-    tables : Sequence[ScoreTable]
-        Whose runs are listed.
-    """
+    """Addresses, from the page in a folder, of runs and of lists of them."""
 
     def __init__(self, folder: Path, tables: Sequence[ScoreTable]):
         self.folder = folder
@@ -60,71 +54,77 @@ class Links:
             return self.file(runs[0].path)
         return f"#{self.names[table, system, column]}"
 
+    def column(self, table: ScoreTable, column: Column) -> dict[str, str]:
+        """Addresses of the runs of a column, by the name of the row."""
+        return {
+            name_of(system): self.runs(table, system, column)
+            for system in table.systems
+            if (system, column) in table.scores
+        }
 
-def runs_of(table: ScoreTable, system: str | None = None) -> list[Run]:
-    """Runs of a table, or of a system of it, each once."""
-    runs = {
-        run.path: run
-        for (name, _), score in table.scores.items()
-        for run in score.runs
-        if system in (None, name)
+
+def protocol(table: ScoreTable) -> dict:
+    """Give settings, rows and time of the runs."""
+    runs = _runs(table)
+    by_row = runs.groupby("row", sort=False)
+    seconds = by_row["seconds"].agg(["size", "sum", "mean"])
+    times = {
+        "runs": seconds["size"],
+        "seconds in all": seconds["sum"].map("{:.0f}".format),
+        "seconds a run": seconds["mean"].map("{:.1f}".format),
     }
-    return list(runs.values())
-
-
-def protocol(table: ScoreTable, _: Findings) -> dict:
-    """Settings, rows and time of the runs."""
-    results = pd.DataFrame([run.results for run in runs_of(table)])
-    versions = [
-        ", ".join(f"{name} {number}" for name, number in of_run.items())
-        for of_run in results["versions"]
-    ]
-    git = results["git"].fillna("unknown")
     return {
         "facts": {
-            "device": [*dict.fromkeys(results["device"])],
-            "git": [*dict.fromkeys(git)],
-            "versions": [*dict.fromkeys(versions)],
+            name: [*dict.fromkeys(runs[name])]
+            for name in ("device", "git", "versions")
         },
-        "systems": _systems(table),
+        "systems": text_frame(
+            pd.DataFrame({key: by_row[key].agg(_joined) for key in USED})
+        ),
         "counts": _counts(table),
-        "times": _times(table),
-        "hours": results["seconds"].sum() / 3600,
+        "times": text_frame(pd.DataFrame(times)),
+        "hours": runs["seconds"].sum() / 3600,
         "choices": _choices(table),
     }
 
 
-def _systems(table: ScoreTable) -> pd.DataFrame:
-    """What each system used."""
-    cells = {}
-    for system in table.systems:
-        results = pd.DataFrame([run.results for run in runs_of(table, system)])
-        texts = {
-            "anchored layers": results.apply(_anchors, axis=1),
-            "alignment": results.apply(_alignment, axis=1),
-            "adapts on": results["adapts_on"],
-            "target row filter": results["target_row_filter"],
+def _runs(table: ScoreTable) -> pd.DataFrame:
+    """Results of all runs, each once, with what the page says of them."""
+    scores = sorted(
+        table.scores.items(), key=lambda item: table.systems.index(item[0][0])
+    )
+    runs = pd.DataFrame(
+        run.results | {"path": run.path, "row": name_of(system)}
+        for (system, _), score in scores
+        for run in score.runs
+    ).drop_duplicates("path")
+    versions = (", ".join(map(" ".join, v.items())) for v in runs["versions"])
+    return runs.assign(
+        **{
+            "git": runs["git"].fillna("unknown"),
+            "versions": [*versions],
+            "anchored layers": runs.apply(_anchors, axis=1),
+            "alignment": runs.apply(_alignment, axis=1),
+            "adapts on": runs["adapts_on"],
+            "target row filter": runs["target_row_filter"],
+            "target labels used": runs["target_labels_used"],
+            "shots an emotion": runs["shots"],
         }
-        for head, column in texts.items():
-            cells[system, head] = Cell("; ".join(dict.fromkeys(column)))
-        numbers = {"target labels used": "target_labels_used"}
-        numbers |= {"shots an emotion": "shots"}
-        for head, key in numbers.items():
-            cells[system, head] = Cell(number_range(results[key]))
-    heads = {head: (head,) for _, head in cells}
-    return make_frame(cells, _rows(table), heads)
+    )
 
 
-def _rows(table: ScoreTable) -> dict[str, tuple[str, str]]:
-    return {system: ("", name_of(system)) for system in table.systems}
+def _joined(values: pd.Series) -> str:
+    """Each text once, or the range of numbers."""
+    if pd.api.types.is_numeric_dtype(values):
+        return number_range(values)
+    return "; ".join(dict.fromkeys(values))
 
 
 def _anchors(results: Mapping) -> str:
     if not results["anchor_layers"]:
         return "none"
     rule = results["anchor_rule"]
-    by_rule = "" if rule == "fixed" else f" ({rule})"
-    return f"{results['anchor_layers']}{by_rule}"
+    return f"{results['anchor_layers']}" + f" ({rule})" * (rule != "fixed")
 
 
 def _alignment(results: Mapping) -> str:
@@ -140,52 +140,40 @@ def _counts(table: ScoreTable) -> pd.DataFrame:
     for column in table.columns:
         equal: dict[tuple[str, ...], list[str]] = {}
         for system in table.systems:
-            if (system, column) in table.scores:
-                runs = table.scores[system, column].runs
-                counts = tuple(
-                    number_range(run.results[key] for run in runs)
-                    for key in COUNTS
-                )
+            score = table.scores.get((system, column))
+            if score:
+                results = pd.DataFrame(run.results for run in score.runs)
+                counts = tuple(results[[*COUNTS]].agg(number_range))
                 equal.setdefault(counts, []).append(name_of(system))
         most = max(equal, key=lambda counts: len(equal[counts]))
+        rest = "others" if len(equal) > 1 else "all systems"
         for counts, names in equal.items():
-            which = "others" if len(equal) > 1 else "all systems"
-            who = ", ".join(names) if counts != most else which
-            rows[column, counts] = column.label, f"{column.label}: {who}"
-            for key, text in zip(COUNTS, counts, strict=True):
-                cells[(column, counts), key] = Cell(text)
+            who = rest if counts == most else ", ".join(names)
+            row = column.label, f"{column.label}: {who}"
+            rows[row] = row
+            cells |= {
+                (row, key): Cell(text)
+                for key, text in zip(COUNTS, counts, strict=True)
+            }
     return make_frame(cells, rows, {k: (name,) for k, name in COUNTS.items()})
-
-
-def _times(table: ScoreTable) -> pd.DataFrame:
-    cells = {}
-    for system in table.systems:
-        runs = runs_of(table, system)
-        seconds = pd.Series([run.results["seconds"] for run in runs])
-        cells[system, "runs"] = Cell(str(len(seconds)))
-        cells[system, "seconds in all"] = Cell(f"{seconds.sum():.0f}")
-        cells[system, "seconds a run"] = Cell(f"{seconds.mean():.1f}")
-    return make_frame(cells, _rows(table), {head: (head,) for _, head in cells})
 
 
 def _choices(table: ScoreTable) -> pd.DataFrame:
     """UAR by both ways of choosing weights that need no target label."""
-    cells, columns = {}, {}
-    for column in table.columns:
+    cells = {}
+    for (system, column), score in table.scores.items():
         for key in ("last", "source"):
-            columns[column, key] = column.label, key
-            for system in table.systems:
-                score = table.scores.get((system, column))
-                uars = (
-                    [r.results[f"uar_{key}"] for r in score.runs]
-                    if score
-                    else []
-                )
-                if uars and None not in uars:
-                    mean = f"{100 * sum(uars) / len(uars):.1f}"
-                    cell = Cell(mean, score=(system, column))
-                    cells[system, (column, key)] = cell
-    return make_frame(cells, _rows(table), columns)
+            uars = [run.results[f"uar_{key}"] for run in score.runs]
+            if None not in uars:
+                text = f"{100 * sum(uars) / len(uars):.1f}"
+                cell = Cell(text, score=(system, column))
+                cells[system, (column, key)] = cell
+    columns = [(c, key) for c in table.columns for key in ("last", "source")]
+    return make_frame(
+        cells,
+        {system: ("", name_of(system)) for system in table.systems},
+        {(column, key): (column.label, key) for column, key in columns},
+    )
 
 
 def preparation_frame(report: Mapping) -> pd.DataFrame:
@@ -201,8 +189,6 @@ def preparation_frame(report: Mapping) -> pd.DataFrame:
     pd.DataFrame
         A row for each step, then one for each split.
     """
-    emotions = {e: (e,) for e in EMOTIONS} | {"none": ("another or none",)}
-    heads = emotions | {"all": ("all",), "dropped": ("dropped",)}
     kept = {
         ("step", step["step"]): pd.DataFrame(step["kept"]).sum(axis=1)
         for step in report["steps"]
@@ -212,12 +198,12 @@ def preparation_frame(report: Mapping) -> pd.DataFrame:
         for name, counts in report["splits"].items()
         if counts
     }
-    dropped = {("step", s["step"]): s["dropped"] for s in report["steps"]}
-    cells = {}
-    for row, counts in kept.items():
-        counts = counts.reindex([*emotions], fill_value=0).fillna(0).astype(int)
-        cells |= {(row, e): Cell(str(n)) for e, n in counts.items()}
-        reasons = dropped.get(row, {}).items()
-        cells[row, "all"] = Cell(str(counts.sum()))
-        cells[row, "dropped"] = Cell(", ".join(f"{r} {n}" for r, n in reasons))
-    return make_frame(cells, {row: row for row in kept}, heads)
+    counts = pd.DataFrame(kept).reindex([*EMOTIONS, "none"]).fillna(0).T
+    counts = counts.astype(int).rename(columns={"none": "another or none"})
+    counts["all"] = counts.sum(axis=1)
+    dropped = [
+        ", ".join(f"{reason} {n}" for reason, n in step["dropped"].items())
+        for step in report["steps"]
+    ]
+    counts["dropped"] = dropped + [""] * (len(counts) - len(dropped))
+    return text_frame(counts)

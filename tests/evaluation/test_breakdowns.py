@@ -9,7 +9,7 @@ from made_up import make_rows, make_run
 from lam_sb.evaluation.comparisons import Column, make_tables
 from lam_sb.evaluation.metrics import Predictions, interval, uar
 from lam_sb.evaluation.results import read_run
-from lam_sb.study.report.breakdowns import (
+from lam_sb.evaluation.breakdowns import (
     best_baseline,
     by_gender,
     by_speaker,
