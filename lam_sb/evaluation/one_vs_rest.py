@@ -39,9 +39,11 @@ class EmotionScore(NamedTuple):
     p_holm: float
 
 
-def emotion_scores(
-    table: ScoreTable,
-) -> dict[tuple[str, Column, str], EmotionScore]:
+# By system, column and emotion.
+EmotionScores = dict[tuple[str, Column, str], EmotionScore]
+
+
+def emotion_scores(table: ScoreTable) -> EmotionScores:
     """Score each emotion where LAM-GL aligns utterances and segments.
 
     Arguments
@@ -51,7 +53,7 @@ def emotion_scores(
 
     Returns
     -------
-    dict[tuple[str, Column, str], EmotionScore]
+    EmotionScores
         By system, column and emotion; none of an emotion that no test row
         has, or that all have.
     """

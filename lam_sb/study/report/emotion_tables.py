@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import groupby
+
+import pandas as pd
 
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.evaluation.catalogue import REFERENCE
 from lam_sb.evaluation.comparisons import Key, ScoreTable, order_columns
-from lam_sb.evaluation.one_vs_rest import emotion_scores
+from lam_sb.evaluation.one_vs_rest import EmotionScores, emotion_scores
 from lam_sb.study.report import notes
 from lam_sb.study.report.paper import paper_emotion_uar
 from lam_sb.study.report.printed import PAPER, Cell, PrintedTable, make_frame
@@ -21,20 +24,9 @@ SEGMENT_NAMES = {
 
 
 def emotion_tables(table: ScoreTable, paper: bool) -> list[PrintedTable]:
-    """Print Table 3.
+    """Print one-vs-rest UARs in %, and segments minus utterances in points.
 
-    Arguments
-    ---------
-    table : ScoreTable
-        With LAM-GL and LAM-GL on a segment in at least one column.
-    paper : bool
-        Whether the paper's own numbers stand beside ours.
-
-    Returns
-    -------
-    list[PrintedTable]
-        For each direction, one-vs-rest UARs in %, and segments minus the
-        whole utterance in points.
+    Two tables a direction, with the paper's own numbers if asked for.
     """
     scores = emotion_scores(table)
     keys = {(system, column): None for system, column, _ in scores}
@@ -53,30 +45,11 @@ def emotion_tables(table: ScoreTable, paper: bool) -> list[PrintedTable]:
 
 def _direction_tables(
     table: ScoreTable,
-    scores: dict,
+    scores: EmotionScores,
     direction: str,
-    rows: dict[Key, tuple[str, str]],
+    rows: Mapping[Key, tuple[str, str]],
     paper: bool,
 ) -> list[PrintedTable]:
-    uars, differences, columns = {}, {}, {}
-    for emotion in EMOTIONS:
-        columns[emotion] = direction, emotion
-        here = {
-            k: scores[(*k, emotion)] for k in rows if (*k, emotion) in scores
-        }
-        best = max((s.estimate.value for s in here.values()), default=None)
-        for key, score in here.items():
-            text = notes.with_interval(score.estimate)
-            uars[key, emotion] = Cell(text, score.estimate.value == best, key)
-            if score.comparison:
-                text = notes.with_p(score.comparison.estimate, score.p_holm)
-                differences[key, emotion] = Cell(text, score=key)
-        numbers = {key: paper_emotion_uar(*key, emotion) for key in rows}
-        if paper and any(numbers.values()):
-            columns[emotion, PAPER] = direction, PAPER
-            for key, number in numbers.items():
-                text = f"{number:.2f}" if number else ""
-                uars[key, (emotion, PAPER)] = Cell(text)
     shown = {key: table.scores[key] for key in rows}
     about = {
         "number": 3,
@@ -85,19 +58,18 @@ def _direction_tables(
         "cautions": [notes.INTERVALS, *notes.caution_notes(shown)],
     }
     segments = {k: row for k, row in rows.items() if k[0] != REFERENCE}
+    emotions = {emotion: (direction, emotion) for emotion in EMOTIONS}
     return [
         PrintedTable(
             title="UAR of one emotion against the rest, (recall + specificity)"
             " / 2 in %, of the four-class model, by what LAM-GL aligns.",
-            frame=make_frame(uars, rows, columns),
+            frame=_uar_frame(scores, direction, rows, paper),
             **about,
         ),
         PrintedTable(
             title="LAM-GL on vowels or consonants minus LAM-GL on the whole "
             "utterance: difference of the one-vs-rest UARs in points.",
-            frame=make_frame(
-                differences, segments, {e: (direction, e) for e in EMOTIONS}
-            ),
+            frame=make_frame(_differences(scores), segments, emotions),
             notes=[
                 f"{notes.UNCORRECTED} p, two-sided, Holm-corrected over the "
                 "emotions and the segments of one encoder and direction."
@@ -106,3 +78,38 @@ def _direction_tables(
             **about,
         ),
     ]
+
+
+def _uar_frame(
+    scores: EmotionScores,
+    direction: str,
+    rows: Mapping[Key, tuple[str, str]],
+    paper: bool,
+) -> pd.DataFrame:
+    cells, columns = {}, {}
+    for emotion in EMOTIONS:
+        columns[emotion] = direction, emotion
+        here = {k: scores.get((*k, emotion)) for k in rows}
+        here = {k: score.estimate for k, score in here.items() if score}
+        best = max((e.value for e in here.values()), default=None)
+        for key, estimate in here.items():
+            text = notes.with_interval(estimate)
+            cells[key, emotion] = Cell(text, estimate.value == best, key)
+        numbers = {key: paper_emotion_uar(*key, emotion) for key in rows}
+        if paper and any(numbers.values()):
+            columns[emotion, PAPER] = direction, PAPER
+            for key, number in numbers.items():
+                text = f"{number:.2f}" if number else ""
+                cells[key, (emotion, PAPER)] = Cell(text)
+    return make_frame(cells, rows, columns)
+
+
+def _differences(scores: EmotionScores) -> dict[tuple[Key, str], Cell]:
+    return {
+        (key[:2], key[2]): Cell(
+            notes.with_p(score.comparison.estimate, score.p_holm),
+            score=key[:2],
+        )
+        for key, score in scores.items()
+        if score.comparison
+    }

@@ -38,20 +38,7 @@ def find(
 ) -> Findings:
     """Gather what a study has found so far.
 
-    Arguments
-    ---------
-    study : Study
-        The study.
-    jobs : Sequence[Job]
-        All its runs; those that are done are shown, with those in the folders
-        that the study includes.
-    failures : Sequence[Failure]
-        Runs that gave no result.
-
-    Returns
-    -------
-    Findings
-        What a report shows.
+    Runs that are done are shown, and those in the folders that it includes.
     """
     runs, problems = _read_runs(study, jobs, len(failures))
     encoders = {job.places["encoder_source"]: job.encoder for job in jobs}

@@ -74,15 +74,11 @@ def selection_tables(
 def _measures(analyses: Sequence[Analysis]) -> str:
     """Say what the layers were ranked by."""
     hows = {True: "mean over the emotions", False: "without target labels"}
-    measures: dict[str, list[str]] = {}
-    for analysis in analyses:
-        selection = analysis.selection
-        how = f"{selection['measure']}, {hows[selection['use_target_labels']]}"
-        measures.setdefault(how, []).append(analysis.column.label)
-    if len(measures) == 1:
-        return f"Similarity: {next(iter(measures))}."
-    parts = (f"{how} ({', '.join(where)})" for how, where in measures.items())
-    return f"Similarity: {'; '.join(parts)}."
+    measures = {
+        f"{selection['measure']}, {hows[selection['use_target_labels']]}": None
+        for selection in (analysis.selection for analysis in analyses)
+    }
+    return f"Similarity: {'; '.join(measures)}."
 
 
 def _selected(analysis: Analysis, choice: str) -> str:
@@ -158,13 +154,7 @@ def _anchored(score: Score) -> str:
 
 
 def layers_text(layers: Sequence[int]) -> str:
-    """Write layers as a list, or as a range where there are many.
-
-    Example
-    -------
-    >>> layers_text([8, 9, 11]), layers_text([1, 2, 3, 4])
-    ('8, 9, 11', '1-4')
-    """
+    """Write layers as a list, or many neighbours as a range."""
     layers = list(layers)
     if len(layers) > 3 and layers == [*range(layers[0], layers[-1] + 1)]:
         return f"{layers[0]}-{layers[-1]}"

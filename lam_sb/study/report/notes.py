@@ -52,40 +52,25 @@ INTERVALS = (
     "the variance between the seeds, with quantiles of Student's t."
 )
 UNCORRECTED = "Intervals of differences are two-sided and not corrected."
-# What is said where there are fewer: speakers by column, seeds by system.
-TOO_FEW = (
-    ("column", FEW_CLUSTERS, "Few speakers: fewer than {} test speakers in"),
-    (
-        *("column", MIN_MARK_SPEAKERS),
-        "Fewer than {} speakers, so no marks of significance, in",
-    ),
-    ("column", 2, "One speaker, so no interval, in"),
-    (
-        *("system", MIN_CLAIM_SEEDS),
-        "Few seeds, fewer than {}, which is a look and no claim:",
-    ),
-    (
-        *("system", MIN_MARK_SEEDS),
-        "Fewer than {} seeds, so no marks of significance:",
-    ),
-    ("system", 2, "One seed, so an interval that holds for that run only:"),
-)
+# What is said of columns with fewer test speakers, of systems with fewer seeds.
+FEW_SPEAKERS = {
+    FEW_CLUSTERS: "Few speakers: fewer than {} test speakers in {}.",
+    MIN_MARK_SPEAKERS: "Fewer than {} speakers, so no marks of significance, "
+    "in {}.",
+    2: "One speaker, so no interval, in {1}.",
+}
+FEW_SEEDS = {
+    MIN_CLAIM_SEEDS: "Few seeds, fewer than {}, which is a look and no claim: "
+    "{}.",
+    MIN_MARK_SEEDS: "Fewer than {} seeds, so no marks of significance: {}.",
+    2: "One seed, so an interval that holds for that run only: {1}.",
+}
 
 
 def with_interval(estimate: Estimate, sign: str = "") -> str:
-    """Write a UAR or a difference in percent, with its interval if it has one.
+    """Write a UAR or, with the sign ``+``, a difference in percent.
 
-    Arguments
-    ---------
-    estimate : Estimate
-        Of a system or a difference.
-    sign : str
-        ``+`` of a difference, whose limits are not cut to 0 and 100.
-
-    Returns
-    -------
-    str
-        Value and limits with one digit.
+    Without an interval where it has none; limits of a UAR are cut to 0 and 100.
 
     Example
     -------
@@ -225,17 +210,17 @@ def shared_row_notes(scores: Scores, differences: Differences) -> list[str]:
 
 def caution_notes(scores: Scores) -> list[str]:
     """Say where scores have few speakers or seeds, or lack a class."""
-    sizes, notes = _sizes(scores), []
-    for of, limit, sentence in TOO_FEW:
-        least = sizes.groupby(of, sort=False)[
-            {"column": "speakers", "system": "seeds"}[of]
-        ].min()
-        few = least.index[least < limit]
-        if of == "system" and len(few) == len(least):
-            few = ["all systems"]
-        if len(few):
-            separator = "; " if of == "column" else ", "
-            notes.append(f"{sentence.format(limit)} {separator.join(few)}.")
+    sizes = _sizes(scores)
+    speakers = sizes.groupby("column", sort=False)["speakers"].min()
+    seeds = sizes.groupby("system", sort=False)["seeds"].min()
+    notes = []
+    for limit, sentence in FEW_SPEAKERS.items():
+        few = speakers.index[speakers < limit]
+        notes += [sentence.format(limit, "; ".join(few))] * bool(len(few))
+    for limit, sentence in FEW_SEEDS.items():
+        few = seeds.index[seeds < limit]
+        who = "all systems" if len(few) == len(seeds) else ", ".join(few)
+        notes += [sentence.format(limit, who)] * bool(len(few))
     worst = sizes.loc[sizes.groupby("column", sort=False).missing.idxmax()]
     for row in worst[worst.missing > 0].itertuples():
         notes.append(

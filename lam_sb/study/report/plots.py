@@ -83,22 +83,9 @@ def draw_intervals(
     axis: str,
     reference: float | None = None,
 ) -> bytes:
-    """Draw values with their intervals.
+    """Draw values with their intervals, in groups with a heading or none.
 
-    Arguments
-    ---------
-    groups : Mapping[str, Sequence[Line]]
-        From top to bottom, by the heading above them; no heading where that
-        is empty.
-    axis : str
-        What the values are.
-    reference : float | None
-        Where to draw a line across, as a fraction.
-
-    Returns
-    -------
-    bytes
-        The SVG.
+    A dashed line stands at the reference, a fraction.
     """
     lines: list[Line | str] = []
     for heading, own in groups.items():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 
 import pandas as pd
 
@@ -64,21 +64,10 @@ def make_frame(
     rows: Mapping[Hashable, tuple[str, str]],
     columns: Mapping[Hashable, tuple[str, ...]],
 ) -> pd.DataFrame:
-    """Arrange cells in rows and columns.
+    """Arrange cells in rows and columns; those that are missing stay empty.
 
-    Arguments
-    ---------
-    cells : Mapping[tuple[Hashable, Hashable], Cell]
-        By row and column; those that are missing stay empty.
-    rows : Mapping[Hashable, tuple[str, str]]
-        In order, the group and name of each row; a rule parts groups.
-    columns : Mapping[Hashable, tuple[str, ...]]
-        In order, the lines of the header over each column.
-
-    Returns
-    -------
-    pd.DataFrame
-        Of `Cell`, indexed by groups and names, and by lines of the header.
+    Rows have a group, parted from others by a rule, and a name; columns the
+    lines of the header over them. Both stand in order.
     """
     return pd.DataFrame(
         [[cells.get((row, c), Cell()) for c in columns] for row in rows],
@@ -182,7 +171,10 @@ def to_latex(table: PrintedTable) -> str:
             r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
             rf"\caption{{{_latex(table.caption + count)}}}",
             *_tabular(table.frame.iloc[:, columns]),
-            *_latex_notes([*table.notes, *table.cautions]),
+            r"\par\smallskip",
+            r"\begin{minipage}{\linewidth}\footnotesize",
+            *(f"{_latex(n)}\\par" for n in (*table.notes, *table.cautions)),
+            r"\end{minipage}",
             r"\end{table}",
         ]
         texts.append("\n".join(lines))
@@ -199,13 +191,12 @@ def _parts(frame: pd.DataFrame) -> list[list[int]]:
     room = min(max((PAGE_WIDTH - names) // widest, 1), PAGE_COLUMNS)
     is_paper = [column[-1] == PAPER for column in frame.columns] + [False]
     parts: list[list[int]] = [[]]
-    for _, group in groupby(
-        range(frame.shape[1]), lambda n: frame.columns[n][0]
-    ):
-        columns = list(group)
-        if len(parts[-1]) + len(columns) > room:
+    stop = 0
+    for _, span in header_lines(frame)[0]:
+        start, stop = stop, stop + span
+        if len(parts[-1]) + span > room:
             parts.append([])
-        for n in columns:
+        for n in range(start, stop):
             size = len(parts[-1]) + 1 + is_paper[n + 1]
             if size > room and not is_paper[n]:
                 parts.append([])
@@ -215,58 +206,36 @@ def _parts(frame: pd.DataFrame) -> list[list[int]]:
 
 def _tabular(frame: pd.DataFrame) -> list[str]:
     """Lines of a tabular, a rule between groups of rows."""
-    header = header_lines(frame)
-    sizes = [len(group) for group in row_groups(frame)]
     texts = frame.map(_latex_cell)
-    texts.index = [_latex_first(name) for _, name in frame.index]
-    names = [tuple(map(_latex, column)) for column in frame.columns]
-    several = len(header) > 1
+    # The line above would take a bracket for its own.
+    names = [_latex(name) for _, name in frame.index]
+    texts.index = ["{}" * name.startswith("[") + name for name in names]
+    heads = [tuple(map(_latex, column)) for column in frame.columns]
+    several = len(heads[0]) > 1
     texts.columns = (
-        pd.MultiIndex.from_tuples(names)
+        pd.MultiIndex.from_tuples(heads)
         if several
-        else [name for (name,) in names]
+        else [head for (head,) in heads]
     )
     spec = "l" + "c" * frame.shape[1]
     lines = texts.to_latex(
         escape=False, column_format=spec, multicolumn_format="c"
     ).splitlines()
     end = len(lines) - 2  # \bottomrule and \end{tabular}
-    for size in reversed(sizes[1:]):
-        end -= size
+    for group in reversed([*row_groups(frame)][1:]):
+        end -= len(group)
         lines.insert(end, r"\midrule")
     if several:
-        lines.insert(3, _rules_below(header[0]))
+        spans = (span for _, span in header_lines(frame)[0])
+        ends = pairwise(accumulate(spans, initial=2))
+        rules = (rf"\cmidrule(lr){{{a}-{b - 1}}}" for a, b in ends)
+        lines.insert(3, "".join(rules))
     return lines
-
-
-def _rules_below(line: Sequence[tuple[str, int]]) -> str:
-    """Rules below the first line of a header, one for each of its cells."""
-    rules, start = "", 2
-    for _, span in line:
-        rules += rf"\cmidrule(lr){{{start}-{start + span - 1}}}"
-        start += span
-    return rules
-
-
-def _latex_first(name: str) -> str:
-    # The line above would take a bracket for its own.
-    return ("{}" if name.startswith("[") else "") + _latex(name)
 
 
 def _latex_cell(cell: Cell) -> str:
     text = _latex(cell.text)
     return rf"\textbf{{{text}}}" if cell.bold else text
-
-
-def _latex_notes(notes: Sequence[str]) -> list[str]:
-    if not notes:
-        return []
-    return [
-        r"\par\smallskip",
-        r"\begin{minipage}{\linewidth}\footnotesize",
-        *(f"{_latex(note)}\\par" for note in notes),
-        r"\end{minipage}",
-    ]
 
 
 def _latex(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,10 +24,30 @@ COUNTS = {
     "n_test": "target, tested",
     "n_speakers": "speakers tested",
 }
-USED = (
-    *("anchored layers", "alignment", "adapts on", "target row filter"),
-    *("target labels used", "shots an emotion"),
-)
+
+
+def _anchors(results: Mapping) -> str:
+    if not results["anchor_layers"]:
+        return "none"
+    rule = results["anchor_rule"]
+    return f"{results['anchor_layers']}" + f" ({rule})" * (rule != "fixed")
+
+
+def _alignment(results: Mapping) -> str:
+    if results["alignment"] == "none":
+        return "none"
+    where = results["segment"]
+    return f"{results['alignment']}, {where}, weight {results['gamma']}"
+
+
+USED = {
+    "anchored layers": _anchors,
+    "alignment": _alignment,
+    "adapts on": itemgetter("adapts_on"),
+    "target row filter": itemgetter("target_row_filter"),
+    "target labels used": itemgetter("target_labels_used"),
+    "shots an emotion": itemgetter("shots"),
+}
 
 
 class Links:
@@ -54,63 +75,40 @@ class Links:
             return self.file(runs[0].path)
         return f"#{self.names[table, system, column]}"
 
-    def column(self, table: ScoreTable, column: Column) -> dict[str, str]:
-        """Addresses of the runs of a column, by the name of the row."""
-        return {
-            name_of(system): self.runs(table, system, column)
-            for system in table.systems
-            if (system, column) in table.scores
-        }
-
 
 def protocol(table: ScoreTable) -> dict:
     """Give settings, rows and time of the runs."""
-    runs = _runs(table)
-    by_row = runs.groupby("row", sort=False)
-    seconds = by_row["seconds"].agg(["size", "sum", "mean"])
-    times = {
-        "runs": seconds["size"],
-        "seconds in all": seconds["sum"].map("{:.0f}".format),
-        "seconds a run": seconds["mean"].map("{:.1f}".format),
+    runs = pd.DataFrame(
+        run.results | {"path": run.path, "row": name_of(system)}
+        for system in table.systems
+        for column in table.columns
+        if (system, column) in table.scores
+        for run in table.scores[system, column].runs
+    ).drop_duplicates("path")
+    used = {
+        head: runs.apply(of_run, axis=1).groupby(runs["row"], sort=False)
+        for head, of_run in USED.items()
     }
+    seconds = runs.groupby("row", sort=False)["seconds"]
+    times = {
+        "runs": seconds.size(),
+        "seconds in all": seconds.sum().map("{:.0f}".format),
+        "seconds a run": seconds.mean().map("{:.1f}".format),
+    }
+    versions = (map(" ".join, v.items()) for v in runs["versions"])
     return {
         "facts": {
-            name: [*dict.fromkeys(runs[name])]
-            for name in ("device", "git", "versions")
+            "device": runs["device"].unique(),
+            "git": runs["git"].fillna("unknown").unique(),
+            "versions": [*dict.fromkeys(map(", ".join, versions))],
         },
         "systems": text_frame(
-            pd.DataFrame({key: by_row[key].agg(_joined) for key in USED})
+            pd.DataFrame({head: by.agg(_joined) for head, by in used.items()})
         ),
         "counts": _counts(table),
         "times": text_frame(pd.DataFrame(times)),
         "hours": runs["seconds"].sum() / 3600,
-        "choices": _choices(table),
     }
-
-
-def _runs(table: ScoreTable) -> pd.DataFrame:
-    """Results of all runs, each once, with what the page says of them."""
-    scores = sorted(
-        table.scores.items(), key=lambda item: table.systems.index(item[0][0])
-    )
-    runs = pd.DataFrame(
-        run.results | {"path": run.path, "row": name_of(system)}
-        for (system, _), score in scores
-        for run in score.runs
-    ).drop_duplicates("path")
-    versions = (", ".join(map(" ".join, v.items())) for v in runs["versions"])
-    return runs.assign(
-        **{
-            "git": runs["git"].fillna("unknown"),
-            "versions": [*versions],
-            "anchored layers": runs.apply(_anchors, axis=1),
-            "alignment": runs.apply(_alignment, axis=1),
-            "adapts on": runs["adapts_on"],
-            "target row filter": runs["target_row_filter"],
-            "target labels used": runs["target_labels_used"],
-            "shots an emotion": runs["shots"],
-        }
-    )
 
 
 def _joined(values: pd.Series) -> str:
@@ -118,20 +116,6 @@ def _joined(values: pd.Series) -> str:
     if pd.api.types.is_numeric_dtype(values):
         return number_range(values)
     return "; ".join(dict.fromkeys(values))
-
-
-def _anchors(results: Mapping) -> str:
-    if not results["anchor_layers"]:
-        return "none"
-    rule = results["anchor_rule"]
-    return f"{results['anchor_layers']}" + f" ({rule})" * (rule != "fixed")
-
-
-def _alignment(results: Mapping) -> str:
-    if results["alignment"] == "none":
-        return "none"
-    where = results["segment"]
-    return f"{results['alignment']}, {where}, weight {results['gamma']}"
 
 
 def _counts(table: ScoreTable) -> pd.DataFrame:
@@ -158,37 +142,8 @@ def _counts(table: ScoreTable) -> pd.DataFrame:
     return make_frame(cells, rows, {k: (name,) for k, name in COUNTS.items()})
 
 
-def _choices(table: ScoreTable) -> pd.DataFrame:
-    """UAR by both ways of choosing weights that need no target label."""
-    cells = {}
-    for (system, column), score in table.scores.items():
-        for key in ("last", "source"):
-            uars = [run.results[f"uar_{key}"] for run in score.runs]
-            if None not in uars:
-                text = f"{100 * sum(uars) / len(uars):.1f}"
-                cell = Cell(text, score=(system, column))
-                cells[system, (column, key)] = cell
-    columns = [(c, key) for c in table.columns for key in ("last", "source")]
-    return make_frame(
-        cells,
-        {system: ("", name_of(system)) for system in table.systems},
-        {(column, key): (column.label, key) for column, key in columns},
-    )
-
-
 def preparation_frame(report: Mapping) -> pd.DataFrame:
-    """Count utterances by emotion after each step of preparing a corpus.
-
-    Arguments
-    ---------
-    report : Mapping
-        What prep_report.json holds.
-
-    Returns
-    -------
-    pd.DataFrame
-        A row for each step, then one for each split.
-    """
+    """Count utterances by emotion, by step of prep_report.json and by split."""
     kept = {
         ("step", step["step"]): pd.DataFrame(step["kept"]).sum(axis=1)
         for step in report["steps"]

@@ -7,13 +7,12 @@ import re
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.evaluation.catalogue import name_of
-from lam_sb.evaluation.comparisons import PROTOCOL, ScoreTable
+from lam_sb.evaluation.comparisons import PROTOCOL, Column, ScoreTable
 from lam_sb.files import whole_file
 from lam_sb.study.report import notes, plots, printed, provenance, sections
 from lam_sb.study.report.emotion_tables import emotion_tables
@@ -28,31 +27,8 @@ from lam_sb.study.report.table_files import write_tables
 
 # What XML cannot hold, and half characters of file names that are no text.
 UNWANTED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-# Sections in order; each has a template of its name.
-HEADINGS = {
-    "warnings": "Read this first",
-    "headline": "What anchoring adds",
-    "scores": "Scores (Table 2)",
-    "emotions": "Emotions (Table 3)",
-    "layers": "Layers (Table 1)",
-    "similarity": "Similarity by layer (Figure 1)",
-    "anchors": "Choice of anchors",
-    "shares": "What the layers contribute",
-    "curves": "Learning curves",
-    "confusion": "Confusions",
-    "gender": "Gender",
-    "speakers": "Speakers",
-    "protocol": "Protocol",
-    "corpora": "Corpora",
-    "runs": "All runs",
-}
-
-
-class Part(NamedTuple):
-    """What a section shows, of one table of scores or of the whole study."""
-
-    table: ScoreTable | None
-    content: object
+# What a section shows, of a table of scores or (None) of the whole study.
+Part = tuple[ScoreTable | None, object]
 
 
 def write_report(folder: Path, findings: Findings) -> Path:
@@ -74,17 +50,17 @@ def write_report(folder: Path, findings: Findings) -> Path:
     tables = findings.tables
     parts = _parts(findings)
     to_print = [
-        part.content
+        content
         for table in (None, *tables)
         for name in ("headline", "scores", "emotions", "layers")
-        for part in parts[name]
-        if part.table is table
+        for of, content in parts[name]
+        if of is table
     ]
     write_tables(folder, [*chain(*to_print)], tables, findings.paper)
     environment = _environment(tables, provenance.Links(folder, tables))
     template = environment.get_template("page.html")
-    shown = {name: HEADINGS[name] for name in HEADINGS if parts[name]}
-    page = template.render(findings=findings, headings=shown, parts=parts)
+    shown = {name: own for name, own in parts.items() if own}
+    page = template.render(findings=findings, shown=shown)
     path = folder / "report.html"
     with whole_file(path) as temporary:
         text = UNWANTED.sub("\ufffd", page)
@@ -93,15 +69,24 @@ def write_report(folder: Path, findings: Findings) -> Path:
 
 
 def _parts(findings: Findings) -> dict[str, list[Part]]:
-    """Make what each section shows, nothing where there is nothing."""
+    """Make what each section, by the name of its template, shows."""
     paper = findings.paper
 
     def each(make: Callable[[ScoreTable], object]) -> list[Part]:
-        parts = [Part(table, make(table)) for table in findings.tables]
-        return [part for part in parts if part.content]
+        parts = [(table, make(table)) for table in findings.tables]
+        return [(table, content) for table, content in parts if content]
+
+    def columns(make: Callable[[ScoreTable, Column], object]) -> list[Part]:
+        return each(
+            lambda table: {
+                column: content
+                for column in table.columns
+                if (content := make(table, column))
+            }
+        )
 
     def whole(content: object) -> list[Part]:
-        return [Part(None, content)] if content else []
+        return [(None, content)] if content else []
 
     selected = whole(selection_tables(findings.analyses, paper))
     prepared = {
@@ -115,12 +100,12 @@ def _parts(findings: Findings) -> dict[str, list[Part]]:
         "emotions": each(lambda table: emotion_tables(table, paper)),
         "layers": selected + each(lambda table: anchor_tables(table, paper)),
         "similarity": whole(_similarity(findings.analyses)),
-        "anchors": each(sections.anchor_choice),
-        "shares": each(sections.layer_shares),
-        "curves": each(sections.learning_curves),
-        "confusion": each(sections.confusions),
+        "anchors": columns(sections.anchor_choice),
+        "shares": columns(sections.layer_shares),
+        "curves": columns(sections.learning_curves),
+        "confusion": columns(sections.confusions),
         "gender": each(lambda t: sections.genders(t, findings.genders)),
-        "speakers": each(sections.speaker_scores),
+        "speakers": columns(sections.speaker_scores),
         "protocol": each(provenance.protocol),
         "corpora": whole(prepared),
         "runs": each(lambda table: table.scores),
@@ -181,6 +166,6 @@ def _environment(
         "notes": notes,
         "plots": plots,
         "printed": printed,
-        "sections": sections,
+        "control_lines": sections.control_lines,
     }
     return environment

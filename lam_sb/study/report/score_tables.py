@@ -23,20 +23,10 @@ Place = tuple[str, tuple[Column, bool]]
 
 
 def score_tables(table: ScoreTable, paper: bool) -> list[PrintedTable]:
-    """Print Table 2; LAM-GL on segments is left to Table 3.
+    """Print UARs in %, and LAM-GL minus each other system in points.
 
-    Arguments
-    ---------
-    table : ScoreTable
-        Of one protocol.
-    paper : bool
-        Whether the paper's own numbers stand beside ours.
-
-    Returns
-    -------
-    list[PrintedTable]
-        UARs in %; and, where LAM-GL is there, LAM-GL minus each other system
-        in points. None without any system.
+    LAM-GL on segments is left to Table 3. The paper's own numbers stand beside
+    ours if asked for.
     """
     shown = [s for s in table.systems if family_of(s) != "segments"]
     scores = {k: score for k, score in table.scores.items() if k[0] in shown}

@@ -1,13 +1,13 @@
 """What the page shows behind the tables: a function a section.
 
-Each takes a table of scores, and gives what the template of the section puts
-into words and pictures; nothing where there is nothing to show.
+Each gives what the template of the section puts into words and pictures;
+nothing where there is nothing to show.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ import pandas as pd
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.evaluation.breakdowns import (
     GenderScore,
+    Log,
     best_baseline,
     by_gender,
     by_speaker,
@@ -31,11 +32,13 @@ from lam_sb.evaluation.catalogue import (
     name_of,
 )
 from lam_sb.evaluation.comparisons import Column, Score, ScoreTable
+from lam_sb.evaluation.results import Run
 from lam_sb.study.report.notes import with_interval
 from lam_sb.study.report.plots import Line
 from lam_sb.study.report.printed import Cell, make_frame, text_frame
 
 PLAIN = "layer_atn"  # the control that is LAM-GL without alignment
+COMPARED = (REFERENCE, PLAIN, "cc")
 ANCHORED = (REFERENCE, *ABLATIONS, *SEGMENTS, *CONTROLS)
 LAYER_VALUES = {"layer_share": "Share", "layer_weights": "Alpha"}
 
@@ -65,32 +68,23 @@ def control_lines(table: ScoreTable) -> dict[str, list[Line]]:
     return by_column
 
 
-def anchor_choice(table: ScoreTable) -> list[tuple]:
-    """Give UARs by choice of anchored layers, and the control's, by column."""
-    parts = []
-    for column in table.columns:
-        scores = _scores(table, column, ANCHORED)
-        lines = {
-            system: Line(
-                _with_anchors(system, score.runs[0].results),
-                score.estimate,
-                kind=int(system in CONTROLS),
-                filled=system in (REFERENCE, PLAIN),
-            )
-            for system, score in scores.items()
-        }
-        if lines.keys() - CONTROLS.keys():
-            frame = make_frame(
-                {
-                    (s, 0): Cell(x.text, score=(s, column))
-                    for s, x in lines.items()
-                },
-                {s: ("", line.label) for s, line in lines.items()},
-                {0: ("UAR [95 %]",)},
-            )
-            plain = scores[PLAIN].estimate.value if PLAIN in scores else None
-            parts.append((column, lines, frame, plain))
-    return parts
+def anchor_choice(table: ScoreTable, column: Column) -> tuple | None:
+    """Give UARs by choice of anchored layers as lines and as a frame."""
+    scores = _scores(table, column, ANCHORED)
+    lines = {
+        system: Line(
+            _with_anchors(system, score.runs[0].results),
+            score.estimate,
+            kind=int(system in CONTROLS),
+            filled=system in (REFERENCE, PLAIN),
+        )
+        for system, score in scores.items()
+    }
+    if not lines.keys() - CONTROLS.keys():
+        return None
+    cells = {(s, 0): Cell(x.text, score=(s, column)) for s, x in lines.items()}
+    rows = {system: ("", line.label) for system, line in lines.items()}
+    return lines, make_frame(cells, rows, {0: ("UAR [95 %]",)})
 
 
 def _with_anchors(system: str, results: Mapping) -> str:
@@ -103,31 +97,32 @@ def _with_anchors(system: str, results: Mapping) -> str:
     return f"{name}{' without ' if system in CONTROLS else ' '}{anchors}"
 
 
-def layer_shares(table: ScoreTable) -> list[tuple]:
+def layer_shares(table: ScoreTable, column: Column) -> tuple | None:
     """Give shares and weights of the layers, at the end and by epoch."""
-    parts = []
-    for column in table.columns:
-        frames = _layer_frames(_scores(table, column, table.systems))
-        logs = {
-            name_of(system): read_layers(score.runs)
-            for system, score in _scores(
-                table, column, (REFERENCE, PLAIN)
-            ).items()
-        }
-        logs = {name: log for name, log in logs.items() if log}
-        if frames or logs:
-            parts.append((column, frames, logs))
-    return parts
+    frames = _layer_frames(_scores(table, column, table.systems))
+    logs = _logs(read_layers, _scores(table, column, (REFERENCE, PLAIN)))
+    return (frames, logs) if frames or logs else None
+
+
+def learning_curves(table: ScoreTable, column: Column) -> dict[str, Log]:
+    """Give what LAM-GL, Layer-Atn and CC logged by steps."""
+    return _logs(read_history, _scores(table, column, COMPARED))
+
+
+def _logs(
+    read: Callable[[Sequence[Run]], Log | None], scores: Mapping[str, Score]
+) -> dict[str, Log]:
+    """Read logs, as far as they are there, by the name of the system."""
+    logs = {name_of(s): read(score.runs) for s, score in scores.items()}
+    return {name: log for name, log in logs.items() if log}
 
 
 def _layer_frames(scores: Mapping[str, Score]) -> dict[str, pd.DataFrame]:
     """Shares and weights of a column, coloured on one scale."""
-    values = {
-        name: pd.DataFrame(
-            {s: layer_means(score, key) for s, score in scores.items()}
-        )
-        for key, name in LAYER_VALUES.items()
-    }
+    values = {}
+    for key, name in LAYER_VALUES.items():
+        means = {s: layer_means(score, key) for s, score in scores.items()}
+        values[name] = pd.DataFrame(means)
     mixed = [
         s for s in scores if all(v[s].count() > 1 for v in values.values())
     ]
@@ -152,44 +147,23 @@ def _layer_frames(scores: Mapping[str, Score]) -> dict[str, pd.DataFrame]:
     return frames
 
 
-def learning_curves(table: ScoreTable) -> list[tuple]:
-    """Give what LAM-GL, Layer-Atn and CC logged by steps."""
-    parts = []
-    for column in table.columns:
-        scores = _scores(table, column, (REFERENCE, PLAIN, "cc"))
-        logs = {s: read_history(score.runs) for s, score in scores.items()}
-        logs = {name_of(system): log for system, log in logs.items() if log}
-        if logs:
-            parts.append((column, logs))
-    return parts
-
-
-def confusions(table: ScoreTable) -> list[tuple]:
+def confusions(table: ScoreTable, column: Column) -> dict[str, pd.DataFrame]:
     """Give the confusions of LAM-GL, Layer-Atn and the best baseline."""
-    parts = []
-    for column in table.columns:
-        best = best_baseline(table, column)
-        scores = _scores(table, column, (REFERENCE, PLAIN, best))
-        frames = {}
-        for system, score in scores.items():
-            rates, counts = mean_confusion(score.predictions)
-            cells = {
-                (n, k): Cell(f"{100 * x:.1f}", shade=x)
-                for (n, k), x in np.ndenumerate(rates)
-                if not math.isnan(x)
-            }
-            rows = enumerate(zip(EMOTIONS, counts, strict=True))
-            frames[system] = make_frame(
-                cells,
-                {
-                    n: ("", f"{emotion} ({count})")
-                    for n, (emotion, count) in rows
-                },
-                {k: (emotion,) for k, emotion in enumerate(EMOTIONS)},
-            )
-        if frames:
-            parts.append((column, frames))
-    return parts
+    best = best_baseline(table, column)
+    frames = {}
+    for system, score in _scores(
+        table, column, (REFERENCE, PLAIN, best)
+    ).items():
+        rates, counts = mean_confusion(score.predictions)
+        cells = {
+            (EMOTIONS[n], EMOTIONS[k]): Cell(f"{100 * x:.1f}", shade=x)
+            for (n, k), x in np.ndenumerate(rates)
+            if not math.isnan(x)
+        }
+        named = zip(EMOTIONS, counts, strict=True)
+        rows = {emotion: ("", f"{emotion} ({n})") for emotion, n in named}
+        frames[system] = make_frame(cells, rows, {e: (e,) for e in EMOTIONS})
+    return frames
 
 
 def genders(
@@ -234,22 +208,17 @@ def _gender_counts(score: Score, parts: Mapping[str, GenderScore]) -> str:
     return ", ".join(counts + [f"unknown {unknown}"] * bool(unknown))
 
 
-def speaker_scores(table: ScoreTable) -> list[tuple]:
+def speaker_scores(table: ScoreTable, column: Column) -> tuple | None:
     """Give UARs in % by speaker of LAM-GL, Layer-Atn and CC."""
-    parts = []
-    for column in table.columns:
-        scores = _scores(table, column, (REFERENCE, PLAIN, "cc"))
-        by_system = {s: by_speaker(x.predictions) for s, x in scores.items()}
-        # Runs may have tested other rows; a speaker of all is compared.
-        uars = pd.DataFrame(
-            {
-                name_of(s): 100 * speakers["uar"]
-                for s, speakers in by_system.items()
-            }
-        ).dropna()
-        if uars.empty:
-            continue
-        counts = next(iter(by_system.values())).drop(columns="uar")
-        texts = uars.map("{:.1f}".format).join(counts)
-        parts.append((column, uars, text_frame(texts), [*scores]))
-    return parts
+    scores = _scores(table, column, COMPARED)
+    by_system = {
+        s: by_speaker(score.predictions) for s, score in scores.items()
+    }
+    uars = {name_of(s): 100 * part["uar"] for s, part in by_system.items()}
+    # Runs may have tested other rows; a speaker of all is compared.
+    shared = pd.DataFrame(uars).dropna()
+    if shared.empty:
+        return None
+    counts = next(iter(by_system.values())).drop(columns="uar")
+    texts = shared.map("{:.1f}".format).join(counts)
+    return shared, text_frame(texts), [*scores]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.evaluation.catalogue import name_of
-from lam_sb.evaluation.comparisons import Key, ScoreTable, cautions
+from lam_sb.evaluation.comparisons import Key, Score, ScoreTable, cautions
 from lam_sb.evaluation.metrics import Comparison, Estimate
 from lam_sb.evaluation.one_vs_rest import emotion_scores
 from lam_sb.files import whole_file
@@ -24,53 +24,41 @@ def write_tables(
     tables: Sequence[ScoreTable],
     paper: bool,
 ) -> None:
-    """Write the tables of a study as Markdown, LaTeX and CSV.
+    """Write Tables 1 to 3, as far as they are printed, in three formats.
 
-    Arguments
-    ---------
-    folder : Path
-        Gets table<n>.md, .tex and .csv of each number n that is printed;
-        those of an earlier study are removed.
-    to_print : Sequence[PrintedTable]
-        In order.
-    tables : Sequence[ScoreTable]
-        What table2.csv and table3.csv hold, as fractions.
-    paper : bool
-        Whether they hold the paper's own numbers too.
-
-    Raises
-    ------
-    UserError
-        A file cannot be written.
+    Tables of an earlier study are removed. CSV holds fractions of all tables of
+    scores, with the paper's own numbers if asked for.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for number in (1, 2, 3):
         own = [table for table in to_print if table.number == number]
-        frames = {1: layer_frame, 2: score_frame, 3: emotion_frame}
         texts = dict.fromkeys(("md", "tex", "csv"))
         if own:
+            if number == 1:
+                frame = layer_frame(own)
+            else:
+                make = score_frame if number == 2 else emotion_frame
+                frame = make(tables, paper)
             texts["md"] = "\n\n".join(map(printed.to_markdown, own)) + "\n"
             texts["tex"] = "\n\n".join(map(printed.to_latex, own)) + "\n"
-            frame = frames[number](own if number == 1 else tables, paper)
             texts["csv"] = frame.to_csv(
                 index=False, float_format="%.6f", lineterminator="\n"
             )
         for ending, text in texts.items():
             path = folder / f"table{number}.{ending}"
-            if text is None:
-                path.unlink(missing_ok=True)
-                continue
-            with whole_file(path) as temporary:
-                temporary.write_text(text, encoding="utf-8", newline="")
+            path.unlink(missing_ok=True) if text is None else _write(path, text)
 
 
-def layer_frame(
-    own: Sequence[printed.PrintedTable], _: bool = True
-) -> pd.DataFrame:
+def _write(path: Path, text: str) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def layer_frame(to_print: Sequence[printed.PrintedTable]) -> pd.DataFrame:
     """Lay out table1.csv: a row for each cell that is not empty."""
     return pd.DataFrame(
         {"grid": n, "row": name, "column": column, "layers": cell.text}
-        for n, table in enumerate(own, start=1)
+        for n, table in enumerate(to_print, start=1)
         for (_, name), cells in table.frame.iterrows()
         for column, cell in zip(
             printed.column_names(table.frame), cells, strict=True
@@ -90,15 +78,14 @@ def score_frame(tables: Sequence[ScoreTable], paper: bool) -> pd.DataFrame:
         comparison = difference and difference.comparison
         doubts = cautions(score.estimate)
         doubts += cautions(comparison.estimate) if comparison else []
-        rows.append(
-            _values(table, key, place, score.estimate, comparison)
-            | {
-                "p_greater": comparison and comparison.p_greater,
-                "p_holm": difference and difference.p_holm,
-                "mark": difference and difference.mark,
-            }
-            | _origin(table, key, doubts, paper and paper_uar(*key))
-        )
+        p_values = {
+            "p_greater": comparison and comparison.p_greater,
+            "p_holm": difference and difference.p_holm,
+            "mark": difference and difference.mark,
+        }
+        values = _values(score, score.estimate, comparison)
+        origin = _origin(score, doubts, paper and paper_uar(*key))
+        rows.append(place | values | p_values | origin)
     return pd.DataFrame(rows)
 
 
@@ -111,16 +98,18 @@ def emotion_frame(tables: Sequence[ScoreTable], paper: bool) -> pd.DataFrame:
     rows = []
     for table, key, place in _keys(tables):
         for emotion in EMOTIONS:
-            score = by_emotion[id(table)].get((*key, emotion))
-            if score:
-                estimate, comparison, p_holm = score
-                own = place | {"emotion": emotion}
-                number = paper and paper_emotion_uar(*key, emotion)
-                rows.append(
-                    _values(table, key, own, estimate, comparison)
-                    | {"p_holm": p_holm}
-                    | _origin(table, key, cautions(estimate), number)
-                )
+            found = by_emotion[id(table)].get((*key, emotion))
+            if found is None:
+                continue
+            score, doubts = table.scores[key], cautions(found.estimate)
+            number = paper and paper_emotion_uar(*key, emotion)
+            rows.append(
+                place
+                | {"emotion": emotion}
+                | _values(score, found.estimate, found.comparison)
+                | {"p_holm": found.p_holm}
+                | _origin(score, doubts, number)
+            )
     return pd.DataFrame(rows)
 
 
@@ -137,18 +126,12 @@ def _keys(
                     yield table, (system, column), place | column._asdict()
 
 
-def _values(
-    table: ScoreTable,
-    key: Key,
-    place: dict,
-    uar: Estimate,
-    comparison: Comparison | None,
-) -> dict:
-    score = table.scores[key]
+def _values(score: Score, uar: Estimate, comparison: Comparison | None) -> dict:
+    """Give a UAR, what it rests on, and its difference."""
     low, high = np.clip([uar.low, uar.high], 0, 1).tolist()
     used = [run.results["target_labels_used"] for run in score.runs]
     difference = comparison and comparison.estimate
-    return place | {
+    return {
         "uar": uar.value,
         "low": low,
         "high": high,
@@ -164,12 +147,9 @@ def _values(
     }
 
 
-def _origin(
-    table: ScoreTable, key: Key, doubts: Sequence[str], paper: float | None
-) -> dict:
-    runs = table.scores[key].runs
+def _origin(score: Score, doubts: Sequence[str], paper: float | None) -> dict:
     return {
         "cautions": ";".join(dict.fromkeys(doubts)),
         "paper_uar": paper / 100 if paper else None,
-        "results": ";".join(run.path.as_posix() for run in runs),
+        "results": ";".join(run.path.as_posix() for run in score.runs),
     }
