@@ -107,8 +107,7 @@ def _uar_frame(
 def _differences(scores: EmotionScores) -> dict[tuple[Key, str], Cell]:
     return {
         (key[:2], key[2]): Cell(
-            notes.with_p(score.comparison.estimate, score.p_holm),
-            score=key[:2],
+            notes.with_p(score.comparison.estimate, score.p_holm), score=key[:2]
         )
         for key, score in scores.items()
         if score.comparison

@@ -16,11 +16,7 @@ from lam_sb.evaluation.comparisons import Column, Score, ScoreTable
 from lam_sb.study.report.notes import describe_protocol
 from lam_sb.study.report.paper import paper_layers
 from lam_sb.study.report.printed import Cell, PrintedTable, make_frame
-from lam_sb.study.report.score_tables import (
-    Place,
-    arrange,
-    column_headers,
-)
+from lam_sb.study.report.score_tables import Place, arrange, column_headers
 
 # What an analysis selects, by the system that anchors it.
 SELECTIONS = {

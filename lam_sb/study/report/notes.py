@@ -96,13 +96,7 @@ def with_p(estimate: Estimate, p: float) -> str:
 
 
 def number_range(numbers: Iterable[float]) -> str:
-    """Write numbers as one, or as the least and the most.
-
-    Example
-    -------
-    >>> number_range([3, 3]), number_range([2, 5, 3])
-    ('3', '2 to 5')
-    """
+    """Write numbers as one, or as the least and the most: ``2 to 5``."""
     numbers = list(numbers)
     low, high = str(min(numbers)), str(max(numbers))
     return low if low == high else f"{low} to {high}"

@@ -38,7 +38,6 @@ COLOURED = (
     *("text.color", "axes.edgecolor", "axes.labelcolor"),
     *("xtick.color", "ytick.color"),
 )
-SIZED = ("font.size", "axes.titlesize", "axes.labelsize", "legend.fontsize")
 # The salt makes the names of equal drawings equal; text is drawn as paths, so
 # that it looks the same without the fonts.
 LOOK = {
@@ -52,7 +51,8 @@ LOOK = {
     "axes.axisbelow": True,
     "grid.linewidth": 0.5,
     "grid.color": LINE,
-    **dict.fromkeys(SIZED, 9),
+    "font.size": 9,
+    "axes.titlesize": 9,
     **dict.fromkeys(COLOURED, INK),
 }
 PANELS = {  # of learning curves

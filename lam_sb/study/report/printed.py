@@ -87,14 +87,7 @@ def text_frame(texts: pd.DataFrame) -> pd.DataFrame:
 
 
 def header_lines(frame: pd.DataFrame) -> list[list[tuple[str, int]]]:
-    """Lines of the header, each a list of (text, columns spanned).
-
-    Example
-    -------
-    >>> columns = {1: ("a", "x"), 2: ("a", "y")}
-    >>> header_lines(make_frame({}, {1: ("", "row")}, columns))
-    [[('a', 2)], [('x', 1), ('y', 1)]]
-    """
+    """Lines of the header, each a list of (text, columns spanned)."""
     *upper, last = zip(*frame.columns, strict=True)
     lines = [
         [(text, len(list(group))) for text, group in groupby(line)]
@@ -103,9 +96,7 @@ def header_lines(frame: pd.DataFrame) -> list[list[tuple[str, int]]]:
     return [*lines, [(text, 1) for text in last]]
 
 
-def row_groups(
-    frame: pd.DataFrame,
-) -> Iterator[list[tuple[str, list[Cell]]]]:
+def row_groups(frame: pd.DataFrame) -> Iterator[list[tuple[str, list[Cell]]]]:
     """Rows in their groups, each its name and cells."""
     rows = zip(frame.index, frame.to_numpy(), strict=True)
     for _, group in groupby(rows, lambda row: row[0][0]):
@@ -113,14 +104,7 @@ def row_groups(
 
 
 def column_names(frame: pd.DataFrame) -> list[str]:
-    """Join the header lines over each column.
-
-    Example
-    -------
-    >>> columns = {1: ("a → b", "wavlm"), 2: ("a → b", "paper")}
-    >>> column_names(make_frame({}, {1: ("", "row")}, columns))
-    ['a → b, wavlm', 'a → b, wavlm, paper']
-    """
+    """Join the header lines over each column, to the paper's also ours."""
     names: list[str] = []
     for column in frame.columns:
         if column[-1] == PAPER and names:

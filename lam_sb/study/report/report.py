@@ -34,18 +34,9 @@ Part = tuple[ScoreTable | None, object]
 def write_report(folder: Path, findings: Findings) -> Path:
     """Write the tables of a study, and a page that shows all of it.
 
-    Arguments
-    ---------
-    folder : Path
-        Gets table1 to table3 as .md, .tex and .csv, and report.html. Runs and
-        logs are linked relative to it.
-    findings : Findings
-        What is shown; equal findings give equal bytes.
-
-    Returns
-    -------
-    Path
-        report.html.
+    The folder gets table1 to table3 as .md, .tex and .csv, and report.html,
+    which is given back and links runs and logs relative to it. Equal findings
+    give equal bytes.
     """
     tables = findings.tables
     parts = _parts(findings)
@@ -89,10 +80,6 @@ def _parts(findings: Findings) -> dict[str, list[Part]]:
         return [(None, content)] if content else []
 
     selected = whole(selection_tables(findings.analyses, paper))
-    prepared = {
-        corpus: provenance.preparation_frame(report)
-        for corpus, report in findings.preparation.items()
-    }
     return {
         "warnings": whole(_warnings(findings)),
         "headline": each(control_tables),
@@ -107,7 +94,7 @@ def _parts(findings: Findings) -> dict[str, list[Part]]:
         "gender": each(lambda t: sections.genders(t, findings.genders)),
         "speakers": columns(sections.speaker_scores),
         "protocol": each(provenance.protocol),
-        "corpora": whole(prepared),
+        "corpora": whole(findings.preparation),
         "runs": each(lambda table: table.scores),
     }
 
@@ -165,6 +152,7 @@ def _environment(
         "name_of": name_of,
         "notes": notes,
         "plots": plots,
+        "preparation_frame": provenance.preparation_frame,
         "printed": printed,
         "control_lines": sections.control_lines,
     }

@@ -14,7 +14,6 @@ import pandas as pd
 
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.evaluation.breakdowns import (
-    GenderScore,
     Log,
     best_baseline,
     by_gender,
@@ -175,7 +174,8 @@ def genders(
         known = by_corpus.get(column.target, {})
         for system, score in _scores(table, column, table.systems).items():
             parts = by_gender(score.predictions, known)
-            counts.setdefault(column.label, _gender_counts(score, parts))
+            number = len(score.predictions.ids)
+            counts.setdefault(column.label, (parts, number))
             for gender, part in parts.items():
                 text = with_interval(part.estimate)
                 text += " ‡" * (part.num_classes < len(EMOTIONS))
@@ -186,26 +186,11 @@ def genders(
     if not cells:
         return {}
     rows = {system: ("", name_of(system)) for system in table.systems}
-    texts = " ".join(cell.text for cell in cells.values())
     return {
         "frame": make_frame(cells, rows, columns),
         "counts": counts,
-        "lacks_emotion": "‡" in texts,
-        "has_few": "§" in texts,
+        "texts": " ".join(cell.text for cell in cells.values()),
     }
-
-
-def _gender_counts(score: Score, parts: Mapping[str, GenderScore]) -> str:
-    counts = [
-        f"{gender} {part.num_rows} utterances of {part.estimate.num_clusters} "
-        "speakers"
-        for gender, part in parts.items()
-    ]
-    known = sum(part.num_rows for part in parts.values())
-    unknown = len(score.predictions.ids) - known
-    if not known:
-        return "the genders are unknown"
-    return ", ".join(counts + [f"unknown {unknown}"] * bool(unknown))
 
 
 def speaker_scores(table: ScoreTable, column: Column) -> tuple | None:
