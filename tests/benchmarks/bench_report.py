@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from made_up import make_rows, make_run
 
+from lam_sb.evaluation.catalogue import NAMES, SEGMENTS
 from lam_sb.evaluation.comparisons import make_tables
 from lam_sb.evaluation.results import read_run
 from lam_sb.study.report.findings import Findings

@@ -6,9 +6,6 @@ import numpy as np
 import pytest
 from made_up import make_rows, make_run
 
-from lam_sb.evaluation.comparisons import Column, make_tables
-from lam_sb.evaluation.metrics import Predictions, interval, uar
-from lam_sb.evaluation.results import read_run
 from lam_sb.evaluation.breakdowns import (
     best_baseline,
     by_gender,
@@ -18,6 +15,9 @@ from lam_sb.evaluation.breakdowns import (
     read_history,
     read_layers,
 )
+from lam_sb.evaluation.comparisons import Column, make_tables
+from lam_sb.evaluation.metrics import Predictions, interval, uar
+from lam_sb.evaluation.results import read_run
 
 # Two women and a man; the man is never sad.
 LABELS = [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2]

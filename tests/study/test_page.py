@@ -3,7 +3,6 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
-
 from lam_sb.study.report.page import (
     Html,
     bullets,

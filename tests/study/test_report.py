@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from made_up import make_rows, make_run
 
-from lam_sb.evaluation.comparisons import Column, make_tables
+from lam_sb.evaluation.breakdowns import best_baseline, by_speaker
 from lam_sb.evaluation.catalogue import name_of
+from lam_sb.evaluation.comparisons import Column, make_tables
 from lam_sb.evaluation.metrics import interval
 from lam_sb.evaluation.results import read_run
-from lam_sb.evaluation.breakdowns import best_baseline, by_speaker
 from lam_sb.study.report.findings import Findings
-from lam_sb.study.report.report import write_report
 from lam_sb.study.report.layer_tables import Analysis
+from lam_sb.study.report.report import write_report
 from lam_sb.study.runner import Failure
 
 HOSTILE = "<script>alert('1')</script>&\"<b>"
