@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_up import make_seeds
-from study_tables import COLUMN, HALF, PAPER, WHOLE, tables_of
-from test_printed import check_latex
+from study_tables import COLUMN, HALF, PAPER, WHOLE, check_latex, tables_of
 
 from lam_sb.study.report.emotion_tables import emotion_tables
 from lam_sb.study.report.layer_tables import (
