@@ -48,7 +48,7 @@ def write_report(folder: Path, findings: Findings) -> Path:
         if of is table
     ]
     write_tables(folder, [*chain(*to_print)], tables, findings.paper)
-    environment = _environment(tables, provenance.Links(folder, tables))
+    environment = make_environment(tables, provenance.Links(folder, tables))
     template = environment.get_template("page.html")
     shown = {name: own for name, own in parts.items() if own}
     page = template.render(findings=findings, shown=shown)
@@ -122,10 +122,10 @@ def _similarity(
     return list(pictures.items())
 
 
-def _environment(
+def make_environment(
     tables: Sequence[ScoreTable], links: provenance.Links
 ) -> Environment:
-    """Templates, with what they use."""
+    """Load the templates, with what they use."""
 
     def differing(table: ScoreTable) -> str:
         """Say in what the protocol of a table differs from the others."""
