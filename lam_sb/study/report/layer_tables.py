@@ -119,6 +119,7 @@ def anchor_tables(table: ScoreTable, paper: bool) -> list[PrintedTable]:
             title="Layers that the runs anchored, and by which rule.",
             frame=arrange(table, cells),
             protocol=describe_protocol(table.protocol),
+            is_main=False,
         )
     ]
 
