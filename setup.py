@@ -20,6 +20,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["lam_sb", "lam_sb.*"]),
+    package_data={
+        "lam_sb": ["log-config.yaml"],
+        "lam_sb.study.report": ["paper.yaml", "templates/*"],
+    },
     python_requires=">=3.10",
     install_requires=[
         # torchaudio ends at 2.11, and its wheel needs the torch beside it.
@@ -42,6 +46,9 @@ setup(
         "filelock>=3.15",
         "tqdm>=4.66",
         "matplotlib>=3.9",
+        "pandas>=2.2",
+        "tabulate>=0.9",  # which pandas writes Markdown with
+        "jinja2>=3.1",
     ],
     extras_require={
         "demo": DEMO,

@@ -1,15 +1,23 @@
-"""Systems side by side: what each scores, and what differs beyond chance."""
+"""Systems side by side: their scores, and what differs beyond chance."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import yaml
 
+from lam_sb.evaluation.catalogue import (
+    REFERENCE,
+    family_of,
+    position_of,
+    row_of,
+)
 from lam_sb.evaluation.results import Run
 from lam_sb.evaluation.statistics import (
     Comparison,
@@ -20,44 +28,17 @@ from lam_sb.evaluation.statistics import (
     interval,
 )
 
-REFERENCE = "lam_gl"
-BASELINES = {
-    "cc": "CC",
-    "ensemble": "Ensemble",
-    "few_shot": "Few-shot",
-    "few_shot_0": "Few-shot, no target label",
-    "pc": "PC",
-    "pc_avg": "PC-Avg",
-    "pc_atn": "PC-Atn",
-}
-ABLATIONS = {
-    "lam_al": "LAM-AL",
-    "lam_bl": "LAM-BL",
-    "lam_wl": "LAM-WL",
-    "lam_rl1": "LAM-RL1",
-    "lam_rl2": "LAM-RL2",
-    "lam_rl3": "LAM-RL3",
-}
-CONTROLS = {"layer_atn": "Layer-Atn", "layer_drop": "Layer-Drop"}
-BOUNDS = {"within": "Layer-Atn, within", "oracle": "Layer-Atn, oracle"}
-SEGMENTS = {
-    "lam_gl_vowl": "LAM-GL, vowels",
-    "lam_gl_cons": "LAM-GL, consonants",
-}
-# Names in tables, in their order.
-NAMES = (
-    BASELINES | {REFERENCE: "LAM-GL"} | ABLATIONS | CONTROLS | SEGMENTS | BOUNDS
-)
-STARRED_CLUSTERS = 6  # with fewer speakers, no mark of significance
-CLAIM_SEEDS = 10  # with fewer, the caption says that it is no claim
-MARKED_SEEDS = 5  # with fewer, no mark of significance
-# What may not differ within a table.
+# With fewer, no mark of significance.
+MIN_MARK_SPEAKERS = 6
+MIN_MARK_SEEDS = 5
+MIN_CLAIM_SEEDS = 10  # with fewer, the caption says that it is no claim
+# Keys of results.json that are the same for all runs of a table.
 PROTOCOL = (
     *("normalise", "protocol", "folds", "split_seed", "select_on"),
     "target_rows",
 )
-# What may differ between the runs of one row.
-FREE = {"seed", "fold", "experiment"}
+# Keys of settings.yaml that may differ between the runs of a score.
+VARYING = {"seed", "fold", "experiment"}
 
 
 class Column(NamedTuple):
@@ -69,25 +50,28 @@ class Column(NamedTuple):
 
     @property
     def direction(self) -> str:
-        """Corpora in words."""
+        """Both corpora."""
         return f"{self.source} → {self.target}"
 
     @property
     def label(self) -> str:
-        """Corpora and encoder in words."""
+        """Both corpora and the encoder."""
         return f"{self.direction}, {self.encoder}"
 
 
+Key = tuple[str, Column]  # the row and column of a score
+
+
 @dataclass(frozen=True, eq=False)
-class Cell:
-    """One system in one column.
+class Score:
+    """The score of one system in one column.
 
     Arguments
     ---------
     runs : tuple[Run, ...]
-        Its runs, by seed and fold.
+        By seed and fold.
     predictions : Predictions
-        (S, N) on the rows that all its seeds tested, folds put together.
+        (S, N) of S seeds on the N rows that all of them tested, folds joined.
     estimate : Estimate
         UAR with its interval.
     """
@@ -120,8 +104,8 @@ class Difference:
 
 
 @dataclass(eq=False)
-class Table:
-    """Systems by columns, all under one protocol.
+class ScoreTable:
+    """Scores of systems by columns, all under one protocol.
 
     Arguments
     ---------
@@ -130,94 +114,68 @@ class Table:
     columns : list[Column]
         In order.
     systems : list[str]
-        Rows, in order: a key of `NAMES`, one with its experiment in brackets
-        where another has taken the name, a system with its bound
-        (``cc_within``), or a name of the user's own.
-    cells : dict[tuple[str, Column], Cell]
+        Rows in order, as from `lam_sb.evaluation.catalogue.row_of`; where a
+        second experiment has the same, it follows in brackets.
+    scores : dict[Key, Score]
         Not every system has every column.
-    differences : dict[tuple[str, Column], Difference]
-        From `REFERENCE`, where the column has it.
+    differences : dict[Key, Difference]
+        From LAM-GL, where the column has it.
     """
 
     protocol: dict
     columns: list[Column]
     systems: list[str]
-    cells: dict[tuple[str, Column], Cell]
-    differences: dict[tuple[str, Column], Difference] = field(
-        default_factory=dict
-    )
+    scores: dict[Key, Score]
+    differences: dict[Key, Difference] = field(default_factory=dict)
 
 
-def tabulate(
+def make_tables(
     runs: Iterable[Run], encoders: Mapping[str, str] | None = None
-) -> tuple[list[Table], list[str]]:
+) -> tuple[list[ScoreTable], list[str]]:
     """Put runs into tables, and compare each system with LAM-GL.
 
     Arguments
     ---------
     runs : Iterable[Run]
-        In the order of what is to be shown.
+        In the order of the columns.
     encoders : Mapping[str, str] | None
         Short names by ``encoder`` of results.json; others keep the last part
         of theirs.
 
     Returns
     -------
-    tables : list[Table]
+    tables : list[ScoreTable]
         One a protocol. The bound ``within`` has no other source; it stands in
         all columns of its target.
     problems : list[str]
         Runs that are left out, and why.
     """
     problems: list[str] = []
-    grouped: dict[tuple, dict[tuple[str, Column], list[Run]]] = {}
-    runs = [run for run in runs if _usable(run, problems)]
-    names = {id(run): _column(run, encoders or {}) for run in runs}
-    columns = list(dict.fromkeys(names.values()))
-    for run in runs:
+    runs = [run for run in runs if _is_usable(run, problems)]
+    own = [_own_column(run, encoders or {}) for run in runs]
+    columns = list(dict.fromkeys(own))
+    grouped: dict[tuple, dict[Key, list[Run]]] = {}
+    for run, column in zip(runs, own, strict=True):
         protocol = tuple(run.results[key] for key in PROTOCOL)
-        cells = grouped.setdefault(protocol, {})
-        for column in _stands_in(names[id(run)], columns):
-            system = _row_name(run, column, cells)
-            cells.setdefault((system, column), []).append(run)
+        by_key = grouped.setdefault(protocol, {})
+        for shown_in in _columns_of(column, columns):
+            by_key.setdefault(_key(run, shown_in, by_key), []).append(run)
     tables = []
-    for protocol, parts in grouped.items():
-        cells = {}
-        for key, members in parts.items():
-            cell = _cell(members, problems)
-            if cell is not None:
-                cells[key] = cell
-        if cells:
-            tables.append(_table(protocol, cells, columns, problems))
+    for protocol, by_key in grouped.items():
+        scores = {k: _score(part, problems) for k, part in by_key.items()}
+        scores = {key: score for key, score in scores.items() if score}
+        if scores:
+            named = dict(zip(PROTOCOL, protocol, strict=True))
+            tables.append(_table(named, scores, columns, problems))
     return tables, list(dict.fromkeys(problems))
 
 
-def name_of(system: str) -> str:
-    """Name of a row in words.
-
-    Arguments
-    ---------
-    system : str
-        A row of a `Table`.
-
-    Returns
-    -------
-    str
-        As in `NAMES`; a second experiment keeps what stands in brackets, and
-        a system of the user's own its name.
-
-    Example
-    -------
-    >>> name_of("lam_gl"), name_of("lam_gl (again)"), name_of("mine")
-    ('LAM-GL', 'LAM-GL (again)', 'mine')
-    """
-    first, space, rest = system.partition(" ")
-    return NAMES.get(first, first) + space + rest
-
-
-def _usable(run: Run, problems: list[str]) -> bool:
+def _is_usable(run: Run, problems: list[str]) -> bool:
     if run.results["select_on"] == "target":
-        problems.append(f"{run.path}: select_on: target is an oracle.")
+        problems.append(
+            f"{run.path}: left out, for with select_on: target the labels of "
+            "the test set chose the weights."
+        )
     elif not len(run.ids):
         problems.append(f"{run.path}: the labels of its test set are unknown.")
     else:
@@ -225,14 +183,14 @@ def _usable(run: Run, problems: list[str]) -> bool:
     return False
 
 
-def _column(run: Run, encoders: Mapping[str, str]) -> Column:
+def _own_column(run: Run, encoders: Mapping[str, str]) -> Column:
     encoder = run.results["encoder"]
     name = encoders.get(encoder) or Path(encoder).name
     return Column(name, run.results["source"], run.results["target"])
 
 
-def _stands_in(column: Column, columns: Sequence[Column]) -> list[Column]:
-    """Columns of a run: its own, or all of its target without a source."""
+def _columns_of(column: Column, columns: Sequence[Column]) -> list[Column]:
+    """Columns that show a run: its own, or all of its target if within."""
     if column.source != column.target:
         return [column]
     same = [
@@ -244,24 +202,13 @@ def _stands_in(column: Column, columns: Sequence[Column]) -> list[Column]:
     return same or [column]
 
 
-def _system(run: Run) -> str:
-    """Row of a run by itself: other uses of target labels get other rows."""
-    system = run.results["system"]
-    bound = run.results.get("bound", "none")
-    if bound != "none" and system not in BOUNDS:
-        return bound if system == "layer_atn" else f"{system}_{bound}"
-    if system == "few_shot" and not run.results["shots"]:
-        return "few_shot_0"
-    return system
-
-
-def _row_name(run: Run, column: Column, cells: Mapping) -> str:
-    """System, with the experiment if another one has taken the name."""
-    system, experiment = _system(run), _experiment(run)
-    first = cells.get((system, column))
+def _key(run: Run, column: Column, by_key: Mapping[Key, Sequence[Run]]) -> Key:
+    """Row and column; with the experiment if another one has that row."""
+    system, experiment = row_of(run.results), _experiment(run)
+    first = by_key.get((system, column))
     if first is None or _experiment(first[0]) == experiment:
-        return system
-    return f"{system} ({experiment})"
+        return system, column
+    return f"{system} ({experiment})", column
 
 
 def _experiment(run: Run) -> str:
@@ -270,34 +217,34 @@ def _experiment(run: Run) -> str:
     return name.removesuffix(f"_f{fold}") if run.results["folds"] else name
 
 
-def _cell(runs: Sequence[Run], problems: list[str]) -> Cell | None:
+def _score(runs: Sequence[Run], problems: list[str]) -> Score | None:
     """Join the runs of one system in one column."""
     runs = sorted(runs, key=lambda r: (r.results["seed"], r.results["fold"]))
-    runs = _of_one_kind(runs, problems)
-    by_seed: dict[int, list[Run]] = {}
-    for run in runs:
-        by_seed.setdefault(run.results["seed"], []).append(run)
-    for seed, parts in list(by_seed.items()):
+    runs = _of_equal_settings(runs, problems)
+    complete = []
+    for seed, group in groupby(runs, key=lambda run: run.results["seed"]):
+        parts = list(group)
         folds = [run.results["fold"] for run in parts]
-        wanted = [*range(runs[0].results["folds"] or 1)]
-        if folds != wanted:
-            problems.append(
-                f"{parts[0].path}: of seed {seed} there are the folds {folds}, "
-                f"not {wanted}."
-            )
-            del by_seed[seed]
-    if not by_seed:
+        expected = [*range(runs[0].results["folds"] or 1)]
+        if folds == expected:
+            complete.append(parts)
+            continue
+        problems.append(
+            f"{parts[0].path}: of seed {seed} there are the folds {folds}, "
+            f"not {expected}."
+        )
+    if not complete:
         return None
-    kept = tuple(run for parts in by_seed.values() for run in parts)
+    kept = tuple(run for parts in complete for run in parts)
     try:
-        predictions = _predictions(list(by_seed.values()))
-        return Cell(kept, predictions, interval(predictions))
+        predictions = _join(complete)
+        return Score(kept, predictions, interval(predictions))
     except ValueError as error:
         problems.append(f"{kept[0].path} and its other seeds: {error}")
         return None
 
 
-def _of_one_kind(runs: Sequence[Run], problems: list[str]) -> list[Run]:
+def _of_equal_settings(runs: Sequence[Run], problems: list[str]) -> list[Run]:
     """Leave out runs whose settings are not those of the first with any."""
     first, where, kept = {}, None, []
     for run in runs:
@@ -310,9 +257,9 @@ def _of_one_kind(runs: Sequence[Run], problems: list[str]) -> list[Run]:
             if first.get(key) != settings.get(key)
         ]
         if differing and settings:
+            keys = ", ".join(differing)
             problems.append(
-                f"{run.path}: other settings than {where} "
-                f"({', '.join(differing)})."
+                f"{run.path}: other settings than {where} ({keys})."
             )
         else:
             kept.append(run)
@@ -320,137 +267,94 @@ def _of_one_kind(runs: Sequence[Run], problems: list[str]) -> list[Run]:
 
 
 def _settings(run: Run) -> dict:
-    """Read what decided the result, but for `FREE`; empty where unknown."""
+    """Read what decided the result, but for `VARYING`; empty if unknown."""
     path = run.path.with_name("settings.yaml")
     if not path.is_file():
         return {}
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     settings = yaml.load(path.read_text(encoding="utf-8"), loader)
-    return {k: v for k, v in settings.items() if k not in FREE}
+    return {k: v for k, v in settings.items() if k not in VARYING}
 
 
-def _predictions(by_seed: Sequence[Sequence[Run]]) -> Predictions:
+def _join(by_seed: Sequence[Sequence[Run]]) -> Predictions:
     """Put folds together, and seeds on the rows that all of them tested."""
     joined = [
         {
             name: np.concatenate([getattr(run, name) for run in parts])
-            for name in ("ids", "clusters", "labels", "predictions")
+            for name in ("ids", "labels", "clusters", "predictions")
         }
         for parts in by_seed
     ]
-    ids = set(joined[0]["ids"]).intersection(*(j["ids"] for j in joined[1:]))
-    if not ids:
+    shared = reduce(np.intersect1d, [part["ids"] for part in joined])
+    if not len(shared):
         raise ValueError("they share no test row.")
-    for part in joined:
-        if len(part["ids"]) != len(ids) or len(set(part["ids"])) != len(ids):
-            keep = np.isin(part["ids"], list(ids))
-            part.update({name: part[name][keep] for name in part})
-        order = np.argsort(part["ids"], kind="stable")
-        part.update({name: part[name][order] for name in part})
+    for n, part in enumerate(joined):
+        rows = np.flatnonzero(np.isin(part["ids"], shared))
+        rows = rows[np.argsort(part["ids"][rows], kind="stable")]
+        joined[n] = {name: values[rows] for name, values in part.items()}
     first = joined[0]
     for part in joined[1:]:
         for name in ("ids", "labels", "clusters"):
             if not np.array_equal(first[name], part[name]):
                 raise ValueError(f"their {name} are not the same.")
-    return Predictions(
-        first["ids"],
-        first["labels"],
-        first["clusters"],
-        np.stack([part["predictions"] for part in joined]),
-    )
+    by_row = [part["predictions"] for part in joined]
+    first["predictions"] = np.stack(by_row)
+    return Predictions(**first)
 
 
 def _table(
-    protocol: tuple,
-    cells: dict[tuple[str, Column], Cell],
+    protocol: dict,
+    scores: dict[Key, Score],
     columns: Sequence[Column],
     problems: list[str],
-) -> Table:
+) -> ScoreTable:
     """Order rows and columns, and compare."""
-    known = list(NAMES)
-    systems = list(dict.fromkeys(system for system, _ in cells))
-    systems.sort(key=lambda s: known.index(s) if s in known else len(known))
-    filled = {column for _, column in cells}
-    table = Table(
-        dict(zip(PROTOCOL, protocol, strict=True)),
-        in_order(column for column in columns if column in filled),
-        systems,
-        cells,
+    systems = dict.fromkeys(system for system, _ in scores)
+    filled = {column for _, column in scores}
+    table = ScoreTable(
+        protocol,
+        order_columns(column for column in columns if column in filled),
+        sorted(systems, key=position_of),
+        scores,
     )
     for column in table.columns:
-        if (REFERENCE, column) in cells:
+        if (REFERENCE, column) in scores:
             _compare_column(table, column, problems)
     return table
 
 
-def in_order(columns: Iterable[Column]) -> list[Column]:
-    """Order columns as tables show them.
-
-    Arguments
-    ---------
-    columns : Iterable[Column]
-        Some, maybe more than once.
-
-    Returns
-    -------
-    list[Column]
-        Each once, those of one direction side by side.
-    """
+def order_columns(columns: Iterable[Column]) -> list[Column]:
+    """Each column once, those of one direction side by side."""
     columns = list(dict.fromkeys(columns))
     directions = [column.direction for column in columns]
     return sorted(columns, key=lambda c: directions.index(c.direction))
 
 
-def family_of(system: str) -> str:
-    """Tell which comparisons one correction is for.
-
-    Arguments
-    ---------
-    system : str
-        A row of a `Table`.
-
-    Returns
-    -------
-    str
-        ``baselines``, ``reference`` (LAM-GL itself), ``ablations``,
-        ``controls``, ``segments``, ``bounds`` or ``others``.
-    """
-    for name, members in (
-        ("baselines", BASELINES),
-        ("reference", (REFERENCE,)),
-        ("ablations", ABLATIONS),
-        ("controls", CONTROLS),
-        ("segments", SEGMENTS),
-        ("bounds", BOUNDS),
-    ):
-        if system in members:
-            return name
-    # cc_within, and a second within, are bounds too.
-    last = system.split(" ")[0].split("_")[-1]
-    return "bounds" if last in BOUNDS else "others"
-
-
-def _compare_column(table: Table, column: Column, problems: list[str]) -> None:
+def _compare_column(
+    table: ScoreTable, column: Column, problems: list[str]
+) -> None:
     """Compare each system with LAM-GL, corrected within its family."""
-    reference = table.cells[REFERENCE, column]
+    reference = table.scores[REFERENCE, column].predictions
     families: dict[str, dict[str, Comparison]] = {}
     for system in table.systems:
-        cell = table.cells.get((system, column))
-        if cell is None or system == REFERENCE:
+        score = table.scores.get((system, column))
+        if score is None or system == REFERENCE:
             continue
         try:
-            found = compare(reference.predictions, cell.predictions)
+            comparison = compare(reference, score.predictions)
         except ValueError as error:
             problems.append(f"LAM-GL and {system}, {column.label}: {error}")
             continue
-        families.setdefault(family_of(system), {})[system] = found
+        families.setdefault(family_of(system), {})[system] = comparison
     for family, comparisons in families.items():
-        found = correct(family, list(comparisons.values()))
-        for system, difference in zip(comparisons, found, strict=True):
+        corrected = correct_family(family, list(comparisons.values()))
+        for system, difference in zip(comparisons, corrected, strict=True):
             table.differences[system, column] = difference
 
 
-def correct(family: str, comparisons: Sequence[Comparison]) -> list[Difference]:
+def correct_family(
+    family: str, comparisons: Sequence[Comparison]
+) -> list[Difference]:
     """Correct the p-values of one family, and mark what they show.
 
     Arguments
@@ -474,8 +378,8 @@ def correct(family: str, comparisons: Sequence[Comparison]) -> list[Difference]:
         if family == "bounds":
             p = float("nan")
         elif (
-            estimate.num_clusters >= STARRED_CLUSTERS
-            and estimate.num_seeds >= MARKED_SEEDS
+            estimate.num_clusters >= MIN_MARK_SPEAKERS
+            and estimate.num_seeds >= MIN_MARK_SEEDS
         ):
             if estimate.value < 0 and two_sided[n] < 0.05:
                 mark = "†"
@@ -486,23 +390,10 @@ def correct(family: str, comparisons: Sequence[Comparison]) -> list[Difference]:
 
 
 def cautions(estimate: Estimate) -> list[str]:
-    """Say what an estimate rests on too little of.
-
-    Arguments
-    ---------
-    estimate : Estimate
-        Of a system or a difference.
-
-    Returns
-    -------
-    list[str]
-        None, or ``few speakers``, ``few seeds``, ``class missing``.
-    """
-    found = []
-    if estimate.few_clusters:
-        found.append("few speakers")
-    if estimate.num_seeds < CLAIM_SEEDS:
-        found.append("few seeds")
-    if estimate.missing_class_deletions:
-        found.append("class missing")
-    return found
+    """Name what an estimate has too few of: speakers, seeds, or classes."""
+    checks = {
+        "few speakers": estimate.few_clusters,
+        "few seeds": estimate.num_seeds < MIN_CLAIM_SEEDS,
+        "class missing": estimate.missing_class_deletions > 0,
+    }
+    return [name for name, applies in checks.items() if applies]

@@ -21,7 +21,7 @@ from lam_sb.analysis.anchor_layers import (
 )
 from lam_sb.config import load, load_study, recipe_folder
 from lam_sb.errors import UserError
-from lam_sb.evaluation.comparisons import REFERENCE
+from lam_sb.evaluation.catalogue import REFERENCE
 from lam_sb.inputs import ROLES
 from lam_sb.options import unused_keys
 from lam_sb.run import load_run

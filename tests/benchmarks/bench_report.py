@@ -19,9 +19,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from made_up import make_rows, make_run
 
-from lam_sb.evaluation.comparisons import NAMES, SEGMENTS, tabulate
+from lam_sb.evaluation.catalogue import NAMES, SEGMENTS
+from lam_sb.evaluation.comparisons import make_tables
 from lam_sb.evaluation.results import read_run
-from lam_sb.study.report.report import Findings, write_report
+from lam_sb.study.report.findings import Findings
+from lam_sb.study.report.report import write_report
 
 SYSTEMS = [name for name in NAMES if name not in SEGMENTS][:13]
 DIRECTIONS = (("msp_podcast", "biic_podcast"), ("biic_podcast", "msp_podcast"))
@@ -40,7 +42,7 @@ def main() -> None:
         start = time.perf_counter()
         runs = [read_run(path) for path in paths]
         reading = time.perf_counter() - start
-        tables, problems = tabulate(runs)
+        tables, problems = make_tables(runs)
         findings = Findings("made_up", "Made up", tables, problems, paper=True)
         write_report(root / "report", findings)
         whole = time.perf_counter() - start

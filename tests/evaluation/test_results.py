@@ -8,7 +8,7 @@ from made_up import Row, make_rows, make_run
 
 from lam_sb.errors import UserError
 from lam_sb.evaluation.results import read_run, write_predictions
-from lam_sb.training.data import DomainRows
+from lam_sb.training.rows import DomainRows
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ import pytest
 from made_up import make_run
 
 from lam_sb.analysis.similarity import write_similarity
-from lam_sb.config import settings_hash
 from lam_sb.evaluation.comparisons import Column
 from lam_sb.files import write_json
-from lam_sb.study.grid import Job, Study
+from lam_sb.run import settings_hash
+from lam_sb.study.grid import Study
+from lam_sb.study.job import Job
 from lam_sb.study.report.findings import find
 from lam_sb.study.runner import Failure
 
@@ -34,16 +35,25 @@ def make_job(tmp_path):
                 experiment="lam_gl",
             )
             assert path.parent == folder
-        places = {
+        paths = {
             "output_folder": str(folder),
             "encoder_source": "org/model",
             "analysis_folder": str(tmp_path / "analysis"),
-            "analysed": (tmp_path / "analysis").is_dir(),
             "source_train": str(tmp_path / "left/train.json"),
             "target_test": str(tmp_path / "right/test.json"),
         }
         keys = {"source": "left", "target": "right", "seed": seed}
-        return Job("lam_gl", "tiny", "a.yaml", keys, places, True, SETTINGS)
+        return Job(
+            system="lam_gl",
+            encoder="tiny",
+            script=tmp_path / "train.py",
+            file="a.yaml",
+            keys=keys,
+            paths=paths,
+            wants_analysis=True,
+            is_analysed=(tmp_path / "analysis").is_dir(),
+            settings=SETTINGS,
+        )
 
     return make
 
@@ -58,7 +68,7 @@ def test_runs_that_are_done_are_in_tables_by_the_encoders_name(make_job):
     findings = find(make_study(), jobs, [])
     (table,) = findings.tables
     assert table.columns == [Column("tiny", "left", "right")]
-    cell = table.cells["lam_gl", table.columns[0]]
+    cell = table.scores["lam_gl", table.columns[0]]
     assert [run.results["seed"] for run in cell.runs] == [0, 1]
     assert findings.problems == ["1 of the study's 3 runs are not done yet."]
 
@@ -96,7 +106,7 @@ def test_what_lies_around_the_runs_is_read_as_far_as_it_is_there(
     write_json(tmp_path / "analysis/selection.json", {"group": [1]})
     write_similarity(tmp_path / "analysis/similarity.csv", [])
     # Of folds, the first analysis is shown.
-    jobs[1].places["analysis_folder"] = str(tmp_path / "not there")
+    jobs[1].paths["analysis_folder"] = str(tmp_path / "not there")
     findings = find(make_study(paper_numbers=True), jobs, [])
     assert findings.genders == {"right": {"a": "female", "b": ""}}
     assert findings.preparation == {"right": {"steps": []}}

@@ -4,27 +4,35 @@ import re
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from lam_sb.study.report.breakdowns import Epochs
+from lam_sb.evaluation.breakdowns import Log
+from lam_sb.evaluation.statistics import Estimate
 from lam_sb.study.report.plots import (
     DARK,
-    Dot,
+    Line,
     draw_curves,
     draw_epochs,
     draw_intervals,
     draw_speakers,
 )
 
-DOTS = {
+
+def estimate(value, low, high):
+    numbers = (x / 100 for x in (value, low, high))
+    return Estimate(*numbers, 0.1, 5, 10, 10, 0)
+
+
+LINES = {
     "first column": [
-        Dot("minus A", 1.0, -2.0, 4.0, "+1.0 [-2.0, +4.0]", filled=False),
-        Dot("minus B", 3.0, 1.0, 5.0, "+3.0 [+1.0, +5.0]", kind=1),
+        Line("minus A", estimate(1.0, -2.0, 4.0), "+", filled=False),
+        Line("minus B", estimate(3.0, 1.0, 5.0), "+", kind=1),
     ],
-    "second & last": [Dot("minus A", 2.0, np.nan, np.nan, "+2.0")],
+    "second & last": [Line("minus A", estimate(2.0, np.nan, np.nan), "+")],
 }
-EPOCHS = Epochs(
+EPOCHS = Log(
     np.array([1, 2, 3]),
     {
         "share": np.tile([0.35, 0.15, 0.25, 0.25], (2, 3, 1)),
@@ -32,7 +40,7 @@ EPOCHS = Epochs(
     },
     (2, 5, 8, 11),
 )
-HISTORY = Epochs(
+HISTORY = Log(
     np.array([10, 20]),
     {
         "valid_uar": np.array([[0.4, 0.6], [0.6, 0.8]]),
@@ -41,11 +49,11 @@ HISTORY = Epochs(
     },
 )
 DRAWINGS = {
-    "intervals": lambda: draw_intervals(DOTS, "points", 0.0),
+    "intervals": lambda: draw_intervals(LINES, "points", 0.0),
     "epochs": lambda: draw_epochs({"LAM-GL": EPOCHS, "Layer-Atn": EPOCHS}),
     "curves": lambda: draw_curves({"LAM-GL": HISTORY, "CC": HISTORY}),
     "speakers": lambda: draw_speakers(
-        {"LAM-GL": [70.0, 50.0, 60.0], "CC": [40.0, 55.0, 45.0]}
+        pd.DataFrame({"LAM-GL": [70.0, 50.0, 60.0], "CC": [40.0, 55.0, 45.0]})
     ),
 }
 
@@ -93,7 +101,7 @@ def test_drawings_have_colours_for_dark_mode(draw):
 
 
 def test_intervals_stand_in_order_with_their_numbers(drawn):
-    svg = draw_intervals(DOTS, "points", 0.0)
+    svg = draw_intervals(LINES, "points", 0.0)
     ax, right = drawn[0].axes
     assert [t.get_text() for t in ax.get_yticklabels()] == [
         *("", "minus A", "minus B", "", "minus A"),
@@ -108,10 +116,10 @@ def test_intervals_stand_in_order_with_their_numbers(drawn):
     reference, *lines = ax.lines
     assert list(reference.get_xdata()) == [0, 0]
     assert [list(line.get_xdata()) for line in lines[:4]] == [
-        [-2, 4],
-        [1],
-        [1, 5],
-        [3],
+        pytest.approx([-2, 4]),
+        pytest.approx([1]),
+        pytest.approx([1, 5]),
+        pytest.approx([3]),
     ]
     assert list(lines[2].get_ydata()) == [2, 2]
     assert lines[1].get_markerfacecolor() != lines[1].get_color()
@@ -120,7 +128,7 @@ def test_intervals_stand_in_order_with_their_numbers(drawn):
 
 
 def test_intervals_need_neither_heading_nor_reference(drawn):
-    draw_intervals({"": DOTS["first column"]}, "UAR (%)")
+    draw_intervals({"": LINES["first column"]}, "UAR (%)")
     assert not drawn[0].axes[0].texts
     assert len(drawn[0].axes[0].lines) == 4
 
@@ -145,7 +153,7 @@ def test_epochs_are_means_with_even_layers_in_the_middle(drawn):
 
 def test_even_layers_have_a_scale_too(drawn):
     even = dict.fromkeys(("share", "alpha"), EPOCHS.values["alpha"])
-    draw_epochs({"LAM-GL": Epochs(EPOCHS.at, even, EPOCHS.layers)})
+    draw_epochs({"LAM-GL": Log(EPOCHS.at, even, EPOCHS.layers)})
     norm = drawn[0].axes[0].images[0].norm
     assert norm.vmin < 25 < norm.vmax
 
@@ -163,7 +171,7 @@ def test_curves_are_means_with_their_range(drawn):
 
 def test_curves_without_a_validation_are_drawn(drawn):
     missing = dict(HISTORY.values) | {"valid_uar": np.full((2, 2), np.nan)}
-    draw_curves({"LAM-GL": Epochs(HISTORY.at, missing)})
+    draw_curves({"LAM-GL": Log(HISTORY.at, missing)})
     assert len(drawn[0].axes) == 3
 
 

@@ -1,19 +1,37 @@
-"""What a study found: its runs in tables, and what stands beside them."""
+"""What a study has found: its runs in tables, and what stands beside them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lam_sb.analysis.similarity import read_similarity
 from lam_sb.errors import UserError
-from lam_sb.evaluation.comparisons import Column, tabulate
+from lam_sb.evaluation.comparisons import Column, ScoreTable, make_tables
 from lam_sb.evaluation.results import Run, read_run
-from lam_sb.study.grid import Job, Study
-from lam_sb.study.report.report import Findings
-from lam_sb.study.report.tables import Analysis
+from lam_sb.study.grid import Study
+from lam_sb.study.job import Job
+from lam_sb.study.report.layer_tables import Analysis
 from lam_sb.study.runner import Failure
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study has found."""
+
+    name: str  # of the study
+    title: str  # of the page
+    tables: list[ScoreTable] = field(default_factory=list)  # one a protocol
+    problems: list[str] = field(default_factory=list)  # what is left out, why
+    analyses: list[Analysis] = field(default_factory=list)  # one a column
+    # By corpus and utterance; empty or missing where unknown.
+    genders: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    # What prep_report.json holds, by corpus.
+    preparation: Mapping[str, Mapping] = field(default_factory=dict)
+    paper: bool = False  # whether the paper's numbers stand beside ours
+    failed: list[Failure] = field(default_factory=list)  # without a result
 
 
 def find(
@@ -21,39 +39,16 @@ def find(
 ) -> Findings:
     """Gather what a study has found so far.
 
-    Arguments
-    ---------
-    study : Study
-        The study.
-    jobs : Sequence[Job]
-        All its runs; those that are done are shown.
-    failures : Sequence[Failure]
-        Runs that gave no result.
-
-    Returns
-    -------
-    Findings
-        Of these runs, and of those in the folders that the study includes.
+    Runs that are done are shown, and those in the folders that it includes.
     """
-    paths = [job.results for job in jobs if job.is_done()]
-    missing = len(jobs) - len(paths) - len(failures)
-    wanting = f"{missing} of the study's {len(jobs)} runs are not done yet."
-    for folder in study["include"]:
-        paths += sorted(Path(folder).rglob("results.json"))
-    runs: list[Run] = []
-    unread = [wanting] if missing else []
-    for path in dict.fromkeys(paths):
-        try:
-            runs.append(read_run(path))
-        except UserError as error:
-            unread.append(str(error))
-    encoders = {job.places["encoder_source"]: job.encoder for job in jobs}
-    tables, problems = tabulate(runs, encoders)
+    runs, problems = _read_runs(study, jobs, len(failures))
+    encoders = {job.paths["encoder_source"]: job.encoder for job in jobs}
+    tables, left_out = make_tables(runs, encoders)
     return Findings(
         name=study["study"],
         title=study["title"],
         tables=tables,
-        problems=unread + problems,
+        problems=problems + left_out,
         analyses=_analyses(jobs),
         genders=_genders(jobs),
         preparation=_preparation(jobs),
@@ -62,43 +57,61 @@ def find(
     )
 
 
+def _read_runs(
+    study: Study, jobs: Sequence[Job], failed: int
+) -> tuple[list[Run], list[str]]:
+    paths = [job.results for job in jobs if job.is_done()]
+    missing = len(jobs) - len(paths) - failed
+    problems = [
+        f"{missing} of the study's {len(jobs)} runs are not done yet."
+    ] * bool(missing)
+    for folder in study["include"]:
+        paths += sorted(Path(folder).rglob("results.json"))
+    runs = []
+    for path in dict.fromkeys(paths):
+        try:
+            runs.append(read_run(path))
+        except UserError as error:
+            problems.append(str(error))
+    return runs, problems
+
+
 def _analyses(jobs: Sequence[Job]) -> list[Analysis]:
     """Read the analyses, of folds the first, one a column."""
-    found: dict[Column, Analysis] = {}
+    analyses: dict[Column, Analysis] = {}
     for job in jobs:
-        folder = Path(job.places["analysis_folder"])
+        folder = Path(job.paths["analysis_folder"])
         column = Column(job.encoder, job.keys["source"], job.keys["target"])
-        if job.anchored and job.places["analysed"] and column not in found:
-            text = (folder / "selection.json").read_text(encoding="utf-8")
-            found[column] = Analysis(
-                column,
-                folder,
-                json.loads(text),
-                read_similarity(folder / "similarity.csv"),
-            )
-    return list(found.values())
+        shown = job.wants_analysis and job.is_analysed
+        if shown and column not in analyses:
+            selection = _read(folder / "selection.json")
+            similarity = read_similarity(folder / "similarity.csv")
+            analyses[column] = Analysis(column, folder, selection, similarity)
+    return list(analyses.values())
 
 
 def _genders(jobs: Sequence[Job]) -> dict[str, dict[str, str]]:
     """Gender by corpus and utterance, as far as manifests are there."""
     genders: dict[str, dict[str, str]] = {}
-    for path, corpus in {
-        job.places["target_test"]: job.keys["target"] for job in jobs
-    }.items():
+    manifests = {job.paths["target_test"]: job.keys["target"] for job in jobs}
+    for path, corpus in manifests.items():
         if Path(path).is_file():
-            rows = json.loads(Path(path).read_text(encoding="utf-8"))
             known = genders.setdefault(corpus, {})
-            known |= {i: row.get("gender", "") for i, row in rows.items()}
+            known |= {i: r.get("gender", "") for i, r in _read(path).items()}
     return genders
 
 
 def _preparation(jobs: Sequence[Job]) -> dict[str, dict]:
     """Read what preparing each corpus kept, as far as it is there."""
-    found: dict[str, dict] = {}
+    reports: dict[str, dict] = {}
     for job in jobs:
         for role, key in ("source", "source_train"), ("target", "target_test"):
-            path = Path(job.places[key]).with_name("prep_report.json")
+            path = Path(job.paths[key]).with_name("prep_report.json")
             corpus = job.keys[role]
-            if corpus not in found and path.is_file():
-                found[corpus] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+            if corpus not in reports and path.is_file():
+                reports[corpus] = _read(path)
+    return reports
+
+
+def _read(path: str | Path) -> dict:
+    return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+import pandas as pd
 
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
 from lam_sb.corpora.manifests import EMOTIONS
+from lam_sb.evaluation.catalogue import REFERENCE, family_of, name_of
 from lam_sb.evaluation.comparisons import (
-    CLAIM_SEEDS,
-    MARKED_SEEDS,
-    REFERENCE,
-    STARRED_CLUSTERS,
-    Cell,
-    Column,
+    MIN_CLAIM_SEEDS,
+    MIN_MARK_SEEDS,
+    MIN_MARK_SPEAKERS,
     Difference,
-    family_of,
-    name_of,
+    Key,
+    Score,
 )
 from lam_sb.evaluation.statistics import FEW_CLUSTERS, Estimate
 
-Cells = Mapping[tuple[str, Column], Cell]
-Differences = Mapping[tuple[str, Column], Difference]
+Scores = Mapping[Key, Score]
+Differences = Mapping[Key, Difference]
 
 SHOTS = "‡"  # after the name of a row that learns from target labels
-WORDS = {
+MEANINGS = {
     "normalise": {
         "none": "features as they are",
         "source": "both corpora by the source's statistics",
@@ -51,26 +51,30 @@ INTERVALS = (
     "jackknife over the test speakers (recordings where they are unknown) plus "
     "the variance between the seeds, with quantiles of Student's t."
 )
+UNCORRECTED = "Intervals of differences are two-sided and not corrected."
+# What is said of columns with fewer test speakers, of systems with fewer seeds.
+FEW_SPEAKERS = {
+    FEW_CLUSTERS: "Few speakers: fewer than {} test speakers in {}.",
+    MIN_MARK_SPEAKERS: "Fewer than {} speakers, so no marks of significance, "
+    "in {}.",
+    2: "One speaker, so no interval, in {1}.",
+}
+FEW_SEEDS = {
+    MIN_CLAIM_SEEDS: "Few seeds, fewer than {}, which is a look and no claim: "
+    "{}.",
+    MIN_MARK_SEEDS: "Fewer than {} seeds, so no marks of significance: {}.",
+    2: "One seed, so an interval that holds for that run only: {1}.",
+}
 
 
-def spread(estimate: Estimate, sign: str = "") -> str:
-    """Write a UAR or a difference in percent, with its interval.
+def with_interval(estimate: Estimate, sign: str = "") -> str:
+    """Write a UAR or, with the sign ``+``, a difference in percent.
 
-    Arguments
-    ---------
-    estimate : Estimate
-        Of a system or a difference.
-    sign : str
-        ``+`` of a difference, whose limits are not cut to 0 and 100.
-
-    Returns
-    -------
-    str
-        Without an interval where there is none.
+    Without an interval where it has none; limits of a UAR are cut to 0 and 100.
 
     Example
     -------
-    >>> spread(Estimate(0.5, 0.25, 0.75, 0.1, 3, 4, 1, 0))
+    >>> with_interval(Estimate(0.5, 0.25, 0.75, 0.1, 3, 4, 1, 0))
     '50.0 [25.0, 75.0]'
     """
     numbers = 100 * np.array([estimate.value, estimate.low, estimate.high])
@@ -83,106 +87,75 @@ def spread(estimate: Estimate, sign: str = "") -> str:
     return f"{value} [{', '.join(limits)}]"
 
 
-def span(numbers: Iterable[float], form: str = "") -> str:
-    """Write numbers as one, or as the least and the most.
+def with_p(estimate: Estimate, p: float) -> str:
+    """Write a difference in points with its interval, and p if there is one."""
+    text = with_interval(estimate, "+")
+    if math.isnan(p):
+        return text
+    return f"{text}, {'p < 0.001' if p < 0.001 else f'p {p:.3f}'}"
 
-    Arguments
-    ---------
-    numbers : Iterable[float]
-        At least one.
-    form : str
-        How each is written.
 
-    Returns
-    -------
-    str
-        A number, or two.
-
-    Example
-    -------
-    >>> span([3, 3]), span([2, 5, 3])
-    ('3', '2 to 5')
-    """
+def number_range(numbers: Iterable[float]) -> str:
+    """Write numbers as one, or as the least and the most: ``2 to 5``."""
     numbers = list(numbers)
-    low, high = f"{min(numbers):{form}}", f"{max(numbers):{form}}"
+    low, high = str(min(numbers)), str(max(numbers))
     return low if low == high else f"{low} to {high}"
 
 
-def protocol_words(protocol: Mapping) -> str:
+def describe_protocol(protocol: Mapping) -> str:
     """Say under which protocol a table was made.
-
-    Arguments
-    ---------
-    protocol : Mapping
-        Of a `lam_sb.evaluation.comparisons.Table`.
-
-    Returns
-    -------
-    str
-        A sentence.
 
     Example
     -------
-    >>> protocol_words({"normalise": "none", "folds": 5, "split_seed": 0})
+    >>> describe_protocol({"normalise": "none", "folds": 5, "split_seed": 0})
     'Settings: normalise: none (features as they are); 5 folds; split_seed: 0.'
     """
-    words = []
+    parts = []
     for key, value in protocol.items():
-        meaning = WORDS.get(key, {}).get(value)
+        meaning = MEANINGS.get(key, {}).get(value)
         if key == "folds":
-            words.append(f"{value} folds" if value else "no folds")
+            parts.append(f"{value} folds" if value else "no folds")
         else:
-            words.append(f"{key}: {value}" + (f" ({meaning})" * bool(meaning)))
-    return f"Settings: {'; '.join(words)}."
+            parts.append(f"{key}: {value}" + (f" ({meaning})" * bool(meaning)))
+    return f"Settings: {'; '.join(parts)}."
 
 
-def size_words(cells: Cells) -> str:
-    """Say how many seeds and test speakers a table rests on.
-
-    Arguments
-    ---------
-    cells : Cells
-        What it shows.
-
-    Returns
-    -------
-    str
-        A sentence.
-    """
-    estimates = [cell.estimate for cell in cells.values()]
-    seeds = span(e.num_seeds for e in estimates)
-    clusters = _by_column(cells, lambda cell: cell.estimate.num_clusters)
-    by_column = {column: span(found) for column, found in clusters.items()}
-    if len(set(by_column.values())) == 1:
-        speakers = span(e.num_clusters for e in estimates)
-    else:
-        speakers = ", ".join(
-            f"{count} ({column.label})" for column, count in by_column.items()
-        )
-    return f"Seeds: {seeds}. Test speakers: {speakers}."
+def describe_sizes(scores: Scores) -> str:
+    """Say how many seeds and test speakers a table rests on."""
+    sizes = _sizes(scores)
+    by_column = sizes.groupby("column", sort=False)["speakers"]
+    by_column = by_column.agg(number_range)
+    speakers = ", ".join(f"{n} ({column})" for column, n in by_column.items())
+    if by_column.nunique() == 1:
+        speakers = by_column.iloc[0]
+    return f"Seeds: {number_range(sizes.seeds)}. Test speakers: {speakers}."
 
 
-def mark_notes(cells: Cells, differences: Differences) -> list[str]:
-    """Explain the marks that occur in a table of UARs.
+def _sizes(scores: Scores) -> pd.DataFrame:
+    """Numbers that scores rest on, a row each."""
+    return pd.DataFrame(
+        {
+            "system": name_of(system),
+            "column": column.label,
+            "seeds": score.estimate.num_seeds,
+            "speakers": score.estimate.num_clusters,
+            "missing": score.estimate.missing_class_deletions,
+        }
+        for (system, column), score in scores.items()
+    )
 
-    Arguments
-    ---------
-    cells, differences
-        What it shows.
 
-    Returns
-    -------
-    list[str]
-        Sentences.
-    """
+def mark_notes(scores: Scores, differences: Differences) -> list[str]:
+    """Explain the marks that occur in a table of UARs, a sentence each."""
     marks = {difference.mark for difference in differences.values()}
     stars = {"**": "** p < 0.05", "*": "* p < 0.1"}
-    found = [words for mark, words in stars.items() if mark in marks]
+    explained = [meaning for mark, meaning in stars.items() if mark in marks]
     notes = []
-    if found:
+    if explained:
         notes.append(
-            f"{', '.join(found)}: LAM-GL is better; one-sided, Holm-corrected "
-            "over the baselines of one column. Other rows get no stars."
+            f"{', '.join(explained)}: LAM-GL is better; one-sided, "
+            "Holm-corrected over the baselines of one column. Other rows get "
+            "no stars."
         )
     if "†" in marks:
         notes.append(
@@ -190,82 +163,37 @@ def mark_notes(cells: Cells, differences: Differences) -> list[str]:
             "one column over the baselines, the ablations, the controls or "
             "the other systems, whichever it is among. Bounds are not tested."
         )
-    shots = {cell.runs[0].results["shots"] for cell in cells.values()} - {0}
+    shots = {score.runs[0].results["shots"] for score in scores.values()} - {0}
     if shots:
         notes.append(
-            f"{SHOTS} learns from {span(shots)} labelled target rows of each "
-            "emotion."
+            f"{SHOTS} learns from {number_range(shots)} labelled target rows "
+            "of each emotion."
         )
     return notes
 
 
-def p_note(families: Iterable[str]) -> str:
-    """Say what the p-values of a table of differences are.
-
-    Arguments
-    ---------
-    families : Iterable[str]
-        As from `lam_sb.evaluation.comparisons.family_of`, of its rows.
-
-    Returns
-    -------
-    str
-        Sentences.
-    """
-    families = dict.fromkeys(families)
-    tested = [f for f in families if f not in ("baselines", "bounds")]
-    parts = []
-    if "baselines" in families:
-        parts.append("one-sided (LAM-GL is better) over the baselines")
-    parts += [f"two-sided over the {family}" for family in tested]
-    note = "Intervals of differences are two-sided and not corrected. "
-    if parts:
-        note += f"p, Holm-corrected within one column: {', '.join(parts)}. "
-    if "bounds" in families:
-        note += "Bounds are not tested. "
-    return note.rstrip()
-
-
-def caution_notes(cells: Cells) -> list[str]:
-    """Say what a table rests on too little of.
-
-    Arguments
-    ---------
-    cells : Cells
-        What it shows.
-
-    Returns
-    -------
-    list[str]
-        Sentences; none where nothing is wanting.
-    """
-    return [
-        *_speaker_notes(cells),
-        *_seed_notes(cells),
-        *_class_notes(cells),
-        *_label_notes(cells),
+def p_note(differences: Differences) -> str:
+    """Say what the p-values of differences are."""
+    families = dict.fromkeys(family_of(system) for system, _ in differences)
+    sides = {"baselines": "one-sided (LAM-GL is better)"}
+    parts = [
+        f"{sides.get(family, 'two-sided')} over the {family}"
+        for family in sorted(families, key=lambda f: f != "baselines")
+        if family != "bounds"
     ]
+    note = UNCORRECTED
+    if parts:
+        note += f" p, Holm-corrected within one column: {', '.join(parts)}."
+    return note + " Bounds are not tested." * ("bounds" in families)
 
 
-def shared_notes(cells: Cells, differences: Differences) -> list[str]:
-    """Say where a comparison leaves out rows.
-
-    Arguments
-    ---------
-    cells, differences
-        Of a table.
-
-    Returns
-    -------
-    list[str]
-        A sentence for each system and column.
-    """
+def shared_row_notes(scores: Scores, differences: Differences) -> list[str]:
+    """Say where a comparison leaves out rows that only one system tested."""
     notes = []
-    reference = {c: cell for (s, c), cell in cells.items() if s == REFERENCE}
     for (system, column), difference in differences.items():
+        pair = scores[system, column], scores[REFERENCE, column]
         shared = difference.comparison.num_shared
-        pair = cells[system, column], reference[column]
-        count = max(len(cell.predictions.ids) for cell in pair)
+        count = max(len(score.predictions.ids) for score in pair)
         if shared < count:
             notes.append(
                 f"{name_of(system)} is compared with LAM-GL on the {shared} of "
@@ -274,81 +202,50 @@ def shared_notes(cells: Cells, differences: Differences) -> list[str]:
     return notes
 
 
-def _speaker_notes(cells: Cells) -> list[str]:
-    clusters = _by_column(cells, lambda cell: cell.estimate.num_clusters)
-    fewest = {column: min(found) for column, found in clusters.items()}
-
-    def below(limit: int) -> str:
-        return _labels(c for c, count in fewest.items() if count < limit)
-
+def caution_notes(scores: Scores) -> list[str]:
+    """Say where scores have few speakers or seeds, or lack a class."""
+    sizes = _sizes(scores)
+    speakers = sizes.groupby("column", sort=False)["speakers"].min()
+    seeds = sizes.groupby("system", sort=False)["seeds"].min()
     notes = []
-    if below(FEW_CLUSTERS):
-        note = f"Few speakers: fewer than {FEW_CLUSTERS} test speakers in "
-        note += f"{below(FEW_CLUSTERS)}."
-        if below(STARRED_CLUSTERS):
-            note += f" Fewer than {STARRED_CLUSTERS}, so no marks of "
-            note += f"significance, in {below(STARRED_CLUSTERS)}."
-        notes.append(note)
-    if below(2):
-        notes.append(f"One speaker: no interval in {below(2)}.")
-    return notes
-
-
-def _seed_notes(cells: Cells) -> list[str]:
-    fewest: dict[str, int] = {}
-    for (system, _), cell in cells.items():
-        count = cell.estimate.num_seeds
-        fewest[system] = min(count, fewest.get(system, count))
-
-    def below(limit: int) -> str:
-        found = [name_of(s) for s, count in fewest.items() if count < limit]
-        return "all systems" if len(found) == len(fewest) else ", ".join(found)
-
-    notes = []
-    if below(CLAIM_SEEDS):
-        note = f"Few seeds, fewer than {CLAIM_SEEDS}, which is a look and no "
-        note += f"claim: {below(CLAIM_SEEDS)}."
-        if below(MARKED_SEEDS):
-            note += f" Fewer than {MARKED_SEEDS}, so no marks of significance: "
-            note += f"{below(MARKED_SEEDS)}."
-        notes.append(note)
-    if below(2):
+    for limit, sentence in FEW_SPEAKERS.items():
+        few = speakers.index[speakers < limit]
+        notes += [sentence.format(limit, "; ".join(few))] * bool(len(few))
+    for limit, sentence in FEW_SEEDS.items():
+        few = seeds.index[seeds < limit]
+        who = "all systems" if len(few) == len(seeds) else ", ".join(few)
+        notes += [sentence.format(limit, who)] * bool(len(few))
+    worst = sizes.loc[sizes.groupby("column", sort=False).missing.idxmax()]
+    for row in worst[worst.missing > 0].itertuples():
         notes.append(
-            f"One seed, so an interval that holds for that run only: "
-            f"{below(2)}."
+            f"Class missing: leaving out one of {row.missing} among "
+            f"{row.speakers} speakers leaves no row of an emotion "
+            f"({row.column}); the jackknife's UAR is then over the others."
         )
-    return notes
+    return [*notes, *_absent_notes(scores), *_label_notes(scores)]
 
 
-def _class_notes(cells: Cells) -> list[str]:
-    notes = []
-    estimates = _by_column(cells, lambda cell: cell.estimate)
-    for column, found in estimates.items():
-        worst = max(found, key=lambda e: e.missing_class_deletions)
-        if worst.missing_class_deletions:
-            notes.append(
-                "Class missing: leaving out one of "
-                f"{worst.missing_class_deletions} among {worst.num_clusters} "
-                f"speakers leaves no row of an emotion ({column.label}); the "
-                "jackknife's UAR is then over the others."
-            )
-    absent = _by_column(cells, lambda c: _absent(c.predictions.labels))
-    for column, found in absent.items():
-        if any(found):
-            names = ", ".join(sorted(set().union(*found), key=EMOTIONS.index))
-            notes.append(
-                f"No test row of {column.label} is {names}: its UAR is over "
-                "the other emotions."
-            )
-    return notes
+def _absent_notes(scores: Scores) -> list[str]:
+    """Name the emotions that no test row has."""
+    absent: dict[str, set[int]] = {}
+    for (_, column), score in scores.items():
+        missing = {*range(len(EMOTIONS))} - {*score.predictions.labels}
+        absent.setdefault(column.label, set()).update(missing)
+    return [
+        f"No test row of {column} is "
+        f"{', '.join(EMOTIONS[n] for n in sorted(missing))}: its UAR is over "
+        "the other emotions."
+        for column, missing in absent.items()
+        if missing
+    ]
 
 
-def _label_notes(cells: Cells) -> list[str]:
+def _label_notes(scores: Scores) -> list[str]:
     """Name the systems whose anchored layers target labels chose."""
     systems = {
         name_of(system): None
-        for (system, _), cell in cells.items()
-        for run in cell.runs
+        for (system, _), score in scores.items()
+        for run in score.runs
         if run.results["anchor_rule"] in ANALYSIS_RULES
         and run.results["target_labels_used"]
         and family_of(system) != "bounds"
@@ -356,20 +253,3 @@ def _label_notes(cells: Cells) -> list[str]:
     if not systems:
         return []
     return [f"Target labels chose the anchored layers of {', '.join(systems)}."]
-
-
-def _absent(labels: np.ndarray) -> set[str]:
-    return {e for n, e in enumerate(EMOTIONS) if not (labels == n).any()}
-
-
-def _by_column(
-    cells: Cells, value: Callable[[Cell], object]
-) -> dict[Column, list]:
-    found: dict[Column, list] = {}
-    for (_, column), cell in cells.items():
-        found.setdefault(column, []).append(value(cell))
-    return found
-
-
-def _labels(columns: Iterable[Column]) -> str:
-    return "; ".join(column.label for column in columns)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import CenteredNorm
@@ -17,7 +18,9 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import blended_transform_factory
 
 from lam_sb.analysis.figure1 import COLOURS, MARKS
-from lam_sb.study.report.breakdowns import Epochs
+from lam_sb.evaluation.breakdowns import Log
+from lam_sb.evaluation.statistics import Estimate
+from lam_sb.study.report.notes import with_interval
 
 WIDTH = 4.6  # inches, of every figure: legible on a telephone as well
 INK, LINE = "#1c1d21", "#b9bcc3"
@@ -31,15 +34,15 @@ DARK = {  # what a colour becomes in dark mode
     "#009e73": "#2fc79b",
 }
 STYLES = ("-", "--", ":")
+COLOURED = (
+    *("text.color", "axes.edgecolor", "axes.labelcolor"),
+    *("xtick.color", "ytick.color"),
+)
 # The salt makes the names of equal drawings equal; text is drawn as paths, so
 # that it looks the same without the fonts.
 LOOK = {
     "svg.hashsalt": "lam_sb",
     "svg.fonttype": "path",
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "legend.fontsize": 9,
     "legend.frameon": False,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
@@ -48,72 +51,54 @@ LOOK = {
     "axes.axisbelow": True,
     "grid.linewidth": 0.5,
     "grid.color": LINE,
-    **dict.fromkeys(
-        (
-            *("text.color", "axes.edgecolor", "axes.labelcolor"),
-            *("xtick.color", "ytick.color"),
-        ),
-        INK,
-    ),
+    "font.size": 9,
+    "axes.titlesize": 9,
+    **dict.fromkeys(COLOURED, INK),
+}
+PANELS = {  # of learning curves
+    "valid_uar": "source validation\nUAR (%)",
+    "valid_loss": "source validation\nloss",
+    "train_loss": "training loss",
 }
 
 
-class Dot(NamedTuple):
-    """A value with its interval (nan where there is none), in percent.
+class Line(NamedTuple):
+    """A value with its interval, a line of a figure."""
 
-    ``text`` stands at its right; ``kind`` chooses colour and mark; a dot that
-    is not ``filled`` is open.
-    """
-
-    label: str
-    value: float
-    low: float
-    high: float
-    text: str
-    kind: int = 0
+    label: str  # at its left; the numbers stand at its right
+    estimate: Estimate
+    sign: str = ""  # ``+`` of a difference
+    kind: int = 0  # chooses colour and mark
     filled: bool = True
+
+    @property
+    def text(self) -> str:
+        """Numbers in percent."""
+        return with_interval(self.estimate, self.sign)
 
 
 @matplotlib.rc_context(LOOK)
 def draw_intervals(
-    groups: Mapping[str, Sequence[Dot]],
+    groups: Mapping[str, Sequence[Line]],
     axis: str,
     reference: float | None = None,
 ) -> bytes:
-    """Draw values with their intervals, a line each.
+    """Draw values with their intervals, in groups with a heading or none.
 
-    Arguments
-    ---------
-    groups : Mapping[str, Sequence[Dot]]
-        From top to bottom, by the heading above them; no heading where that
-        is empty.
-    axis : str
-        What the values are.
-    reference : float | None
-        Where to draw a line across.
-
-    Returns
-    -------
-    bytes
-        The SVG.
+    A dashed line stands at the reference, a fraction.
     """
-    lines: list[Dot | str] = []
-    for heading, dots in groups.items():
-        lines += [heading] * bool(heading) + list(dots)
+    lines: list[Line | str] = []
+    for heading, own in groups.items():
+        lines += [heading] * bool(heading) + list(own)
     figure = Figure((WIDTH, 0.23 * len(lines) + 0.65), layout="constrained")
     ax = figure.subplots()
     if reference is not None:
-        ax.axvline(reference, color=INK, linewidth=0.8, linestyle="--")
+        ax.axvline(100 * reference, color=INK, linewidth=0.8, linestyle="--")
     for y, line in enumerate(lines):
-        if isinstance(line, Dot):
-            _draw_dot(ax, y, line)
-        else:
-            _draw_heading(ax, y, line)
-    right = ax.twinx()
-    for axes, texts in (
-        (ax, [getattr(line, "label", "") for line in lines]),
-        (right, [getattr(line, "text", "") for line in lines]),
-    ):
+        draw = _draw_line if isinstance(line, Line) else _draw_heading
+        draw(ax, y, line)
+    for axes, name in (ax, "label"), (ax.twinx(), "text"):
+        texts = [getattr(line, name, "") for line in lines]
         axes.set_ylim(len(lines) - 0.5, -0.5)
         axes.set_yticks(range(len(lines)), texts)
         axes.tick_params(axis="y", length=0)
@@ -123,47 +108,29 @@ def draw_intervals(
     return _svg(figure)
 
 
-def _draw_dot(ax: Axes, y: int, dot: Dot) -> None:
-    colour = COLOURS[dot.kind % 6]
-    ax.plot([dot.low, dot.high], [y, y], color=colour, linewidth=1.6)
-    ax.plot(
-        [dot.value],
-        [y],
-        marker=MARKS[dot.kind % 6],
-        markersize=5.5,
-        color=colour,
-        markerfacecolor=colour if dot.filled else OPEN,
-    )
+def _draw_line(ax: Axes, y: int, line: Line) -> None:
+    estimate = line.estimate
+    look = {"color": COLOURS[line.kind % 6], "markersize": 5.5}
+    look["markerfacecolor"] = look["color"] if line.filled else OPEN
+    limits = np.array([estimate.low, estimate.high])
+    ax.plot(100 * limits, [y, y], color=look["color"], linewidth=1.6)
+    ax.plot([100 * estimate.value], [y], marker=MARKS[line.kind % 6], **look)
 
 
 def _draw_heading(ax: Axes, y: int, heading: str) -> None:
     """Write it from the figure's left edge on, over the grid."""
-    text = ax.text(
-        *(0.01, y, heading),
-        transform=blended_transform_factory(
-            ax.figure.transFigure, ax.transData
-        ),
-        bbox={"facecolor": OPEN, "edgecolor": "none", "pad": 1.5},
-        fontweight="bold",
-        verticalalignment="center",
-    )
+    where = blended_transform_factory(ax.figure.transFigure, ax.transData)
+    box = {"facecolor": OPEN, "edgecolor": "none", "pad": 1.5}
+    look = {"fontweight": "bold", "verticalalignment": "center"}
+    text = ax.text(0.01, y, heading, transform=where, bbox=box, **look)
     text.set_in_layout(False)  # or it would take room from the axes
 
 
 @matplotlib.rc_context(LOOK)
-def draw_epochs(logs: Mapping[str, Epochs]) -> bytes:
-    """Draw shares and weights by layer and epoch as heat maps.
+def draw_epochs(logs: Mapping[str, Log]) -> bytes:
+    """Draw shares and weights by layer and epoch, a row of panels a system.
 
-    Arguments
-    ---------
-    logs : Mapping[str, Epochs]
-        As from `lam_sb.study.report.breakdowns.read_layers`, by system.
-
-    Returns
-    -------
-    bytes
-        The SVG; a row of panels a system, averaged over its runs, all with
-        one scale, white where all layers are even.
+    Means over the runs on one scale, white where all layers are even.
     """
     figure = Figure((WIDTH, 1.55 * len(logs) + 0.75), layout="constrained")
     grid = figure.subplots(len(logs), 2, squeeze=False)
@@ -172,21 +139,14 @@ def draw_epochs(logs: Mapping[str, Epochs]) -> bytes:
     even = 100 / means[0].shape[1]
     most = max(float(np.nanmax(abs(100 * mean - even))) for mean in means)
     norm = CenteredNorm(even, max(most, 0.1))
+    look = {"cmap": "PuOr_r", "aspect": "auto", "interpolation": "none"}
     for (system, log), axes in zip(logs.items(), grid, strict=True):
-        ticks = _layer_ticks(log.layers)
+        count = len(log.layers)
+        ticks = [*range(0, count, 2 if count > 8 else 1)]
+        edges = (log.at[0] - 0.5, log.at[-1] + 0.5, -0.5, count - 0.5)
+        look |= {"norm": norm, "origin": "lower", "extent": edges}
         for key, ax in zip(keys, axes, strict=True):
-            picture = ax.imshow(
-                100 * log.values[key].mean(0).T,
-                norm=norm,
-                cmap="PuOr_r",
-                aspect="auto",
-                interpolation="none",
-                origin="lower",
-                extent=(
-                    *(log.at[0] - 0.5, log.at[-1] + 0.5),
-                    *(-0.5, len(log.layers) - 0.5),
-                ),
-            )
+            picture = ax.imshow(100 * log.values[key].mean(0).T, **look)
             ax.set_title(f"{system}, {key}")
             ax.set_yticks(ticks, [log.layers[n] for n in ticks])
             ax.xaxis.get_major_locator().set_params(integer=True, nbins=4)
@@ -200,45 +160,22 @@ def draw_epochs(logs: Mapping[str, Epochs]) -> bytes:
     return _svg(figure)
 
 
-def _layer_ticks(layers: Sequence[int]) -> list[int]:
-    """Positions of the layers that are named, every second of many."""
-    return list(range(0, len(layers), 2 if len(layers) > 8 else 1))
-
-
 @matplotlib.rc_context(LOOK)
-def draw_curves(logs: Mapping[str, Epochs]) -> bytes:
-    """Draw what was logged by steps: means over the runs, ranges shaded.
+def draw_curves(logs: Mapping[str, Log]) -> bytes:
+    """Draw validation UAR and losses of up to three systems by steps.
 
-    Arguments
-    ---------
-    logs : Mapping[str, Epochs]
-        As from `lam_sb.study.report.breakdowns.read_history`, by system;
-        at most three.
-
-    Returns
-    -------
-    bytes
-        The SVG; validation UAR, validation loss and training loss.
+    Means over the runs, with their ranges shaded.
     """
-    panels = {
-        "valid_uar": "source validation\nUAR (%)",
-        "valid_loss": "source validation\nloss",
-        "train_loss": "training loss",
-    }
     figure = Figure((WIDTH, 4.4), layout="constrained")
-    grid = figure.subplots(len(panels), sharex=True)
-    for (key, label), ax in zip(panels.items(), grid, strict=True):
+    grid = figure.subplots(len(PANELS), sharex=True)
+    for (key, label), ax in zip(PANELS.items(), grid, strict=True):
         factor = 100 if key == "valid_uar" else 1
         for n, (system, log) in enumerate(logs.items()):
             values = factor * log.values[key]
             look = {"color": COLOURS[n], "linestyle": STYLES[n]}
             ax.plot(log.at, values.mean(0), label=system, **look)
-            ax.fill_between(
-                *(log.at, values.min(0), values.max(0)),
-                color=COLOURS[n],
-                alpha=0.15,
-                linewidth=0,
-            )
+            look = {"color": COLOURS[n], "alpha": 0.15, "linewidth": 0}
+            ax.fill_between(log.at, values.min(0), values.max(0), **look)
         # Equation 1 may start at a hundred times the cross-entropy.
         if key != "valid_uar":
             _set_log(ax)
@@ -246,7 +183,7 @@ def draw_curves(logs: Mapping[str, Epochs]) -> bytes:
         ax.grid()
     grid[-1].set_xlabel("steps")
     figure.align_ylabels()
-    _legend(figure, grid[0])
+    _add_legend(figure, grid[0])
     return _svg(figure)
 
 
@@ -261,45 +198,32 @@ def _set_log(ax: Axes) -> None:
 
 
 @matplotlib.rc_context(LOOK)
-def draw_speakers(scores: Mapping[str, Sequence[float]]) -> bytes:
-    """Draw each speaker's UAR, sorted by that of the first system.
-
-    Arguments
-    ---------
-    scores : Mapping[str, Sequence[float]]
-        UAR in percent by system, the speakers in the same order; at most six.
-
-    Returns
-    -------
-    bytes
-        The SVG.
-    """
+def draw_speakers(uars: pd.DataFrame) -> bytes:
+    """Draw UARs in %, speakers by up to six systems, sorted by the first's."""
     figure = Figure((WIDTH, 2.8), layout="constrained")
     ax = figure.subplots()
-    first = next(iter(scores.values()))
-    order = np.argsort(first, kind="stable")
-    size = 5 if len(first) <= 40 else 3
-    for n, (system, values) in enumerate(scores.items()):
-        colour = COLOURS[n]
+    first = uars.columns[0]
+    uars = uars.sort_values(first, kind="stable")
+    for n, system in enumerate(uars):
         ax.plot(
-            np.arange(1, len(first) + 1),
-            np.asarray(values)[order],
+            np.arange(1, len(uars) + 1),
+            uars[system],
             linestyle="none",
             marker=MARKS[n],
-            markersize=size,
-            color=colour,
-            markerfacecolor="none" if n else colour,
+            markersize=5 if len(uars) <= 40 else 3,
+            color=COLOURS[n],
+            markerfacecolor="none" if n else COLOURS[n],
             label=system,
         )
     ax.set_ylabel("UAR (%)")
-    ax.set_xlabel(f"speakers, sorted by {next(iter(scores))}")
+    ax.set_xlabel(f"speakers, sorted by {first}")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.grid(axis="y")
-    _legend(figure, ax)
+    _add_legend(figure, ax)
     return _svg(figure)
 
 
-def _legend(figure: Figure, ax: Axes) -> None:
+def _add_legend(figure: Figure, ax: Axes) -> None:
     """Add one legend for all panels, below them."""
     handles, labels = ax.get_legend_handles_labels()
     place = "outside lower center"
@@ -310,9 +234,8 @@ def _svg(figure: Figure) -> bytes:
     """Write SVG with neither addresses nor dates, and with colours for dark."""
     FigureCanvasSVG(figure)
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="svg", metadata={"Date": None, "Creator": None}
-    )
+    metadata = {"Date": None, "Creator": None}
+    figure.savefig(buffer, format="svg", metadata=metadata)
     svg = buffer.getvalue().decode("utf-8")
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)

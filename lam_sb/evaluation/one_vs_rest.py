@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from lam_sb.corpora.manifests import EMOTIONS
-from lam_sb.evaluation.comparisons import REFERENCE, SEGMENTS, Column, Table
+from lam_sb.evaluation.catalogue import REFERENCE, SEGMENTS
+from lam_sb.evaluation.comparisons import Column, ScoreTable
 from lam_sb.evaluation.statistics import (
     Comparison,
     Estimate,
@@ -37,74 +39,64 @@ class EmotionScore(NamedTuple):
     p_holm: float
 
 
-def emotion_scores(table: Table) -> dict[tuple[str, Column, str], EmotionScore]:
+# By system, column and emotion.
+EmotionScores = dict[tuple[str, Column, str], EmotionScore]
+
+
+def emotion_scores(table: ScoreTable) -> EmotionScores:
     """Score each emotion where LAM-GL aligns utterances and segments.
 
     Arguments
     ---------
-    table : Table
+    table : ScoreTable
         Columns without LAM-GL, or without any of `SEGMENTS`, are left out.
 
     Returns
     -------
-    dict[tuple[str, Column, str], EmotionScore]
+    EmotionScores
         By system, column and emotion; none of an emotion that no test row
         has, or that all have.
     """
     scores = {}
     for column in table.columns:
-        cells = {
-            system: table.cells[system, column].predictions
+        predictions = {
+            system: table.scores[system, column].predictions
             for system in (REFERENCE, *SEGMENTS)
-            if (system, column) in table.cells
+            if (system, column) in table.scores
         }
-        if REFERENCE in cells and len(cells) > 1:
-            for (system, emotion), score in _column_scores(cells).items():
+        if REFERENCE in predictions and len(predictions) > 1:
+            for (system, emotion), score in _of_column(predictions).items():
                 scores[system, column, emotion] = score
     return scores
 
 
-def _column_scores(
-    cells: dict[str, Predictions],
+def _of_column(
+    predictions: Mapping[str, Predictions],
 ) -> dict[tuple[str, str], EmotionScore]:
     """Score by system and emotion, and compare with LAM-GL."""
-    parts = {
-        (system, emotion): against_the_rest(predictions, n)
-        for system, predictions in cells.items()
+    detections = {
+        (system, emotion): _detection(whole, n)
+        for system, whole in predictions.items()
         for n, emotion in enumerate(EMOTIONS)
-        if len(set(predictions.labels == n)) == 2
+        if len(set(whole.labels == n)) == 2
     }
     comparisons = {}
-    for (system, emotion), part in parts.items():
-        whole = parts.get((REFERENCE, emotion))
-        if system != REFERENCE and whole is not None:
-            comparisons[system, emotion] = compare(part, whole)
+    for (system, emotion), detection in detections.items():
+        reference = detections.get((REFERENCE, emotion))
+        if system != REFERENCE and reference is not None:
+            comparisons[system, emotion] = compare(detection, reference)
     p_values = holm([c.p_two_sided for c in comparisons.values()])
     p_holm = dict(zip(comparisons, p_values.tolist(), strict=True))
     return {
         key: EmotionScore(
-            interval(part), comparisons.get(key), p_holm.get(key, math.nan)
+            interval(detection), comparisons.get(key), p_holm.get(key, math.nan)
         )
-        for key, part in parts.items()
+        for key, detection in detections.items()
     }
 
 
-def against_the_rest(predictions: Predictions, emotion: int) -> Predictions:
-    """Ask of each row only whether it is of one emotion.
-
-    Arguments
-    ---------
-    predictions : Predictions
-        (S, N) of a system.
-    emotion : int
-        Its class.
-
-    Returns
-    -------
-    Predictions
-        (S, N), class 1 for the emotion and 0 for the rest, whose UAR is
-        (recall + specificity) / 2.
-    """
+def _detection(predictions: Predictions, emotion: int) -> Predictions:
+    """Whether each row is of one emotion, 1, or not, 0."""
     return Predictions(
         predictions.ids,
         (predictions.labels == emotion).astype(int),

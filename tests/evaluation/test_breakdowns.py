@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from made_up import make_rows, make_run
 
-from lam_sb.evaluation.comparisons import Column, tabulate
-from lam_sb.evaluation.metrics import uar
-from lam_sb.evaluation.results import read_run
-from lam_sb.evaluation.statistics import Predictions, interval
-from lam_sb.study.report.breakdowns import (
+from lam_sb.evaluation.breakdowns import (
     best_baseline,
     by_gender,
     by_speaker,
-    mean_by_layer,
+    layer_means,
     mean_confusion,
     read_history,
     read_layers,
 )
+from lam_sb.evaluation.comparisons import Column, make_tables
+from lam_sb.evaluation.metrics import uar
+from lam_sb.evaluation.results import read_run
+from lam_sb.evaluation.statistics import Predictions, interval
 
 # Two women and a man; the man is never sad.
 LABELS = [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2]
@@ -35,10 +35,10 @@ def predictions():
     return Predictions(IDS, LABELS, SPEAKERS, GUESSES)
 
 
-def the_cell(paths):
-    tables, problems = tabulate(map(read_run, paths))
+def the_score(paths):
+    tables, problems = make_tables(map(read_run, paths))
     assert not problems
-    return next(iter(tables[0].cells.values()))
+    return next(iter(tables[0].scores.values()))
 
 
 def write_lines(path, lines):
@@ -68,17 +68,17 @@ def test_unknown_genders_are_left_out(predictions):
 
 
 def test_speakers_are_scored_over_the_emotions_they_have(predictions):
-    found = {speaker.name: speaker for speaker in by_speaker(predictions)}
-    assert list(found) == ["m", "w1", "w2"]
-    assert found["m"].uar == pytest.approx(5 / 6)
-    assert (found["m"].num_classes, found["m"].num_rows) == (3, 3)
-    for name, speaker in found.items():
+    found = by_speaker(predictions)
+    assert list(found.index) == ["m", "w1", "w2"]
+    assert found.loc["m"].tolist() == pytest.approx([5 / 6, 3, 3])
+    assert found["utterances"].tolist() == [3, 4, 4]
+    for name, value in found["uar"].items():
         here = predictions.clusters == name
         by_seed = [
             uar(predictions.labels[here], seed[here])
             for seed in predictions.predictions
         ]
-        assert speaker.uar == pytest.approx(np.mean(by_seed))
+        assert value == pytest.approx(np.mean(by_seed))
 
 
 def test_confusions_are_shares_of_each_true_class(predictions):
@@ -98,11 +98,11 @@ def test_layers_are_averaged_over_the_runs(tmp_path):
         make_run(tmp_path, "lam_gl", "a", "b", n, layer_share=share)
         for n, share in enumerate(shares)
     ]
-    assert mean_by_layer(the_cell(paths), "layer_share") == pytest.approx(
+    assert layer_means(the_score(paths), "layer_share") == pytest.approx(
         {1: 0.3, 2: 0.7}
     )
     ensemble = make_run(tmp_path, "ensemble", "a", "b", 0)
-    assert mean_by_layer(the_cell([ensemble]), "layer_share") == {}
+    assert layer_means(the_score([ensemble]), "layer_share") == {}
 
 
 def test_layers_by_epoch_go_as_far_as_all_runs(tmp_path):
@@ -163,7 +163,7 @@ def test_the_best_baseline_is_that_of_the_column(tmp_path):
         make_run(tmp_path, "ensemble", "b", "a", 0, predictions=wrong),
         make_run(tmp_path, "lam_gl", "c", "a", 0, predictions=right),
     ]
-    tables, _ = tabulate(map(read_run, paths))
+    tables, _ = make_tables(map(read_run, paths))
     assert best_baseline(tables[0], Column("enc", "a", "b")) == "cc"
     assert best_baseline(tables[0], Column("enc", "b", "a")) == "ensemble"
     assert best_baseline(tables[0], Column("enc", "c", "a")) is None
@@ -171,7 +171,7 @@ def test_the_best_baseline_is_that_of_the_column(tmp_path):
 
 def test_runs_of_other_layers_are_not_averaged(tmp_path):
     path = make_run(tmp_path, "lam_gl", "a", "b", 0)
-    cell = the_cell([path, make_run(tmp_path, "lam_gl", "a", "b", 1)])
-    cell.runs[1].results["layer_share"] = {"7": 1.0}
-    assert mean_by_layer(cell, "layer_share") == {}
+    score = the_score([path, make_run(tmp_path, "lam_gl", "a", "b", 1)])
+    score.runs[1].results["layer_share"] = {"7": 1.0}
+    assert layer_means(score, "layer_share") == {}
     assert json.loads(path.read_text())["layer_share"].keys() == {*"1234"}

@@ -1,0 +1,159 @@
+"""Table 1: which layers an analysis selects, and which the runs anchored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from lam_sb.analysis.selection import TOP_LAYERS
+from lam_sb.analysis.similarity import ALL
+from lam_sb.corpora.manifests import EMOTIONS
+from lam_sb.evaluation.catalogue import REFERENCE
+from lam_sb.evaluation.comparisons import Column, Score, ScoreTable
+from lam_sb.study.report.notes import describe_protocol
+from lam_sb.study.report.paper import paper_layers
+from lam_sb.study.report.printed import Cell, PrintedTable, make_frame
+from lam_sb.study.report.score_tables import Place, arrange, column_headers
+
+# What an analysis selects, by the system that anchors it.
+SELECTIONS = {
+    REFERENCE: ("group", "most similar (GL)"),
+    "lam_bl": ("best", "best (BL)"),
+    "lam_wl": ("worst", "least similar (WL)"),
+    "lam_gl_vowl": ("vowels", "most similar on vowels (Vowl)"),
+    "lam_gl_cons": ("consonants", "most similar on consonants (Cons)"),
+}
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What ``python -m lam_sb analyse`` left of a column."""
+
+    column: Column
+    folder: Path  # with figure1.png
+    selection: dict  # what selection.json holds
+    similarity: list[dict]  # rows of similarity.csv
+
+
+def selection_tables(
+    analyses: Sequence[Analysis], paper: bool
+) -> list[PrintedTable]:
+    """Print which layers the analyses, at most one a column, select."""
+    if not analyses:
+        return []
+    cells: dict[Place, Cell] = {}
+    for analysis in analyses:
+        for system, (choice, _) in SELECTIONS.items():
+            place = system, (analysis.column, False)
+            cells[place] = Cell(_selected(analysis, choice))
+            _add_paper(cells, system, analysis.column, paper)
+    shown = {system for (system, _), cell in cells.items() if cell.text}
+    rows = {s: ("", SELECTIONS[s][1]) for s in SELECTIONS if s in shown}
+    resampled = any(a.selection["stability"] for a in analyses)
+    note = "In brackets: how many resamples of the speakers select the same."
+    return [
+        PrintedTable(
+            number=1,
+            title=(
+                "Layers that the analysis of the training rows selects. "
+                f"{_measures(analyses)}"
+            ),
+            frame=make_frame(cells, rows, column_headers(cells)),
+            notes=[note] if resampled else [],
+        )
+    ]
+
+
+def _measures(analyses: Sequence[Analysis]) -> str:
+    """Say what the layers were ranked by."""
+    hows = {True: "mean over the emotions", False: "without target labels"}
+    measures = {
+        f"{selection['measure']}, {hows[selection['use_target_labels']]}": None
+        for selection in (analysis.selection for analysis in analyses)
+    }
+    return f"Similarity: {'; '.join(measures)}."
+
+
+def _selected(analysis: Analysis, choice: str) -> str:
+    selection = analysis.selection
+    if choice not in selection:
+        return layers_text(_most_similar(analysis, choice))
+    share = (selection["stability"] or {}).get(choice)
+    again = "" if share is None else f" ({100 * share:.0f} %)"
+    return layers_text(selection[choice]) + again
+
+
+def _most_similar(analysis: Analysis, segment: str) -> list[int]:
+    """Layers of the highest similarity on a segment, if it was measured."""
+    labelled = analysis.selection["use_target_labels"]
+    emotions = EMOTIONS if labelled else (ALL,)
+    rows = [
+        (row["layer"], row["value"])
+        for row in analysis.similarity
+        if row["segment"] == segment
+        and row["measure"] == analysis.selection["measure"]
+        and row["emotion"] in emotions
+    ]
+    values = pd.DataFrame(rows, columns=["layer", "value"])
+    means = values.groupby("layer")["value"].mean()  # sorted by layer
+    ranked = means.sort_values(ascending=False, kind="stable")
+    return sorted(ranked.index[:TOP_LAYERS].tolist())
+
+
+def anchor_tables(table: ScoreTable, paper: bool) -> list[PrintedTable]:
+    """Print which layers the runs of a table anchored, and by which rule."""
+    cells: dict[Place, Cell] = {}
+    for (system, column), score in table.scores.items():
+        text = _anchored(score)
+        if text:
+            cells[system, (column, False)] = Cell(text, score=(system, column))
+            _add_paper(cells, system, column, paper)
+    if not cells:
+        return []
+    return [
+        PrintedTable(
+            number=1,
+            title="Layers that the runs anchored, and by which rule.",
+            frame=arrange(table, cells),
+            protocol=describe_protocol(table.protocol),
+            is_main=False,
+        )
+    ]
+
+
+def _add_paper(
+    cells: dict[Place, Cell], system: str, column: Column, paper: bool
+) -> None:
+    """Add the layers that the paper anchors, if it has this system."""
+    layers = paper and paper_layers(system, column)
+    if layers:
+        cells[system, (column, True)] = Cell(layers_text(layers))
+
+
+def _anchored(score: Score) -> str:
+    """Say which layers the runs of a score aligned, or left out."""
+    counts = Counter()
+    for run in score.runs:
+        layers, mixed = run.results["anchor_layers"], run.results.get("layers")
+        aligned = run.results.get("alignment") == "LayerCoral"
+        left_out = not set(layers).intersection(mixed or layers)
+        if layers and (aligned or left_out):
+            text = "without " * left_out + layers_text(layers)
+            counts[text, run.results["anchor_rule"]] += 1
+    several = len(counts) > 1
+    return "; ".join(
+        f"{text} ({rule}{f', {count} of {counts.total()} runs' * several})"
+        for (text, rule), count in counts.items()
+    )
+
+
+def layers_text(layers: Sequence[int]) -> str:
+    """Write layers as a list, or many neighbours as a range."""
+    layers = list(layers)
+    if len(layers) > 3 and layers == [*range(layers[0], layers[-1] + 1)]:
+        return f"{layers[0]}-{layers[-1]}"
+    return ", ".join(map(str, layers))
