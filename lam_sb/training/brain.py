@@ -43,7 +43,7 @@ PROGRESS_STEPS = 50  # an epoch of fewer has no progress bar
 
 
 class AlignmentBrain(sb.Brain):
-    """Keeps the books of a Brain that aligns two domains.
+    """Trains, stops, keeps weights and logs for a Brain of two domains.
 
     Its subclass computes outputs and loss. Its modules are ``projector``,
     ``pooling`` and ``head``, and ``alignment`` where that loss learns; the YAML
