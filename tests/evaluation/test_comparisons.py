@@ -10,6 +10,7 @@ from made_up import Row, make_rows, make_run, make_seeds
 from lam_sb.evaluation.catalogue import family_of, name_of
 from lam_sb.evaluation.comparisons import (
     Column,
+    cautions,
     make_tables,
 )
 from lam_sb.evaluation.results import read_run
