@@ -133,3 +133,11 @@ def test_long_cells_take_more_tabulars():
     assert columns_of(grid) == [["p", "q"], ["r", "s"]]
     grid = grid_of("a:p a:q b:r b:s", "x" * 200)
     assert columns_of(grid) == [["p"], ["q"], ["r"], ["s"]]
+
+
+def test_latex_has_a_rule_between_groups_of_rows():
+    rows = [("a", "p"), ("a", "q"), ("b", "r"), ("c", "s"), ("c", "t")]
+    grid = table_of([("x",)], {row: [Cell("1")] for row in rows})
+    body = to_latex(grid).split(r"\midrule")[1:]
+    names = [re.findall(r"^(\w) &", part, re.MULTILINE) for part in body]
+    assert names == [["p", "q"], ["r"], ["s", "t"]]

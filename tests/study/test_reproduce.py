@@ -208,4 +208,4 @@ def test_a_report_is_written_of_what_is_there(arguments, root):
     commands.main([*arguments, "--report_only=True", "--seeds=3"])
     assert results(root) == before
     said = page.read_text(encoding="utf-8")
-    assert f"{2 * RUNS} of the study&#x27;s {3 * RUNS} runs" in said
+    assert f"{2 * RUNS} of the study&#39;s {3 * RUNS} runs" in said

@@ -21,10 +21,12 @@ from pages import (
 
 from lam_sb.evaluation.breakdowns import best_baseline, by_speaker
 from lam_sb.evaluation.catalogue import name_of
-from lam_sb.evaluation.comparisons import Column
+from lam_sb.evaluation.comparisons import Column, make_tables
+from lam_sb.evaluation.results import read_run
 from lam_sb.evaluation.statistics import interval
 from lam_sb.study.report.findings import Findings
 from lam_sb.study.report.report import write_report
+from lam_sb.study.report.sections import layer_shares
 
 
 @pytest.fixture(scope="module")
@@ -277,3 +279,15 @@ def test_folds_are_listed_apart(tmp_path):
         *("seed 0, fold 0", "seed 0, fold 1"),
         *("seed 1, fold 0", "seed 1, fold 1"),
     ]
+
+
+def test_shades_say_how_far_layers_are_from_even(tmp_path):
+    # Four layers: 0.4 is 0.6 more than even, 0.1 is 0.6 less.
+    shares = dict(zip("1234", (0.4, 0.1, 0.25, 0.25), strict=True))
+    path = make_run(tmp_path, "lam_gl", "a", "b", 0, layer_share=shares)
+    (table,), _ = make_tables([read_run(path)])
+    frames, _ = layer_shares(table, table.columns[0])
+    (share,) = frames["Share"].to_numpy()
+    assert [cell.shade for cell in share] == pytest.approx([1, -1, 0, 0])
+    (alpha,) = frames["Alpha"].to_numpy()
+    assert [cell.shade for cell in alpha] == [0] * 4
