@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from operator import itemgetter
@@ -94,17 +94,6 @@ def write_results(path: Path, content: Mapping) -> None:
     versions = {package: version(package) for package in PACKAGES}
     ending = {"versions": versions, "git": _git_commit()}
     write_json(path, {"schema": SCHEMA, **content, **ending})
-
-
-def mean_by_layer(
-    epochs: Sequence[Mapping], chosen: Sequence[int], column: str
-) -> dict[str, float]:
-    """Average a column of the layer log over the chosen epochs, by layer."""
-    logged = [e["layers"] for e in epochs if e["epoch"] in chosen]
-    return {
-        str(rows[0]["layer"]): float(np.mean([r[column] for r in rows]))
-        for rows in zip(*logged, strict=True)
-    }
 
 
 def _git_commit() -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import torch
@@ -101,6 +102,10 @@ def load_model(source: str) -> tuple[nn.Module, list[str]]:
     from speechbrain.integrations.huggingface.huggingface import (
         HFTransformersInterface,
     )
+    from transformers.utils.logging import disable_progress_bar
+
+    if Path(source).is_dir() or not sys.stderr.isatty():
+        disable_progress_bar()  # there is no download to be watched
 
     class Interface(HFTransformersInterface):
         def _from_pretrained(self, *args, **kwargs) -> None:

@@ -133,7 +133,7 @@ class FeatureStore:
 
         Rows are utterance ids and manifest rows, of any number of manifests.
         Of ``world`` processes, each is a ``rank`` and writes its own shards.
-        A progress bar shows hours done.
+        A progress bar shows hours done, on a terminal.
 
         Raises
         ------
@@ -155,7 +155,7 @@ class FeatureStore:
         bar = tqdm(
             total=_hours(waiting),
             unit="h of speech",
-            disable=not progress,
+            disable=None if progress else True,  # None: shown on a terminal
             bar_format="{l_bar}{bar}| {n:.2f}/{total:.2f}{unit} "
             "[{elapsed}<{remaining}]",
         )
