@@ -14,7 +14,6 @@ from lam_sb.evaluation.comparisons import (
     make_tables,
 )
 from lam_sb.evaluation.results import read_run
-from lam_sb.evaluation.statistics import Comparison, Estimate
 
 COLUMN = Column("enc", "left", "right")
 # P(T > sqrt 5) with 5 degrees of freedom, by the formula for odd ones: with

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lam_sb.evaluation.comparisons import cautions, correct_family
-from lam_sb.evaluation.metrics import Comparison, Estimate
+from lam_sb.evaluation.statistics import Comparison, Estimate
 
 
 def comparison(value, p_greater, clusters=10, seeds=10) -> Comparison:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import os
 import shlex
@@ -207,5 +208,5 @@ def test_a_report_is_written_of_what_is_there(arguments, root):
     page.unlink()
     commands.main([*arguments, "--report_only=True", "--seeds=3"])
     assert results(root) == before
-    said = page.read_text(encoding="utf-8")
-    assert f"{2 * RUNS} of the study&#39;s {3 * RUNS} runs" in said
+    said = html.unescape(page.read_text(encoding="utf-8"))
+    assert f"{2 * RUNS} of the study's {3 * RUNS} runs" in said
