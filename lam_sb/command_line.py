@@ -126,5 +126,4 @@ def option_words(run_opts: RunOptions) -> list[str]:
     return [
         f"--{name}" if value is True else f"--{name}={value}"
         for name, value in given.items()
-        if value is not False
     ]

@@ -109,17 +109,24 @@ def recipe_folder(path: str | Path) -> Path:
     UserError
         There is none.
     """
-    root, above = Path(path), ()
+    folder = _find_recipe(Path(path))
+    if folder is None:
+        raise UserError(
+            f"No folder above {path} holds train.py; give a YAML file of the "
+            "recipe's hparams, or name one as its base."
+        )
+    return folder
+
+
+def _find_recipe(path: Path) -> Path | None:
+    root, above = path, ()
     while bases := _read(root, above)[1]:
         root, above = bases[0], (*above, root.resolve())
-    for file in (root, Path(path)):
+    for file in (root, path):
         for folder in Path(os.path.abspath(file)).parents:
             if (folder / "train.py").is_file():
                 return folder
-    raise UserError(
-        f"No folder above {path} holds train.py; give a YAML file of the "
-        "recipe's hparams, or name one as its base."
-    )
+    return None
 
 
 def _replace(
@@ -282,8 +289,8 @@ def load_study(
 
 def _load_blocks(blocks: Mapping[str, str], path: str | Path) -> dict:
     """Load a text, its errors as the user's own."""
-    for folder in (recipe_folder(path), Path(path).parent):
-        if str(folder.resolve()) not in sys.path:
+    for folder in (_find_recipe(Path(path)), Path(path).parent):
+        if folder is not None and str(folder.resolve()) not in sys.path:
             sys.path.append(str(folder.resolve()))
     try:
         return load_hyperpyyaml("".join(blocks.values()))
