@@ -168,8 +168,9 @@ def dropped_lines(hparams: Mapping) -> list[str]:
             continue
         dropped = json.loads(path.read_text(encoding="utf-8"))["skipped"]
         if dropped:
+            noun = "utterance" if len(dropped) == 1 else "utterances"
             lines.append(
-                f"Preparation dropped {len(dropped)} utterances of {corpus}; "
+                f"Preparation dropped {len(dropped)} {noun} of {corpus}; "
                 f"{path} says why."
             )
     return lines

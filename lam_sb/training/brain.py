@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
-from speechbrain.utils.train_logger import TrainLogger
 from torch.utils.data import DataLoader
 
 from lam_sb.corpora.manifests import EMOTIONS
@@ -35,6 +35,9 @@ from lam_sb.training.layer_log import (
 )
 from lam_sb.training.rows import Batch
 from lam_sb.training.weights import EpochWeights
+
+if TYPE_CHECKING:  # its import warns, before the console is quiet
+    from speechbrain.utils.train_logger import TrainLogger
 
 logger = get_logger(__name__)
 
