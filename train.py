@@ -64,9 +64,10 @@ class LamBrain(AlignmentBrain):
         chunks = self.hparams.time_chunks
         z = self.modules.projector(batch.x)  # (B, chunks + S, M, d)
         pooled = self.modules.pooling(z[:, :chunks])  # (B, chunks, d)
-        embeddings = self.modules.head(pooled, batch.mask[:, :chunks])
-        logits = self.classify(embeddings, batch.labels, stage)
-        return Outputs(logits, embeddings, z[:, chunks:])
+        outputs = self.modules.head(pooled, batch.mask[:, :chunks])
+        # The logits themselves, or the embeddings of a prototypical network.
+        logits = self.classify(outputs, batch.labels, stage)
+        return Outputs(logits, outputs, z[:, chunks:])
 
     def compute_objectives(
         self, predictions: Outputs, batch: Batch, stage: sb.Stage
@@ -110,9 +111,8 @@ def dataio_prepare(
     source = [rows["source_train"], rows["source_valid"]]
     target = [rows["target_train"], rows["target_test"]]
     target += [rows["shots"]] if "shots" in rows else []
-    (target if hparams["select_on"] == "target" else source).append(
-        rows["valid"]
-    )
+    selected_on_target = hparams["select_on"] == "target"
+    (target if selected_on_target else source).append(rows["valid"])
     layers, segment = hparams["layers"], hparams["segment"]
     fit_standardisers(hparams["normalise"], source, target, layers)
     loaders = {}
@@ -214,7 +214,9 @@ def fit_and_test(hparams: dict, settings: dict, run_opts: RunOptions) -> None:
         lines = run.leave_results(
             hparams, settings, test, posteriors, content, run_opts.debug
         )
-        print("\n".join(inputs.dropped_lines(hparams) + lines))
+        for line in inputs.dropped_lines(hparams) + lines:
+            print(line)
+            logger.debug(line)  # log.txt holds it too
 
 
 def main(argv: list[str]) -> None:

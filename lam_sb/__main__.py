@@ -59,8 +59,7 @@ Runs what a study's file (hparams/study/*.yaml) names and is not done yet, and
 writes results/study/<study>/report.html and table1 to table3 as .md, .tex and
 .csv. The same command goes on where it was stopped.
 
-Keys of a study:
-  --data_folder         folder with a folder for each corpus
+Keys of a study; hparams/study/table2.yaml explains all of them:
   --corpora             names, "[msp_podcast, biic_podcast]"
   --directions          pairs "[[source, target], ...]"; all if not given
   --encoders            short names, "{whisper: openai/whisper-base}"
@@ -72,7 +71,8 @@ Keys of a study:
   --keep_weights        False removes the weights of each run that is done
   --print_commands      True prints the commands that are to be run, and stops
   --report_only         True reports what is there, and stops
-Any other key, and SpeechBrain's options, go to all runs: --normalise domain."""
+Any other key goes to all runs (--data_folder /corpora, --normalise domain), and
+so do SpeechBrain's options."""
 # Function and help of each command; functions are imported when called.
 COMMANDS = {
     "extract": ("lam_sb.commands:extract", EXTRACT),
@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
     UserError
         No such command, or whatever it finds.
     """
-    name, rest = (argv[0], argv[1:]) if argv else ("none", [])
+    name, rest = (argv[0], argv[1:]) if argv else ("--help", [])
     if name in HELP:
         print(USAGE)
     elif name not in COMMANDS:

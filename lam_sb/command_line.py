@@ -81,7 +81,7 @@ def parse_arguments(
         if not given and rest and not rest[0].startswith("--"):
             value = rest.pop(0)
         if not value:
-            hint = suggestion(key, sorted(FLAGS))
+            hint = suggestion(key, sorted({*FLAGS, "verbose"}))
             raise UserError(
                 f"{name} needs a value, for example {name}=True.{hint}"
             )

@@ -245,6 +245,11 @@ def load(path: str | Path, overrides: Mapping[str, object]) -> dict:
     UserError
         An unknown key, no ``data_folder``, or a file that does not load.
     """
+    own = flatten(path)
+    if re.search(r"^study:", own, re.MULTILINE):
+        raise UserError(
+            f"{path} is a study, no system: python -m lam_sb reproduce {path}"
+        )
     blocks = key_blocks(path, overrides)
     data_folder = blocks.get("data_folder", "")
     if "!PLACEHOLDER" in data_folder[len(comments_above(data_folder)) :]:

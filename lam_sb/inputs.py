@@ -22,7 +22,7 @@ from lam_sb.training.shots import draw_shots, shot_candidates
 logger = get_logger(__name__)
 READERS = "data_prep"  # folder beside train.py with the corpora's readers
 SHOT_DRAWS = 5  # of few-shot rows; the seed says which of them
-ROLES = ("source_train", "source_valid", "target_train", "target_test")
+PARTS = ("source_train", "source_valid", "target_train", "target_test")
 
 
 def validation_manifest(
@@ -54,7 +54,7 @@ def read_rows(hparams: Mapping) -> dict[str, dict]:
         rows, or too few shots.
     """
     rows = {}
-    for key in ROLES:
+    for key in PARTS:
         folder = hparams[f"{key.split('_')[0]}_folder"]
         rows[key] = read_manifest(hparams[key], folder)
     role = "target" if hparams["select_on"] == "target" else "source"
@@ -144,7 +144,7 @@ def describe_inputs(
 ) -> str:
     """Count rows by split and emotion; say what encoding takes."""
     lines = []
-    for key in ROLES:
+    for key in PARTS:
         corpus = hparams[key.split("_")[0]]
         emotions = [row["emo"] or "unlabelled" for row in rows[key].values()]
         counts = sorted(Counter(emotions).items())

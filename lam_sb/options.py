@@ -8,6 +8,7 @@ from functools import partial
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
 from lam_sb.config import own_keys
 from lam_sb.errors import UserError, check_choice
+from lam_sb.training.standardisation import NORMALISE
 
 CHOICES = {
     "target_rows": ("four", "all"),
@@ -15,6 +16,7 @@ CHOICES = {
     "class_weight": ("balanced", "none"),
     "fit": ("brain", "episodes", "sklearn"),
     "bound": ("none", "within", "oracle"),
+    "normalise": NORMALISE,
 }
 TRAINING_KEYS = {
     *("projection_dim", "projection_norm", "layer_weighting", "num_blocks"),
@@ -108,9 +110,8 @@ def check_options(
             raise UserError(
                 f"{where}: the system {hparams['system']} has no use for {key}."
             )
-    if (
-        hparams["anchor_layers"] not in ANALYSIS_RULES
-    ):  # analyse may still use them
+    # These decide the result only through such a rule; analyse reads them too.
+    if hparams["anchor_layers"] not in ANALYSIS_RULES:
         unused |= SELECTION_KEYS
     alignment = alignment_class(hparams["alignment"])
     segments = getattr(alignment, "segments", SEGMENTS)

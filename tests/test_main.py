@@ -45,8 +45,11 @@ def test_a_wrong_command_is_one_message(tmp_path):
         "error: The command is analyze; use python -m lam_sb extract | analyse "
         "| reproduce FILE.yaml [--key value ...]\n"
     )
-    with pytest.raises(UserError, match="The command is none"):
-        main([])
+
+
+def test_without_a_command_they_are_listed(capsys):
+    main([])
+    assert capsys.readouterr().out == USAGE + "\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

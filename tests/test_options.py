@@ -34,6 +34,7 @@ def hparams_of(**changes) -> dict:
         "system": "toy",
         "fit": "brain",
         "bound": "none",
+        "normalise": "domain",
         "target_rows": "four",
         "select_on": "source",
         "class_weight": "none",
@@ -144,6 +145,7 @@ def test_an_alignment_says_which_segments_it_takes(
         ({"class_weight": True}, "use one of balanced, none"),
         ({"fit": "svm"}, "use one of brain, episodes, sklearn"),
         ({"bound": "upper"}, "use one of none, within, oracle"),
+        ({"normalise": "corpus"}, "use one of none, source, domain, speaker"),
         ({"bound": "oracle", "fit": "episodes"}, "no meaning for fit"),
     ],
 )

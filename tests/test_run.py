@@ -29,6 +29,7 @@ RUN_KEYS = """\
 system: toy
 fit: brain
 bound: none
+normalise: domain
 target_rows: four
 select_on: source
 class_weight: none

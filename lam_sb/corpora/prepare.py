@@ -1,10 +1,9 @@
 """From a corpus's folder to its manifests.
 
-Every ``<corpus>_prepare.py`` lists its corpus as `Utterance`s and hands them
-to `write_corpus`, which checks the audio, drops and counts what cannot be used,
-splits by speaker where the corpus has no official splits, and writes
-``train.json``, ``valid.json``, ``test.json`` and ``prep_report.json``, unless
-they are there and nothing has changed.
+A reader lists a corpus as `Utterance`s. `write_corpus` checks their audio,
+drops and counts what cannot be used, splits by speaker where the corpus has no
+official splits, and writes ``train.json``, ``valid.json``, ``test.json`` and
+``prep_report.json``, unless they are there and nothing has changed.
 """
 
 from __future__ import annotations

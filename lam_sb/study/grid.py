@@ -22,7 +22,7 @@ from lam_sb.analysis.anchor_layers import (
 from lam_sb.config import load, load_study, recipe_folder
 from lam_sb.errors import UserError
 from lam_sb.evaluation.catalogue import REFERENCE
-from lam_sb.inputs import ROLES
+from lam_sb.inputs import PARTS
 from lam_sb.options import unused_keys
 from lam_sb.run import load_run
 from lam_sb.study.job import Job
@@ -50,7 +50,7 @@ MAY_BE_EMPTY = ("include", "keys", "keep_weights")
 # What of a run's YAML a study has to know.
 PATHS = (
     *("output_folder", "analysis_folder", "encoder_source", "feature_folder"),
-    *ROLES,
+    *PARTS,
 )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from lam_sb.inputs import ROLES
+from lam_sb.inputs import PARTS
 from lam_sb.run import differing_settings, settings_hash
 
 
@@ -84,7 +84,7 @@ class Job:
     @property
     def inputs(self) -> str:
         """What it reads, in words; equal for runs on the same features."""
-        names = ("encoder_source", "feature_folder", *ROLES)
+        names = ("encoder_source", "feature_folder", *PARTS)
         return " ".join(str(self.paths[name]) for name in names)
 
     @cached_property

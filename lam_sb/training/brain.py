@@ -181,7 +181,7 @@ class AlignmentBrain(sb.Brain):
     def cross_entropy(
         self, logits: torch.Tensor, labels: torch.Tensor, stage: sb.Stage
     ) -> torch.Tensor:
-        """Class-weighted cross-entropy of the labelled rows, a scalar."""
+        """Cross-entropy, a scalar; the outputs of validation are kept."""
         n = self._num_support() if stage == sb.Stage.TRAIN else 0
         if stage != sb.Stage.TRAIN:
             self.outputs.append((logits.detach().cpu(), labels.cpu()))
@@ -242,7 +242,7 @@ class AlignmentBrain(sb.Brain):
             self.history.current["warned"] = warned
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
-        """Collect the outputs of validation and test anew."""
+        """Collect the outputs of validation anew."""
         self.outputs: list[tuple[torch.Tensor, torch.Tensor]] = []
         if stage == sb.Stage.VALID and self._in_episodes():
             self._make_prototypes(self.prototype_loaders[:1])

@@ -166,13 +166,13 @@ def test_table_1_as_csv(study):
     _, _, folder = study
     lines = read_csv(folder / "table1.csv")
     assert lines[0] == {
-        "grid": "1",
+        "table": "1",
         "row": "most similar (GL)",
         "column": "left → right, enc",
         "layers": "1, 2, 4 (86 %)",
     }
     column = "msp_podcast → biic_podcast, wavlm, paper"
-    line = {"grid": "2", "row": "LAM-GL", "column": column}
+    line = {"table": "2", "row": "LAM-GL", "column": column}
     assert line | {"layers": "8, 9, 11"} in lines
 
 

@@ -32,21 +32,19 @@ SYSTEMS = {  # layers that are mixed, of 12, and what aligns the domains
         ([*range(1, 13)], "LayerCoral"),
     ),
 }
-
-
 # The paper's Table 1, and its random draws.
 ANCHORS = {
     "wavlm": {"lam_gl": [8, 9, 11], "lam_bl": [11], "lam_wl": [5, 6, 7]},
     "whisper": {"lam_gl": [1, 2, 3], "lam_bl": [2], "lam_wl": [7, 10, 11]},
 }
-
-
+ANCHORS["wavlm"] |= {"lam_gl_vowl": [8, 9, 11], "lam_gl_cons": [9, 10, 11]}
+ANCHORS["whisper"] |= {"lam_gl_vowl": [1, 3, 5], "lam_gl_cons": [3, 5, 6]}
+for own in ANCHORS.values():
+    own |= {"lam_al": [*range(1, 13)], "lam_rl1": [2, 6, 9]}
+    own |= {"lam_rl2": [1, 5, 12], "lam_rl3": [3, 7, 11]}
+    own |= {"layer_atn": own["lam_gl"], "layer_drop": own["lam_gl"]}
 FILES = [(s, e) for s in SYSTEMS for e in ANCHORS]
-
-
 BACK = [(s, "wavlm") for s in ("cc", "ensemble", "few_shot", "pc", "lam_gl")]
-
-
 DIRECTIONS = [
     *((*file, "msp_podcast", "biic_podcast") for file in FILES),
     *((*file, "biic_podcast", "msp_podcast") for file in BACK),
@@ -54,9 +52,9 @@ DIRECTIONS = [
 
 
 def test_each_system_has_a_file_for_each_encoder():
-    found = {path.stem for path in HPARAMS.glob("*.yaml")} - {"demo"}
+    files = {path.stem for path in HPARAMS.glob("*.yaml")} - {"demo"}
     named = {f"{system}_{encoder}" for system, encoder in FILES}
-    assert named <= found
+    assert named <= files
 
 
 @pytest.mark.parametrize(("system", "encoder", "source", "target"), DIRECTIONS)

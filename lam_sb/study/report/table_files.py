@@ -1,4 +1,4 @@
-"""Files of Tables 1 to 3: Markdown, LaTeX, and CSV with full digits."""
+"""Files of Tables 1 to 3: Markdown, LaTeX, and CSV with six digits."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _write(path: Path, text: str) -> None:
 def layer_frame(to_print: Sequence[printed.PrintedTable]) -> pd.DataFrame:
     """Lay out table1.csv: a row for each cell that is not empty."""
     return pd.DataFrame(
-        {"grid": n, "row": name, "column": column, "layers": cell.text}
+        {"table": n, "row": name, "column": column, "layers": cell.text}
         for n, table in enumerate(to_print, start=1)
         for (_, name), cells in table.frame.iterrows()
         for column, cell in zip(
@@ -98,16 +98,16 @@ def emotion_frame(tables: Sequence[ScoreTable], paper: bool) -> pd.DataFrame:
     rows = []
     for table, key, place in _keys(tables):
         for emotion in EMOTIONS:
-            found = by_emotion[id(table)].get((*key, emotion))
-            if found is None:
+            one = by_emotion[id(table)].get((*key, emotion))
+            if one is None:
                 continue
-            score, doubts = table.scores[key], cautions(found.estimate)
+            score, doubts = table.scores[key], cautions(one.estimate)
             number = paper and paper_emotion_uar(*key, emotion)
             rows.append(
                 place
                 | {"emotion": emotion}
-                | _values(score, found.estimate, found.comparison)
-                | {"p_holm": found.p_holm}
+                | _values(score, one.estimate, one.comparison)
+                | {"p_holm": one.p_holm}
                 | _origin(score, doubts, number)
             )
     return pd.DataFrame(rows)
