@@ -1,4 +1,4 @@
-"""Options of corpora, as the YAML gives them to train.py."""
+"""Options of each corpus's own reader, given to the two corpora of a run."""
 
 from __future__ import annotations
 
@@ -7,31 +7,36 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from toy_originals import esd_names, write_named
 
-import train
 from lam_sb.corpora.manifests import SPLITS
+from lam_sb.corpora.options import PrepOptions
+from lam_sb.corpora.pair import prepare_pair
 from lam_sb.errors import UserError
 
 
-def hparams_of(folder: Path, **changes) -> dict:
-    keys = dict.fromkeys(("folds", "fold"), 0) | {
-        **{"skip_prep": False, "protocol": "speakers", "split_seed": 0},
-        **{"min_duration": 0.1, "max_duration": None, "label_map": {}},
-        **{"source": "esd_en", "target": "esd_zh"},
+def prepare(folder: Path, **changes) -> None:
+    keys = {
+        **{"source": "esd_en", "target": "esd_zh", "label_map": {}},
         **{"source_folder": folder, "target_folder": folder},
         **{"source_options": {"reader": "esd", "language": "en"}},
         **{"target_options": {"reader": "esd", "language": "zh"}},
         "manifest_folder": folder.parent / "manifests",
+        "options": PrepOptions(),
+        "readers_folder": ROOT / "data_prep",
     }
-    return keys | changes
+    prepare_pair(**keys | changes)
 
 
 def test_each_corpus_has_the_options_of_its_own_reader(tmp_path):
     folder = write_named(tmp_path / "esd", esd_names())
-    hparams = hparams_of(folder, label_map={"Surprise": "happy"})
-    hparams["source_options"]["label_map"] = {"Surprise": "angry"}
-    train.prepare(hparams)
+    own = {
+        "reader": "esd",
+        "language": "en",
+        "label_map": {"Surprise": "angry"},
+    }
+    prepare(folder, label_map={"Surprise": "happy"}, source_options=own)
     for corpus, emo in (("esd_en", "angry"), ("esd_zh", "happy")):
         rows = {}
         for split in SPLITS:
@@ -44,12 +49,10 @@ def test_each_corpus_has_the_options_of_its_own_reader(tmp_path):
 
 def test_one_name_cannot_be_two_corpora(tmp_path):
     folder = write_named(tmp_path / "esd", esd_names())
-    hparams = hparams_of(folder, source="esd", target="esd")
     with pytest.raises(UserError, match="both named esd"):
-        train.prepare(hparams)
+        prepare(folder, source="esd", target="esd")
 
 
 def test_options_must_be_a_mapping(tmp_path):
-    hparams = hparams_of(tmp_path, target_options="language")
     with pytest.raises(UserError, match=re.escape("target_options of esd_zh")):
-        train.prepare(hparams)
+        prepare(tmp_path, target_options="language")
