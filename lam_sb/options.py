@@ -8,6 +8,7 @@ from functools import partial
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
 from lam_sb.config import own_keys
 from lam_sb.errors import UserError, check_choice
+from lam_sb.training.alignment import alignment_parameters
 from lam_sb.training.standardisation import NORMALISE
 
 CHOICES = {
@@ -97,8 +98,9 @@ def check_options(
     Raises
     ------
     UserError
-        A choice that does not exist, or a key that the system does not use,
-        set in the system's own file or on the command line.
+        A choice that does not exist, a key that the system does not use, set
+        in the system's own file or on the command line, or an alignment that
+        asks for what there is not.
     """
     if "system" not in hparams:
         raise UserError(f"{path} is only a part of other files, no system.")
@@ -114,6 +116,8 @@ def check_options(
     if hparams["anchor_layers"] not in ANALYSIS_RULES:
         unused |= SELECTION_KEYS
     alignment = alignment_class(hparams["alignment"])
+    if alignment is not None:
+        alignment_parameters(hparams["alignment"])
     segments = getattr(alignment, "segments", SEGMENTS)
     check_choice("segment", hparams["segment"], segments)
     if hparams["bound"] == "oracle" and hparams["fit"] == "episodes":

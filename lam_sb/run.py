@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -178,19 +179,24 @@ def differing_settings(path: Path, settings: Mapping[str, object]) -> list[str]:
         return []
     before = yaml.safe_load(path.read_text(encoding="utf-8"))
     return [
-        f"{k}: {before.get(k)!r} there, {settings.get(k)!r} now"
+        f"{k}: {_short(before.get(k))} there, {_short(settings.get(k))} now"
         for k in sorted(before.keys() | settings.keys())
         if before.get(k) != settings.get(k)
     ]
+
+
+def _short(value: object) -> str:
+    """Write a value in one short line; parts of objects may take many."""
+    return textwrap.shorten(repr(value).replace("\\n", " "), 60)
 
 
 def _compare(path: Path, settings: dict[str, object]) -> None:
     differing = differing_settings(path, settings)
     if differing:
         raise UserError(
-            f"{path.parent} was made with other settings "
-            f"({'; '.join(differing)}). Use --experiment NAME for a "
-            "folder of its own."
+            f"{path.parent} was made with other settings, or by another "
+            "version of lam_sb. Use --experiment NAME for a folder of its own. "
+            f"What differs: {'; '.join(differing)}."
         )
     if path.is_file():
         return

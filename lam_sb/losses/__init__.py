@@ -14,5 +14,6 @@ An alignment loss is any callable that gives a scalar, named by the YAML's
 
 Two attributes may say more: ``keys``, the YAML keys that it uses (any, if it
 does not say), and ``segments``, the values of the YAML's ``segment`` that it
-takes.
+takes. One that has weights to learn stands among the YAML's ``modules`` too, as
+in ``hparams/few_shot_wavlm.yaml``.
 """

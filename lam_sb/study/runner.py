@@ -82,7 +82,10 @@ def run_jobs(
     folder.mkdir(parents=True, exist_ok=True)
     waiting, failures = list(reversed(jobs)), []
     running: dict[subprocess.Popen, tuple[Job, Path]] = {}
-    with _sigterm_as_interrupt(), tqdm(total=len(jobs), unit="run") as bar:
+    with (
+        _sigterm_as_interrupt(),
+        tqdm(total=len(jobs), unit="run", disable=not jobs) as bar,
+    ):
         try:
             while waiting or running:
                 while waiting and len(running) < at_once:

@@ -83,12 +83,21 @@ class AlignmentInputs:
     @property
     def source(self) -> torch.Tensor:
         """(N, A, d) source segments with frames, in the anchored layers."""
-        return self.mixed_layers[0][:, self._anchored]
+        return self._in_anchored_layers(0)
 
     @property
     def target(self) -> torch.Tensor:
         """(N', A, d) target segments with frames, in the anchored layers."""
-        return self.mixed_layers[1][:, self._anchored]
+        return self._in_anchored_layers(1)
+
+    def _in_anchored_layers(self, domain: int) -> torch.Tensor:
+        if not self._anchored:
+            raise UserError(
+                "alignment: it takes source and target, but none of the mixed "
+                "layers is anchored. Set anchor_layers; a loss of your own "
+                "lists that key in its keys."
+            )
+        return self.mixed_layers[domain][:, self._anchored]
 
     @property
     def source_segments(self) -> torch.Tensor:
@@ -126,6 +135,38 @@ class AlignmentInputs:
         return self._by_domain(self._batch.labels)[0]
 
 
+def alignment_parameters(alignment: Callable) -> list[str]:
+    """Names of `INPUTS` that an alignment loss takes.
+
+    Arguments
+    ---------
+    alignment : Callable
+        `lam_sb.losses` says what its parameters may be.
+
+    Returns
+    -------
+    list[str]
+        In its own order.
+
+    Raises
+    ------
+    UserError
+        It has a parameter of another name, without a default.
+    """
+    function = unwrap(alignment)
+    function = getattr(function, "forward", function)
+    parameters = inspect.signature(function).parameters.values()
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    for parameter in parameters:
+        known = parameter.name in INPUTS or parameter.kind in several
+        if not known and parameter.default is parameter.empty:
+            raise UserError(
+                f"alignment: it asks for '{parameter.name}', but can be given "
+                f"only {', '.join(INPUTS)}."
+            )
+    return [p.name for p in parameters if p.name in INPUTS]
+
+
 def call_alignment(
     alignment: Callable, inputs: AlignmentInputs
 ) -> torch.Tensor:
@@ -134,7 +175,7 @@ def call_alignment(
     Arguments
     ---------
     alignment : Callable
-        Gives a scalar; `lam_sb.losses` says what its parameters may be.
+        As for `alignment_parameters`.
     inputs : AlignmentInputs
         Of a batch.
 
@@ -146,20 +187,14 @@ def call_alignment(
     Raises
     ------
     UserError
-        It has a parameter of another name, without a default.
+        It gives no scalar, or takes what there is not.
     """
-    function = unwrap(alignment)
-    function = getattr(function, "forward", function)
-    wanted = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if name in INPUTS:
-            wanted[name] = getattr(inputs, name)
-        elif parameter.default is parameter.empty:
-            raise UserError(
-                f"alignment: it asks for '{name}', but can be given only "
-                f"{', '.join(INPUTS)}."
-            )
-    return alignment(**wanted)
+    names = alignment_parameters(alignment)
+    loss = alignment(**{name: getattr(inputs, name) for name in names})
+    if not isinstance(loss, torch.Tensor) or loss.ndim:
+        kind = getattr(loss, "shape", type(loss).__name__)
+        raise UserError(f"alignment: it gives {kind}, no scalar tensor.")
+    return loss
 
 
 def unwrap(module: Callable) -> Callable:

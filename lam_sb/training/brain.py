@@ -11,6 +11,7 @@ import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
+from torch import nn
 from torch.utils.data import DataLoader
 
 from lam_sb.corpora.manifests import EMOTIONS
@@ -79,10 +80,8 @@ class AlignmentBrain(sb.Brain):
             ``balanced`` or ``none``; an episode is balanced already.
         select_on : str
             Rule that chooses the weights: ``last`` never stops early.
-        max_steps : int, optional
-            Optimiser steps, at most.
-        min_steps : int
-            Optimiser steps before early stopping counts.
+        max_steps, min_steps : int
+            Optimiser steps at most, or None, and before early stopping counts.
         average_last : int
             Epochs whose weights are kept for the rule ``last``.
         train_logger : TrainLogger
@@ -111,10 +110,7 @@ class AlignmentBrain(sb.Brain):
             self.checkpointer.add_recoverable("dataloader-TRAIN", train_loader)
 
     def fit(self, *args, **kwargs) -> None:
-        """Fit; with ``--test_only``, load what was trained and stop.
-
-        An epoch of a few steps shows no progress bar.
-        """
+        """Fit; with ``--test_only``, load what was trained and stop."""
         if self.test_only:
             self.on_fit_start()
         bar = self.steps_per_epoch >= PROGRESS_STEPS and not self.noprogressbar
@@ -206,8 +202,11 @@ class AlignmentBrain(sb.Brain):
         """Alignment loss of a batch, a scalar; 0 where gamma is 0."""
         if not self.hparams.gamma:
             return torch.zeros((), device=self.device)
-        if "alignment" in self.modules:  # one that learns
+        if "alignment" in self.modules:
             alignment = self.modules["alignment"]
+        elif isinstance(alignment, nn.Module) and [*alignment.parameters()]:
+            hint = "add to the YAML's modules alignment: !ref <alignment>"
+            raise UserError(f"alignment: it has weights to learn; {hint}")
         return call_alignment(alignment, inputs)
 
     def _anchored(self) -> list[int]:

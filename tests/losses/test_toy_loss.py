@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from speechbrain.utils.run_opts import RunOptions
 
 import train
 from lam_sb.errors import UserError
 from lam_sb.run import load_run
-from lam_sb.training.alignment import AlignmentInputs, call_alignment
+from lam_sb.training.alignment import (
+    AlignmentInputs,
+    alignment_parameters,
+    call_alignment,
+)
 from lam_sb.training.rows import Batch
 
 HPARAMS = Path(__file__).parents[2] / "hparams"
@@ -45,6 +50,14 @@ base: {base}
 experiment: toy
 system: toy
 alignment: {alignment}
+{modules}
+"""
+MODULES = """\
+modules:
+    projector: !ref <projector>
+    pooling: !ref <pooling>
+    head: !ref <head>
+    alignment: !ref <alignment>
 """
 
 
@@ -54,10 +67,12 @@ def run(tmp_path, corpora, wavlm):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/my_losses.py").write_text(LOSS)
 
-    def make(alignment: str, *keys: str) -> dict:
+    def make(alignment: str, *keys: str, modules: str = "") -> dict:
         yaml = tmp_path / "mine/toy.yaml"
         base = HPARAMS / "small/lam_gl.yaml"
-        yaml.write_text(SYSTEM.format(base=base, alignment=alignment))
+        yaml.write_text(
+            SYSTEM.format(base=base, alignment=alignment, modules=modules)
+        )
         values = {
             "data_folder": corpora,
             "encoder_source": wavlm,
@@ -80,12 +95,21 @@ def run(tmp_path, corpora, wavlm):
 
 def test_a_loss_of_ones_own_trains_without_another_edit(run, tmp_path):
     results = run(
-        "!new:my_losses.MeanDistance\n    power: 2", "--anchor_layers=[2]"
+        "!new:my_losses.MeanDistance\n    power: 2",
+        "--anchor_layers=[2]",
+        modules=MODULES,
     )
     assert results["alignment"] == "MeanDistance"
     assert results["anchor_layers"] == [2]
     settings = tmp_path / "results/toy/left-right/0/settings.yaml"
     assert "power: 2" in settings.read_text()
+    last = sorted(settings.parent.glob("save/weights/*"))[-1]
+    assert load_file(last)["alignment.scale"] != 1  # it has learned
+
+
+def test_weights_that_nobody_trains_are_refused(run):
+    with pytest.raises(UserError, match="add to the YAML's modules"):
+        run("!new:my_losses.MeanDistance\n    power: 2", "--anchor_layers=[2]")
 
 
 def test_a_function_will_do_and_says_by_its_parameters_what_it_takes(run):
@@ -136,7 +160,28 @@ def test_support_rows_are_not_aligned():
 
 def test_a_parameter_that_nobody_can_give_is_one_sentence():
     with pytest.raises(UserError, match=r"asks for 'weights'.*source_mask"):
-        call_alignment(lambda source, weights: 0, make_inputs())
+        alignment_parameters(lambda source, weights: 0)
+
+
+def test_other_parameters_may_have_defaults_or_any_name():
+    def loss(target, *more, weight=2.0, labels=None, **others):
+        assert not more
+        assert not others
+        return weight * target.sum()
+
+    assert alignment_parameters(loss) == ["target", "labels"]
+    assert call_alignment(loss, make_inputs()) == 2 * (14 + 15 + 18 + 19)
+
+
+@pytest.mark.parametrize("value", [None, torch.ones(2), 1.0])
+def test_a_loss_that_is_no_scalar_is_one_sentence(value):
+    with pytest.raises(UserError, match="no scalar tensor"):
+        call_alignment(lambda source: value, make_inputs())
+
+
+def test_no_layer_to_align_is_an_error_not_a_loss_of_nothing():
+    with pytest.raises(UserError, match="none of the mixed layers is anchored"):
+        call_alignment(lambda source: source.sum(), make_inputs(anchored=[]))
 
 
 def test_the_systems_losses_are_loaded_with_their_keys(tmp_path, wavlm):
