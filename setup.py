@@ -52,6 +52,6 @@ setup(
     ],
     extras_require={
         "demo": DEMO,
-        "test": ["pytest>=8", "ruff>=0.9", *DEMO],
+        "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", *DEMO],
     },
 )
