@@ -170,7 +170,7 @@ def test_a_step_is_as_long_as_the_learning_rate(make_brain):
     before = brain.modules.projector.weight.detach().clone()
     brain.step = 1
     brain.fit_batch(make_batch())
-    moved = (brain.modules.projector.weight - before).abs()
+    moved = (brain.modules.projector.weight.detach() - before).abs()
     assert float(moved.median()) == pytest.approx(0.004, rel=1e-3)
     assert float(moved.max()) < 0.0041
 
