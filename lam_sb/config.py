@@ -245,8 +245,7 @@ def load(path: str | Path, overrides: Mapping[str, object]) -> dict:
     UserError
         An unknown key, no ``data_folder``, or a file that does not load.
     """
-    own = flatten(path)
-    if re.search(r"^study:", own, re.MULTILINE):
+    if "study" in key_blocks(path, {}):
         raise UserError(
             f"{path} is a study, no system: python -m lam_sb reproduce {path}"
         )

@@ -239,3 +239,9 @@ def test_modules_beside_the_file_and_in_its_recipe_are_found(recipe):
     text = "a: !apply:toy_of_recipe.one\nb: !apply:toy_of_mine.two\n"
     path = write(recipe / "mine/a.yaml", text)
     assert load(path, {}) == {"a": 1, "b": 2}
+
+
+def test_a_study_is_no_system_and_says_who_runs_it(tmp_path):
+    path = write(tmp_path / "s.yaml", "study: s\nmade: !apply:no.such.thing\n")
+    with pytest.raises(UserError, match="is a study, no system: python -m"):
+        load(path, {"anchor_layers": []})  # before anything of it is built
