@@ -22,7 +22,7 @@ CHOICES = {
 TRAINING_KEYS = {
     *("projection_dim", "projection_norm", "layer_weighting", "num_blocks"),
     *("num_heads", "ffn_dim", "dropout", "number_of_epochs", "max_steps"),
-    *("patience", "min_steps", "average_last", "lr", "weight_decay"),
+    *("patience", "min_steps", "average_last_steps", "lr", "weight_decay"),
     *("max_grad_norm", "select_on", "eval_batch_size"),
 }
 # Keys that not every way of fitting uses.

@@ -136,5 +136,5 @@ def ensemble_posteriors(
 
 def _utterances(rows: DomainRows, layers: Sequence[int]) -> np.ndarray:
     """Utterance means (N, M D), standardised."""
-    x, _ = rows.read(range(len(rows)), layers, "utterance")
-    return x[:, -1].flatten(1).numpy()
+    x, _ = rows.read(range(len(rows)), layers, ["utterance"])
+    return x.flatten(1).numpy()
