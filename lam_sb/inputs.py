@@ -158,22 +158,31 @@ def _all_rows(rows: Mapping[str, dict]) -> list[tuple[str, dict]]:
     return [row for part in rows.values() for row in part.items()]
 
 
-def dropped_lines(hparams: Mapping) -> list[str]:
-    """Say how many utterances of each corpus preparation dropped."""
-    lines = []
+def prep_notes(hparams: Mapping) -> list[str]:
+    """Say what preparing the corpora left out or could not know.
+
+    That is the list ``notes`` of each prep_report.json, if there is one, and
+    how many utterances were dropped, by reason.
+    """
+    notes = []
     for corpus in dict.fromkeys((hparams["source"], hparams["target"])):
         folder = Path(hparams["manifest_folder"], corpus)
         path = folder / "prep_report.json"
         if not path.is_file():  # manifests of the user's own
             continue
-        dropped = json.loads(path.read_text(encoding="utf-8"))["skipped"]
-        if dropped:
-            noun = "utterance" if len(dropped) == 1 else "utterances"
-            lines.append(
-                f"Preparation dropped {len(dropped)} {noun} of {corpus}; "
-                f"{path} says why."
+        report = json.loads(path.read_text(encoding="utf-8"))
+        said = report.get("notes")
+        notes += said if isinstance(said, list) else []
+        reasons = Counter(report["skipped"].values())
+        if reasons:
+            count = reasons.total()
+            noun = "utterance" if count == 1 else "utterances"
+            counts = ", ".join(f"{n} {r}" for r, n in sorted(reasons.items()))
+            notes.append(
+                f"Preparation dropped {count} {noun} of {corpus} ({counts}); "
+                f"{path} names them."
             )
-    return lines
+    return notes
 
 
 def process_rank() -> tuple[int, int]:

@@ -14,7 +14,7 @@ from lam_sb.errors import UserError
 from lam_sb.inputs import (
     check_phones,
     choose_device,
-    dropped_lines,
+    prep_notes,
     process_rank,
     read_rows,
     validation_manifest,
@@ -155,19 +155,23 @@ def test_segments_need_phones_in_both_corpora():
     check_phones(hparams | {"segment": "utterance"}, rows)
 
 
-def test_a_run_says_how_many_utterances_preparation_dropped(tmp_path):
-    for corpus, dropped in (("one", {"a": "too short", "b": "x"}), ("two", {})):
+def test_a_run_says_what_preparation_left_out(tmp_path):
+    one = {"skipped": {"a": "too short", "b": "missing", "c": "too short"}}
+    one["notes"] = ["Speakers of one are unknown."]
+    two = {"skipped": {}, "notes": {"of": "a reader"}}  # of another version
+    for corpus, report in (("one", one), ("two", two)):
         path = tmp_path / corpus / "prep_report.json"
-        write(path, json.dumps({"skipped": dropped}))
+        write(path, json.dumps(report))
     hparams = {"manifest_folder": str(tmp_path), "source": "one"}
-    line = (
-        "Preparation dropped 2 utterances of one; "
-        f"{tmp_path}/one/prep_report.json says why."
-    )
-    assert dropped_lines(hparams | {"target": "two"}) == [line]
-    assert dropped_lines(hparams | {"target": "one"}) == [line]
+    lines = [
+        "Speakers of one are unknown.",
+        "Preparation dropped 3 utterances of one (1 missing, 2 too short); "
+        f"{tmp_path}/one/prep_report.json names them.",
+    ]
+    assert prep_notes(hparams | {"target": "two"}) == lines
+    assert prep_notes(hparams | {"target": "one"}) == lines
     # Manifests of the user's own have no report.
-    assert dropped_lines(hparams | {"target": "three"}) == [line]
+    assert prep_notes(hparams | {"target": "three"}) == lines
 
 
 def test_torchrun_says_which_process_this_is(monkeypatch):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lam_sb.data import FIELDS, describe_rows, differing_data
 from lam_sb.errors import UserError
 
 ANALYSIS_RULES = ("group", "best", "worst")  # answered by selection.json
@@ -89,6 +90,60 @@ def is_analysed(folder: str, selection_settings: Mapping[str, object]) -> bool:
     except NotAnalysedError:
         return False
     return True
+
+
+def check_selection(
+    hparams: Mapping, rows: Mapping[str, dict], store_name: str
+) -> None:
+    """Refuse anchors that an analysis selected on other rows or features.
+
+    Arguments
+    ---------
+    hparams : Mapping
+        Values of the run.
+    rows : Mapping[str, dict]
+        Its manifest rows by part.
+    store_name : str
+        Name of its feature store.
+
+    Raises
+    ------
+    NotAnalysedError
+        They are other ones, for example by another ``whisper_context``,
+        ``label_map`` or ``min_duration``.
+    """
+    rule = hparams["anchor_layers"]
+    if not isinstance(rule, str) or rule not in ANALYSIS_RULES:
+        return
+    folder = hparams["analysis_folder"]
+    settings = hparams["selection_settings"]
+    there = _selection(folder, settings).get("data")
+    now = analysed_data(rows, store_name, settings["use_target_labels"])
+    if hparams["bound"] == "within":  # does not train on the source
+        there, now = (
+            {k: v for k, v in (x or {}).items() if k != "source_train"}
+            for x in (there, now)
+        )
+    differing = differing_data(there, now)
+    if differing:
+        raise NotAnalysedError(
+            f"{folder}/selection.json was made on other data "
+            f"({'; '.join(differing)}); analyse again with the options of "
+            "this run: python -m lam_sb analyse <YAML>"
+        )
+
+
+def analysed_data(
+    rows: Mapping[str, dict], store_name: str, use_target_labels: bool
+) -> dict[str, object]:
+    """Say what an analysis rests on, as `lam_sb.data.describe_data` does.
+
+    Labels count where the emotions are looked at, in both corpora.
+    """
+    fields = FIELDS.keys() - ({"labels"} if not use_target_labels else set())
+    parts = ("source_train", "target_train")
+    described = {part: describe_rows(rows[part], fields) for part in parts}
+    return {"store": store_name} | described
 
 
 def analysis_folder(

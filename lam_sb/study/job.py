@@ -14,7 +14,10 @@ from pathlib import Path
 import yaml
 
 from lam_sb.inputs import PARTS
-from lam_sb.run import differing_settings, settings_hash
+from lam_sb.run_folder import (
+    differing_settings,
+    settings_hash,
+)
 
 
 @dataclass(frozen=True, eq=False)

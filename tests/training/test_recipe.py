@@ -48,7 +48,7 @@ def test_a_run_leaves_what_the_design_says(arguments, capsys):
     recalls = results["recall"].values()
     assert results["uar"] == pytest.approx(sum(recalls) / 4)
     assert sum(map(sum, results["confusion"])) == 38
-    assert results["schema"] == 1
+    assert results["schema"] == 2
     assert results["target_labels_used"] == 0
     assert (folder / "hyperparams.yaml").is_file()
     assert (folder / "train_log.txt").is_file()
