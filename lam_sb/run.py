@@ -158,15 +158,17 @@ def describe_run(
         *("experiment", "system", "source", "target", "seed", "split_seed"),
         *("protocol", "folds", "fold", "normalise", "select_on", "bound"),
         *("target_rows", "gamma", "segment", "layers"),
+        *("number_of_epochs", "patience"),
     )
     aligned = hparams["alignment"] if hparams["gamma"] else None
     rule, segment = hparams["anchor_layers"], hparams["segment"]
-    by_speaker = hparams["normalise"] == "speaker"
+    shared = manifests["target_train"].keys() & manifests["target_test"].keys()
     shots = rows["shots"].ids if "shots" in rows else []
     source, target = rows["source_train"], rows["target_train"]
     return {key: hparams[key] for key in keys} | {
         "encoder": hparams["encoder_source"],
-        "adapts_on": "test_speakers" if by_speaker else "target_train",
+        "adapts_on": _adapts_on(hparams, bool(shared)),
+        "hold_out_shots": bool(shared) and hparams["hold_out_shots"],
         "target_row_filter": (
             "labels" if hparams["target_rows"] == "four" else "none"
         ),
@@ -183,6 +185,16 @@ def describe_run(
         "shots": hparams["target_shots"] if shots else 0,
         "shot_ids": shots,
     }
+
+
+def _adapts_on(hparams: Mapping, tests_on_training_rows: bool) -> str:
+    """Name the target's rows whose features, not labels, were looked at."""
+    parts = ["target_train"]
+    if tests_on_training_rows:
+        parts.append("test_rows")
+    if hparams["normalise"] == "speaker":
+        parts.append("test_speakers")
+    return " + ".join(parts)
 
 
 def _target_labels_used(hparams: Mapping, manifests: Mapping[str, dict]) -> int:

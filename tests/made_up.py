@@ -185,6 +185,7 @@ def _results(system: str, rows: Sequence[Row], predictions: np.ndarray) -> dict:
         "bound": system if system in ("within", "oracle") else "none",
         "target_rows": "all",
         "target_row_filter": "none",
+        "hold_out_shots": False,
         "adapts_on": "target_train",
         "gamma": 0.5 if aligned else 0,
         "alignment": "LayerCoral" if aligned else "none",

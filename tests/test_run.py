@@ -20,6 +20,9 @@ RUN_KEYS = """\
 system: toy
 fit: brain
 bound: none
+source: left
+target: right
+protocol: speakers
 normalise: domain
 target_rows: four
 select_on: source

@@ -25,6 +25,7 @@ NEEDED = {  # keys of results.json that say which run it was
     *("experiment", "system", "encoder", "source", "target", "seed", "folds"),
     *("fold", "split_seed", "protocol", "normalise", "select_on", "shots"),
     *("target_rows", "target_labels_used", "anchor_layers", "anchor_rule"),
+    "hold_out_shots",
 }
 PACKAGES = ("speechbrain", "torch", "torchaudio", "transformers")
 
