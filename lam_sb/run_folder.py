@@ -34,6 +34,31 @@ def settings_hash(settings: Mapping[str, object]) -> str:
 
 
 @contextmanager
+def held_folder(folder: str | Path) -> Iterator[Path]:
+    """Hold an output folder, made if need be, for one process.
+
+    Raises
+    ------
+    UserError
+        Another run is at work there.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"Another run is at work in {folder}; wait for it, or use "
+            "--experiment NAME for a folder of its own."
+        ) from None
+    try:
+        yield folder
+    finally:
+        lock.release()
+
+
+@contextmanager
 def experiment_folder(
     folder: str | Path, settings: Mapping[str, object]
 ) -> Iterator[None]:
@@ -51,21 +76,9 @@ def experiment_folder(
     UserError
         Another run is at work there, or the folder is that of other settings.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UserError(
-            f"Another run is at work in {folder}; wait for it, or use "
-            "--experiment NAME for a folder of its own."
-        ) from None
-    try:
-        _compare(folder / "settings.yaml", settings)
+    with held_folder(folder) as held:
+        _compare(held / "settings.yaml", settings)
         yield
-    finally:
-        lock.release()
 
 
 def claim_folder(

@@ -115,22 +115,35 @@ def check_selection(
     rule = hparams["anchor_layers"]
     if not isinstance(rule, str) or rule not in ANALYSIS_RULES:
         return
-    folder = hparams["analysis_folder"]
-    settings = hparams["selection_settings"]
-    there = _selection(folder, settings).get("data")
+    folder, settings = hparams["analysis_folder"], hparams["selection_settings"]
+    _selection(folder, settings)
     now = analysed_data(rows, store_name, settings["use_target_labels"])
-    if hparams["bound"] == "within":  # does not train on the source
-        there, now = (
-            {k: v for k, v in (x or {}).items() if k != "source_train"}
-            for x in (there, now)
-        )
-    differing = differing_data(there, now)
-    if differing:
+    changed = changed_selection(folder, hparams["bound"], now)
+    if changed:
         raise NotAnalysedError(
             f"{folder}/selection.json was made on other data "
-            f"({'; '.join(differing)}); analyse again with the options of "
+            f"({'; '.join(changed)}); analyse again with the options of "
             "this run: python -m lam_sb analyse <YAML>"
         )
+
+
+def changed_selection(
+    folder: str, bound: str, now: Mapping[str, object]
+) -> list[str]:
+    """Say in what an analysis rests on other data than `analysed_data` gives.
+
+    Under ``bound: within`` the source is not that of the analysis, and plays
+    no part.
+    """
+    path = Path(folder) / "selection.json"
+    there = json.loads(path.read_text(encoding="utf-8")).get("data") or {}
+    left_out = {"source_train"} if bound == "within" else set()
+    return differing_data(
+        *(
+            {k: v for k, v in x.items() if k not in left_out}
+            for x in (there, now)
+        )
+    )
 
 
 def analysed_data(
