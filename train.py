@@ -31,7 +31,7 @@ from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import RunOptions
 from torch.utils.data import DataLoader
 
-from lam_sb import inputs, run
+from lam_sb import inputs, run, run_folder
 from lam_sb.command_line import is_verbose, parse_arguments
 from lam_sb.config import resolved
 from lam_sb.console import console, log_config
@@ -187,13 +187,16 @@ def fit_brain(
     return posteriors, learned | {"device": str(brain.device)}
 
 
-def fit_and_test(hparams: dict, settings: dict, run_opts: RunOptions) -> None:
-    """Read the rows, fit, test, and leave the results."""
+def fit_and_test(
+    hparams: dict,
+    settings: dict,
+    manifests: dict,
+    store: FeatureStore,
+    run_opts: RunOptions,
+) -> None:
+    """Encode what is missing, fit, test, and leave the results."""
     start = time.time()
-    manifests = inputs.read_rows(hparams)
-    inputs.check_phones(hparams, manifests)
-    device = inputs.choose_device(run_opts)
-    store = inputs.encode(hparams["store"](), manifests, device)
+    inputs.encode(store, manifests, inputs.choose_device(run_opts))
     ddp_barrier()
     rows, loaders = dataio_prepare(hparams, manifests, store)
     if hparams["fit"] == "sklearn":
@@ -208,14 +211,10 @@ def fit_and_test(hparams: dict, settings: dict, run_opts: RunOptions) -> None:
         posteriors, learned = fit_brain(hparams, rows, loaders, run_opts)
     if if_main_process():
         content = run.describe_run(hparams, manifests, rows) | learned
-        content["shots"] = hparams["target_shots"] if "shots" in rows else 0
-        content["store"] = store.path.name
         content["seconds"] = round(time.time() - start, 1)
-        test = rows["target_test"]
-        lines = run.leave_results(
-            hparams, settings, test, posteriors, content, run_opts.debug
-        )
-        for line in inputs.dropped_lines(hparams) + lines:
+        for line in run.leave_results(
+            hparams, settings, rows, posteriors, content, run_opts.debug
+        ):
             print(line)
             logger.debug(line)  # log.txt holds it too
 
@@ -231,17 +230,20 @@ def main(argv: list[str]) -> None:
         print(inputs.describe_inputs(hparams, rows, device))
         return
     folder = Path(hparams["output_folder"])
-    lock = run.experiment_folder(folder, settings)
+    lock = run_folder.experiment_folder(folder, settings)
     with lock if if_main_process() else nullcontext():
         sb.create_experiment_directory(
             folder, log_config=log_config(is_verbose(argv)), save_env_desc=False
         )
-        text = resolved(path, overrides)
-        run_on_main((folder / "hyperparams.yaml").write_text, args=[text])
-        system = hparams["system"]
-        logger.info(f"System {system}, results in {folder}")
+        logger.info(f"System {hparams['system']}, results in {folder}")
         run_on_main(prepare, args=[hparams])
-        fit_and_test(hparams, settings, run_opts)
+        manifests = inputs.read_rows(hparams)
+        store = hparams["store"]()
+        run.add_data(hparams, settings, manifests, store.path.name)
+        if not run_opts.debug:
+            text = resolved(path, overrides)
+            run_on_main(run_folder.claim_folder, args=[folder, settings, text])
+        fit_and_test(hparams, settings, manifests, store, run_opts)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lam_sb.analysis.analyse import analyse_corpora
-from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
+from lam_sb.analysis.anchor_layers import ANALYSIS_RULES, analysed_data
 from lam_sb.command_line import parse_arguments
 from lam_sb.config import load, recipe_folder
 from lam_sb.features.store import FeatureStore
@@ -78,7 +78,7 @@ def analyse(argv: Sequence[str]) -> None:
         labelled,
         folder,
         hparams["selection_settings"],
-        store.path.name,
+        analysed_data(rows, store.path.name, labelled),
     )
     for rule in ANALYSIS_RULES:
         stability = selection["stability"]

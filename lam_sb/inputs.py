@@ -21,7 +21,6 @@ from lam_sb.training.shots import draw_shots, shot_candidates
 
 logger = get_logger(__name__)
 READERS = "data_prep"  # folder beside train.py with the corpora's readers
-SHOT_DRAWS = 5  # of few-shot rows; the seed says which of them
 PARTS = ("source_train", "source_valid", "target_train", "target_test")
 
 
@@ -70,26 +69,35 @@ def read_rows(hparams: Mapping) -> dict[str, dict]:
 def _set_shots_apart(
     hparams: Mapping, rows: dict[str, dict]
 ) -> dict[str, dict]:
-    """Take what may be a shot out of the test set, and draw the shots.
+    """Draw the shots; with ``hold_out_shots``, test no row they may come from.
 
-    It leaves the test set of every system, so that all have the same.
+    That key is the same for all systems of a table, so that all have one test
+    set.
     """
     train, test = rows["target_train"], rows["target_test"]
-    if hparams["bound"] != "none" and train.keys() & test.keys():
+    shots = hparams["target_shots"] if hparams["fit"] == "episodes" else 0
+    shared = train.keys() & test.keys()
+    if hparams["bound"] != "none" and shared:
         raise UserError(
             f"bound: {hparams['bound']} trains on labels of rows that are "
             "tested here; use protocol: speakers, with folds if need be."
         )
+    if shots and shared and not hparams["hold_out_shots"]:
+        raise UserError(
+            f"target_shots: {shots} would learn from rows that are tested; "
+            "use --hold_out_shots True, for all systems of a table, or "
+            "--target_shots 0."
+        )
     candidates = shot_candidates(train, test, hparams["split_seed"])
-    excluded = set(candidates)
-    tested = {i: row for i, row in test.items() if i not in excluded}
-    rows = rows | {"target_test": tested}
-    if hparams["fit"] == "episodes" and hparams["target_shots"]:
+    if hparams["hold_out_shots"]:
+        out = set(candidates)
+        rows["target_test"] = {i: r for i, r in test.items() if i not in out}
+    if shots:
         drawn = draw_shots(
             {i: train[i]["emo"] for i in candidates},
-            hparams["target_shots"],
+            shots,
             hparams["split_seed"],
-            hparams["seed"] % SHOT_DRAWS,
+            hparams["seed"],
         )
         rows["shots"] = {i: train[i] for i in drawn}
     return rows
@@ -158,22 +166,31 @@ def _all_rows(rows: Mapping[str, dict]) -> list[tuple[str, dict]]:
     return [row for part in rows.values() for row in part.items()]
 
 
-def dropped_lines(hparams: Mapping) -> list[str]:
-    """Say how many utterances of each corpus preparation dropped."""
-    lines = []
+def prep_notes(hparams: Mapping) -> list[str]:
+    """Say what preparing the corpora left out or could not know.
+
+    That is the list ``notes`` of each prep_report.json, if there is one, and
+    how many utterances were dropped, by reason.
+    """
+    notes = []
     for corpus in dict.fromkeys((hparams["source"], hparams["target"])):
         folder = Path(hparams["manifest_folder"], corpus)
         path = folder / "prep_report.json"
         if not path.is_file():  # manifests of the user's own
             continue
-        dropped = json.loads(path.read_text(encoding="utf-8"))["skipped"]
-        if dropped:
-            noun = "utterance" if len(dropped) == 1 else "utterances"
-            lines.append(
-                f"Preparation dropped {len(dropped)} {noun} of {corpus}; "
-                f"{path} says why."
+        report = json.loads(path.read_text(encoding="utf-8"))
+        said = report.get("notes")
+        notes += said if isinstance(said, list) else []
+        reasons = Counter(report["skipped"].values())
+        if reasons:
+            count = reasons.total()
+            noun = "utterance" if count == 1 else "utterances"
+            counts = ", ".join(f"{n} {r}" for r, n in sorted(reasons.items()))
+            notes.append(
+                f"Preparation dropped {count} {noun} of {corpus} ({counts}); "
+                f"{path} names them."
             )
-    return lines
+    return notes
 
 
 def process_rank() -> tuple[int, int]:

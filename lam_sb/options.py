@@ -112,6 +112,14 @@ def check_options(
             raise UserError(
                 f"{where}: the system {hparams['system']} has no use for {key}."
             )
+    if hparams["protocol"] != "transductive":  # no test row is trained on
+        unused.add("hold_out_shots")
+    if hparams["source"] == hparams["target"] and hparams["bound"] != "within":
+        raise UserError(
+            f"source and target are both {hparams['source']}, so every system "
+            "would be tested in its own language; name two corpora, or, to "
+            "train within the target, use --bound within."
+        )
     # These decide the result only through such a rule; analyse reads them too.
     if hparams["anchor_layers"] not in ANALYSIS_RULES:
         unused |= SELECTION_KEYS

@@ -1,26 +1,27 @@
-"""A run: its settings, its folder, and what it leaves there."""
+"""A run: its settings, and what it leaves in its folder."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-import textwrap
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import yaml
-from filelock import FileLock, Timeout
 from speechbrain.utils.run_opts import RunOptions
 
-from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
+from lam_sb.analysis.anchor_layers import ANALYSIS_RULES, check_selection
 from lam_sb.config import comments_above, key_blocks, load, parse_yaml
-from lam_sb.errors import UserError
-from lam_sb.evaluation.results import score, write_predictions, write_results
-from lam_sb.evaluation.statistics import FEW_CLUSTERS
-from lam_sb.files import whole_file
+from lam_sb.data import check_not_tested, describe_data
+from lam_sb.evaluation.results import (
+    is_finished,
+    score,
+    score_notes,
+    write_predictions,
+    write_results,
+)
+from lam_sb.inputs import check_phones, prep_notes
 from lam_sb.options import alignment_class, check_options
+from lam_sb.run_folder import settings_hash
 from lam_sb.training.rows import DomainRows, with_emotion
 
 # SpeechBrain's options that decide a result, as the YAML's keys do.
@@ -83,6 +84,9 @@ def load_run(
         Whatever `load` and `check_options` find.
     """
     hparams = load(path, overrides)
+    if run_opts.debug:  # nothing of it lies among results
+        folder = f"{hparams['output_folder']}_debug"
+        hparams = load(path, {**overrides, "output_folder": folder})
     settings = _settings(key_blocks(path, overrides))
     given = DECIDING_OPTIONS & run_opts.overridden_args
     settings |= {option: run_opts[option] for option in given}
@@ -108,100 +112,25 @@ def _settings(blocks: Mapping[str, str]) -> dict[str, object]:
     return (parse_yaml("".join(plain), "the YAML") or {}) | tagged
 
 
-def settings_hash(settings: Mapping[str, object]) -> str:
-    """Hash of what decides a result.
-
-    Arguments
-    ---------
-    settings : Mapping[str, object]
-        As from `load_run`.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
-    """
-    text = yaml.safe_dump(dict(settings), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@contextmanager
-def experiment_folder(
-    folder: str | Path, settings: Mapping[str, object]
-) -> Iterator[None]:
-    """Hold an output folder for one run under one setting.
-
-    Arguments
-    ---------
-    folder : str | Path
-        The output folder, made if need be.
-    settings : Mapping[str, object]
-        As from `load_run`; kept beside the results as settings.yaml.
+def add_data(
+    hparams: Mapping,
+    settings: dict[str, object],
+    manifests: Mapping[str, dict],
+    store_name: str,
+) -> None:
+    """Add to the settings of a run, as ``data``, what it is made of.
 
     Raises
     ------
     UserError
-        Another run is at work there, or the folder is that of other settings.
+        Phones that are missing, source rows that are tested, or anchors
+        selected on other data.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UserError(
-            f"Another run is at work in {folder}; wait for it, or use "
-            "--experiment NAME for a folder of its own."
-        ) from None
-    try:
-        _compare(folder / "settings.yaml", dict(settings))
-        yield
-    finally:
-        lock.release()
-
-
-def differing_settings(path: Path, settings: Mapping[str, object]) -> list[str]:
-    """Say in what a folder was made otherwise.
-
-    Arguments
-    ---------
-    path : Path
-        Its settings.yaml.
-    settings : Mapping[str, object]
-        As from `load_run`.
-
-    Returns
-    -------
-    list[str]
-        A text for each key; none where the file is not there.
-    """
-    if not path.is_file():
-        return []
-    before = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return [
-        f"{k}: {_short(before.get(k))} there, {_short(settings.get(k))} now"
-        for k in sorted(before.keys() | settings.keys())
-        if before.get(k) != settings.get(k)
-    ]
-
-
-def _short(value: object) -> str:
-    """Write a value in one short line; parts of objects may take many."""
-    return textwrap.shorten(repr(value).replace("\\n", " "), 60)
-
-
-def _compare(path: Path, settings: dict[str, object]) -> None:
-    differing = differing_settings(path, settings)
-    if differing:
-        raise UserError(
-            f"{path.parent} was made with other settings, or by another "
-            "version of lam_sb. Use --experiment NAME for a folder of its own. "
-            f"What differs: {'; '.join(differing)}."
-        )
-    if path.is_file():
-        return
-    with whole_file(path) as temporary:
-        temporary.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    check_phones(hparams, manifests)
+    if hparams["bound"] != "within":
+        check_not_tested(hparams, manifests)
+    check_selection(hparams, manifests, store_name)
+    settings["data"] = describe_data(hparams, manifests, store_name)
 
 
 def describe_run(
@@ -229,15 +158,17 @@ def describe_run(
         *("experiment", "system", "source", "target", "seed", "split_seed"),
         *("protocol", "folds", "fold", "normalise", "select_on", "bound"),
         *("target_rows", "gamma", "segment", "layers"),
+        *("number_of_epochs", "patience"),
     )
     aligned = hparams["alignment"] if hparams["gamma"] else None
     rule, segment = hparams["anchor_layers"], hparams["segment"]
-    by_speaker = hparams["normalise"] == "speaker"
+    shared = manifests["target_train"].keys() & manifests["target_test"].keys()
     shots = rows["shots"].ids if "shots" in rows else []
     source, target = rows["source_train"], rows["target_train"]
     return {key: hparams[key] for key in keys} | {
         "encoder": hparams["encoder_source"],
-        "adapts_on": "test_speakers" if by_speaker else "target_train",
+        "adapts_on": _adapts_on(hparams, bool(shared)),
+        "hold_out_shots": bool(shared) and hparams["hold_out_shots"],
         "target_row_filter": (
             "labels" if hparams["target_rows"] == "four" else "none"
         ),
@@ -251,8 +182,19 @@ def describe_run(
         "n_segment_source": source.features.count(segment),
         "n_segment_target": target.features.count(segment),
         "target_labels_used": _target_labels_used(hparams, manifests),
+        "shots": hparams["target_shots"] if shots else 0,
         "shot_ids": shots,
     }
+
+
+def _adapts_on(hparams: Mapping, tests_on_training_rows: bool) -> str:
+    """Name the target's rows whose features, not labels, were looked at."""
+    parts = ["target_train"]
+    if tests_on_training_rows:
+        parts.append("test_rows")
+    if hparams["normalise"] == "speaker":
+        parts.append("test_speakers")
+    return " + ".join(parts)
 
 
 def _target_labels_used(hparams: Mapping, manifests: Mapping[str, dict]) -> int:
@@ -273,21 +215,21 @@ def _target_labels_used(hparams: Mapping, manifests: Mapping[str, dict]) -> int:
 def leave_results(
     hparams: Mapping,
     settings: Mapping[str, object],
-    test: DomainRows,
+    rows: Mapping[str, DomainRows],
     posteriors: Mapping[str, np.ndarray],
     content: Mapping[str, object],
     debug: bool,
 ) -> list[str]:
-    """Write predictions.csv and results.json of a run.
+    """Write predictions.csv and results.json of a run, unless they are there.
 
     Arguments
     ---------
     hparams : Mapping
         Values of the run.
     settings : Mapping[str, object]
-        As from `load_run`.
-    test : DomainRows
-        N test rows.
+        As from `load_run` and `add_data`.
+    rows : Mapping[str, DomainRows]
+        Of them ``target_test``, N rows.
     posteriors : Mapping[str, np.ndarray]
         (N, 4) by the rule that chose the weights; those of the rule
         ``select_on`` are the result, of others only the UAR is kept.
@@ -300,44 +242,38 @@ def leave_results(
     -------
     list[str]
         Lines to print: what limits the result, then the result.
+
+    Raises
+    ------
+    UserError
+        Posteriors that are not finite.
     """
     folder, chosen = Path(hparams["output_folder"]), hparams["select_on"]
+    test = rows["target_test"]
     scores = {rule: score(test, p) for rule, p in posteriors.items()}
     other = {
         f"uar_{rule}": scores[rule]["uar"] if rule in scores else None
         for rule in ("last", "source")
     }
-    if not debug:
-        write_predictions(
-            folder / "predictions.csv",
-            test,
-            posteriors[chosen],
-            hparams["target"],
-        )
-        write_results(
-            folder / "results.json",
-            {**content, **scores[chosen], **other}
-            | {"settings_hash": settings_hash(settings)},
-        )
-    return _closing_lines(scores[chosen], folder / "results.json")
+    results = {**content, **scores[chosen], **other} | {
+        "notes": [*prep_notes(hparams), *score_notes(scores[chosen])],
+        "store": settings["data"]["store"],
+        "settings_hash": settings_hash(settings),
+    }
+    path = folder / "results.json"
+    where = "--debug leaves no result" if debug else str(path)
+    if not debug and not is_finished(path, results):
+        predictions = folder / "predictions.csv"
+        target = hparams["target"]
+        write_predictions(predictions, test, posteriors[chosen], target)
+        write_results(path, results)
+    return [*results["notes"], _result_line(results, where)]
 
 
-def _closing_lines(scores: Mapping, path: Path) -> list[str]:
-    """Say what limits the scores, then the UAR and where it lies."""
-    if scores["uar"] is None:
-        return [f"The test labels are unknown; predictions: {path.parent}"]
-    lines = []
-    missing = [e for e, n in scores["recall"].items() if n is None]
-    if missing:
-        lines.append(
-            f"The test set holds no {', '.join(missing)}: the UAR is the mean "
-            "over the other emotions."
-        )
-    if scores["few_speakers"]:
-        lines.append(
-            f"The test set has {scores['n_speakers']} speakers, fewer than "
-            f"{FEW_CLUSTERS}: the interval is rough."
-        )
-    limits = scores["uar_ci95"]
+def _result_line(results: Mapping, where: str) -> str:
+    """Give the UAR, its interval, and where the result lies."""
+    if results["uar"] is None:
+        return f"The test labels are unknown: no UAR. {where}"
+    limits = results["uar_ci95"]
     interval = f" [{limits[0]:.4f}, {limits[1]:.4f}]" if limits else ""
-    return [*lines, f"Test UAR {scores['uar']:.4f}{interval} {path}"]
+    return f"Test UAR {results['uar']:.4f}{interval} {where}"

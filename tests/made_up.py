@@ -175,7 +175,7 @@ def _results(system: str, rows: Sequence[Row], predictions: np.ndarray) -> dict:
     if system == "ensemble":
         learned = dict.fromkeys(learned)
     return {
-        "schema": 1,
+        "schema": 2,
         "split_seed": 0,
         "protocol": "transductive",
         "folds": 0,
@@ -185,6 +185,7 @@ def _results(system: str, rows: Sequence[Row], predictions: np.ndarray) -> dict:
         "bound": system if system in ("within", "oracle") else "none",
         "target_rows": "all",
         "target_row_filter": "none",
+        "hold_out_shots": False,
         "adapts_on": "target_train",
         "gamma": 0.5 if aligned else 0,
         "alignment": "LayerCoral" if aligned else "none",
@@ -228,7 +229,9 @@ def _scores(rows: Sequence[Row], predictions: np.ndarray) -> dict:
     return found | {
         "n_test": len(rows),
         "n_speakers": len(set(clusters)),
+        "speakers": "known",
         "few_speakers": len(set(clusters)) < 10,
+        "notes": [],
         "uar_last": found["uar"],
         "uar_source": found["uar"],
     }

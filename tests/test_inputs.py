@@ -14,7 +14,7 @@ from lam_sb.errors import UserError
 from lam_sb.inputs import (
     check_phones,
     choose_device,
-    dropped_lines,
+    prep_notes,
     process_rank,
     read_rows,
     validation_manifest,
@@ -59,6 +59,7 @@ def hparams(tmp_path) -> dict:
     made |= {"target_folder": "/other", "valid": made["source_valid"]}
     made |= {"select_on": "source", "target_rows": "four", "bound": "none"}
     made |= {"fit": "brain", "target_shots": 2, "split_seed": 0, "seed": 0}
+    made |= {"hold_out_shots": False}
     return made
 
 
@@ -102,10 +103,12 @@ def test_the_weights_are_selected_on_the_manifest_of_the_rule(hparams):
     assert len(rows["source_valid"]) == 4
 
 
-def test_shots_leave_a_shared_test_set_for_every_system(hparams):
+def test_the_whole_target_is_tested_unless_shots_are_held_out(hparams):
     hparams["target_test"] = hparams["target_train"]
-    plain = read_rows(hparams)
-    few = read_rows(hparams | {"fit": "episodes", "target_shots": 0})
+    assert len(read_rows(hparams)["target_test"]) == 20
+    held = hparams | {"hold_out_shots": True}
+    plain = read_rows(held)
+    few = read_rows(held | {"fit": "episodes", "target_shots": 0})
     assert plain.keys() == few.keys()
     assert plain["target_test"] == few["target_test"]
     # A fifth of the 16 that are both.
@@ -113,12 +116,21 @@ def test_shots_leave_a_shared_test_set_for_every_system(hparams):
     assert len(plain["target_train"]) == 16
 
 
-def test_shots_are_drawn_by_seed_from_rows_that_are_not_tested(hparams):
+def test_shots_that_are_tested_are_refused(hparams):
+    hparams |= {"target_test": hparams["target_train"], "fit": "episodes"}
+    with pytest.raises(UserError, match="use --hold_out_shots True"):
+        read_rows(hparams)
+    rows = read_rows(hparams | {"target_shots": 0})
+    assert len(rows["target_test"]) == 20
+
+
+def test_each_seed_draws_its_own_shots_from_rows_that_are_not_tested(hparams):
     hparams |= {"fit": "episodes"}
-    drawn = [
-        list(read_rows(hparams | {"seed": seed})["shots"]) for seed in (0, 1, 5)
-    ]
-    assert drawn[0] == drawn[2] != drawn[1]  # five draws
+    drawn = {
+        tuple(read_rows(hparams | {"seed": seed})["shots"])
+        for seed in range(10)
+    }
+    assert len(drawn) == 10
     rows = read_rows(hparams)
     emotions = [row["emo"] for row in rows["shots"].values()]
     assert emotions == [e for e in EMOTIONS for _ in range(2)]
@@ -155,19 +167,23 @@ def test_segments_need_phones_in_both_corpora():
     check_phones(hparams | {"segment": "utterance"}, rows)
 
 
-def test_a_run_says_how_many_utterances_preparation_dropped(tmp_path):
-    for corpus, dropped in (("one", {"a": "too short", "b": "x"}), ("two", {})):
+def test_a_run_says_what_preparation_left_out(tmp_path):
+    one = {"skipped": {"a": "too short", "b": "missing", "c": "too short"}}
+    one["notes"] = ["Speakers of one are unknown."]
+    two = {"skipped": {}, "notes": {"of": "a reader"}}  # of another version
+    for corpus, report in (("one", one), ("two", two)):
         path = tmp_path / corpus / "prep_report.json"
-        write(path, json.dumps({"skipped": dropped}))
+        write(path, json.dumps(report))
     hparams = {"manifest_folder": str(tmp_path), "source": "one"}
-    line = (
-        "Preparation dropped 2 utterances of one; "
-        f"{tmp_path}/one/prep_report.json says why."
-    )
-    assert dropped_lines(hparams | {"target": "two"}) == [line]
-    assert dropped_lines(hparams | {"target": "one"}) == [line]
+    lines = [
+        "Speakers of one are unknown.",
+        "Preparation dropped 3 utterances of one (1 missing, 2 too short); "
+        f"{tmp_path}/one/prep_report.json names them.",
+    ]
+    assert prep_notes(hparams | {"target": "two"}) == lines
+    assert prep_notes(hparams | {"target": "one"}) == lines
     # Manifests of the user's own have no report.
-    assert dropped_lines(hparams | {"target": "three"}) == [line]
+    assert prep_notes(hparams | {"target": "three"}) == lines
 
 
 def test_torchrun_says_which_process_this_is(monkeypatch):

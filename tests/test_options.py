@@ -37,6 +37,9 @@ def hparams_of(**changes) -> dict:
         "system": "toy",
         "fit": "brain",
         "bound": "none",
+        "source": "left",
+        "target": "right",
+        "protocol": "speakers",
         "normalise": "domain",
         "target_rows": "four",
         "select_on": "source",
@@ -179,3 +182,26 @@ def test_within_puts_the_target_in_the_sources_place(tmp_path):
         "source_options": "target_options",
         "readers_folder": "r",
     }
+
+
+def test_a_corpus_is_no_target_of_itself_but_within(tmp_path):
+    path = write(tmp_path / "a.yaml", "x: 1\n")
+    same = {"source": "esd", "target": "esd"}
+    for bound in ("none", "oracle"):
+        message = "source and target are both esd, .*--bound within"
+        with pytest.raises(UserError, match=message):
+            check_options(hparams_of(**same, bound=bound), {}, path)
+    within = hparams_of(**same, bound="within", prepare=print)
+    for key in ("folder", "options", "train", "valid"):
+        within[f"target_{key}"] = key
+    check_options(within, {}, path)
+    assert within["source_train"] == "train"
+
+
+def test_holding_out_shots_decides_only_where_the_target_is_tested_whole(
+    tmp_path,
+):
+    path = write(tmp_path / "a.yaml", "x: 1\n")
+    for protocol, decides in (("speakers", False), ("transductive", True)):
+        found = check_options(hparams_of(protocol=protocol), {}, path)
+        assert ("hold_out_shots" not in found) == decides

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import EMOTIONS, HPARAMS, TOY, over, write
-from filelock import FileLock
 
 from lam_sb.command_line import parse_arguments
-from lam_sb.errors import UserError
-from lam_sb.run import (
-    MAY_DIFFER,
-    experiment_folder,
-    leave_results,
-    load_run,
-    settings_hash,
-)
+from lam_sb.run import MAY_DIFFER, leave_results, load_run
+from lam_sb.run_folder import settings_hash
 from lam_sb.training.rows import DomainRows
 
 # The toy as a system, with what the options of a system are checked for.
@@ -29,6 +20,9 @@ RUN_KEYS = """\
 system: toy
 fit: brain
 bound: none
+source: left
+target: right
+protocol: speakers
 normalise: domain
 target_rows: four
 select_on: source
@@ -163,87 +157,7 @@ def test_the_keys_that_may_differ_are_keys_of_the_complete_file():
     assert set(MAY_DIFFER) <= set(re.findall(r"(?m)^(\w+):", text))
 
 
-def test_the_same_settings_enter_a_folder_again(tmp_path):
-    settings = {"gamma": 0.5, "lr": 1e-5, "clip": float("inf"), "x": None}
-    for _ in range(2):
-        with experiment_folder(tmp_path / "a/b", settings):
-            assert (tmp_path / "a/b").is_dir()
-
-
-def test_other_settings_are_refused_with_both_values(tmp_path):
-    with experiment_folder(tmp_path, {"gamma": 0.5, "lr": 1, "seed": 0}):
-        pass
-    with (
-        pytest.raises(UserError) as error,
-        experiment_folder(tmp_path, {"gamma": 50, "lr": 1, "new": "x"}),
-    ):
-        raise AssertionError("entered")
-    message = str(error.value)
-    assert "gamma: 0.5 there, 50 now" in message
-    assert "seed: 0 there, None now" in message
-    assert "new: None there, 'x' now" in message
-    assert "lr" not in message.split(str(tmp_path))[-1]
-    assert "--experiment NAME" in message
-
-
-def test_refused_settings_leave_the_first_ones(tmp_path):
-    with experiment_folder(tmp_path, {"gamma": 1}):
-        pass
-    with pytest.raises(UserError), experiment_folder(tmp_path, {"gamma": 2}):
-        pass
-    with experiment_folder(tmp_path, {"gamma": 1}):
-        pass
-
-
-def test_a_folder_of_a_run_at_work_is_refused(tmp_path):
-    with (
-        experiment_folder(tmp_path, {}),
-        pytest.raises(UserError, match=r"Another run.*--experiment NAME"),
-        experiment_folder(tmp_path, {}),
-    ):
-        raise AssertionError("entered")
-
-
-def test_a_folder_held_by_another_process_is_refused(tmp_path):
-    held = (
-        "import sys, filelock\n"
-        "with filelock.FileLock(sys.argv[1]):\n"
-        "    print('held', flush=True)\n"
-        "    sys.stdin.read()\n"
-    )
-    command = [sys.executable, "-c", held, str(tmp_path / ".lock")]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "held\n"
-        with (
-            pytest.raises(UserError, match="Another run is at work"),
-            experiment_folder(tmp_path, {}),
-        ):
-            raise AssertionError("entered")
-        process.communicate()
-    with experiment_folder(tmp_path, {}):
-        pass
-
-
-def test_the_lock_is_released_after_an_error(tmp_path, monkeypatch):
-    locks = []  # kept, or the garbage collector would release them
-
-    def keep(*args, **options) -> FileLock:
-        locks.append(FileLock(*args, **options))
-        return locks[-1]
-
-    monkeypatch.setattr("lam_sb.run.FileLock", keep)
-    with (
-        pytest.raises(KeyError, match="broken"),
-        experiment_folder(tmp_path, {"gamma": 1}),
-    ):
-        raise KeyError("broken")
-    with pytest.raises(UserError), experiment_folder(tmp_path, {"gamma": 2}):
-        pass
-    assert [lock.is_locked for lock in locks] == [False, False]
-    with FileLock(tmp_path / ".lock", timeout=0):
-        pass
+SETTINGS = {"a": 1, "data": {"store": "s"}}
 
 
 def leave(folder: Path, speakers: int, emotions=EMOTIONS, debug=False) -> list:
@@ -258,9 +172,12 @@ def leave(folder: Path, speakers: int, emotions=EMOTIONS, debug=False) -> list:
     right = np.eye(4)[rows.labels.numpy()]
     chosen = right.copy()
     chosen[rows.labels.numpy() == EMOTIONS.index("sad")] = np.eye(4)[1]
-    hparams = {"output_folder": folder, "select_on": "last", "target": "right"}
+    hparams = {"output_folder": folder, "select_on": "last", "source": "left"}
+    hparams |= {"target": "right", "manifest_folder": folder / "manifests"}
     posteriors = {"last": chosen, "source": right}
-    return leave_results(hparams, {"a": 1}, rows, posteriors, {"b": 2}, debug)
+    return leave_results(
+        hparams, SETTINGS, {"target_test": rows}, posteriors, {"b": 2}, debug
+    )
 
 
 def test_a_run_ends_with_its_uar_interval_and_path(tmp_path):
@@ -271,7 +188,7 @@ def test_a_run_ends_with_its_uar_interval_and_path(tmp_path):
     results = json.loads(path.read_text())
     assert (results["uar"], results["b"]) == (0.75, 2)
     assert (results["uar_last"], results["uar_source"]) == (0.75, 1)
-    assert results["settings_hash"] == settings_hash({"a": 1})
+    assert results["settings_hash"] == settings_hash(SETTINGS)
     assert (tmp_path / "predictions.csv").read_text().count("right,sad,") == 10
 
 
@@ -299,11 +216,13 @@ def test_one_speaker_has_no_interval(tmp_path):
 
 def test_unknown_test_labels_give_predictions_alone(tmp_path):
     lines = leave(tmp_path, 10, [None])
-    assert lines == [f"The test labels are unknown; predictions: {tmp_path}"]
+    path = tmp_path / "results.json"
+    assert lines == [f"The test labels are unknown: no UAR. {path}"]
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 11
     assert json.loads((tmp_path / "results.json").read_text())["uar"] is None
 
 
 def test_a_debug_run_leaves_nothing(tmp_path):
-    assert leave(tmp_path, 10, debug=True)[-1].startswith("Test UAR 0.7500")
+    line = "Test UAR 0.7500 [0.7500, 0.7500] --debug leaves no result"
+    assert leave(tmp_path, 10, debug=True) == [line]
     assert not any(tmp_path.iterdir())

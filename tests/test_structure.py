@@ -89,7 +89,7 @@ def test_each_key_is_used_by_the_script_or_the_file(path, wavlm, tmp_path):
     for key in re.findall(r"^([A-Za-z]\w*):", text, re.MULTILINE):
         assert (
             key in unused
-            or key in ("max_grad_norm", "target_shots")
+            or key in ("max_grad_norm", "target_shots", "hold_out_shots")
             or f'["{key}"]' in script
             or f"hparams.{key}" in script
             or re.search(rf"!ref [^\n#]*<{key}\b", text)

@@ -25,13 +25,12 @@ def analyse_corpora(
     use_target_labels: bool,
     folder: str | Path,
     selection_settings: Mapping[str, object],
-    store_name: str,
+    data: Mapping[str, object],
 ) -> dict:
     """Compare two corpora layer by layer, and select layers.
 
-    Leaves similarity.csv, selection.json (the settings and the feature store's
-    name in it) and Figure 1 of all encoders that were analysed on these corpora
-    by this measure.
+    Leaves similarity.csv, selection.json (settings and data in it) and Figure
+    1 of all encoders that were analysed on these corpora by this measure.
 
     Arguments
     ---------
@@ -39,8 +38,9 @@ def analyse_corpora(
         Training rows; the target's labels are hidden unless they may be used.
     measure, use_target_labels
         As for `select_layers`, which gives what is returned.
-    folder, selection_settings, store_name
-        Where to leave all this, and what selection.json holds besides.
+    folder, selection_settings, data
+        Where to leave all this, and what selection.json holds besides; the
+        data are those of `lam_sb.analysis.anchor_layers.analysed_data`.
     """
     covariance = measure in COVARIANCE_MEASURES
     sums = [corpus_sums(rows, covariance) for rows in (source, target)]
@@ -52,7 +52,7 @@ def analyse_corpora(
     folder.mkdir(parents=True, exist_ok=True)
     rows = similarity_rows(*sums, measures)
     write_similarity(folder / "similarity.csv", rows)
-    ending = {"settings": dict(selection_settings), "store": store_name}
+    ending = {"settings": dict(selection_settings), "data": dict(data)}
     write_json(folder / "selection.json", selection | ending)
     _draw(folder, measure)
     return selection

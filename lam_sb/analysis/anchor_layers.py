@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lam_sb.data import FIELDS, describe_rows, differing_data
 from lam_sb.errors import UserError
 
 ANALYSIS_RULES = ("group", "best", "worst")  # answered by selection.json
@@ -89,6 +90,73 @@ def is_analysed(folder: str, selection_settings: Mapping[str, object]) -> bool:
     except NotAnalysedError:
         return False
     return True
+
+
+def check_selection(
+    hparams: Mapping, rows: Mapping[str, dict], store_name: str
+) -> None:
+    """Refuse anchors that an analysis selected on other rows or features.
+
+    Arguments
+    ---------
+    hparams : Mapping
+        Values of the run.
+    rows : Mapping[str, dict]
+        Its manifest rows by part.
+    store_name : str
+        Name of its feature store.
+
+    Raises
+    ------
+    NotAnalysedError
+        They are other ones, for example by another ``whisper_context``,
+        ``label_map`` or ``min_duration``.
+    """
+    rule = hparams["anchor_layers"]
+    if not isinstance(rule, str) or rule not in ANALYSIS_RULES:
+        return
+    folder, settings = hparams["analysis_folder"], hparams["selection_settings"]
+    _selection(folder, settings)
+    now = analysed_data(rows, store_name, settings["use_target_labels"])
+    changed = changed_selection(folder, hparams["bound"], now)
+    if changed:
+        raise NotAnalysedError(
+            f"{folder}/selection.json was made on other data "
+            f"({'; '.join(changed)}); analyse again with the options of "
+            "this run: python -m lam_sb analyse <YAML>"
+        )
+
+
+def changed_selection(
+    folder: str, bound: str, now: Mapping[str, object]
+) -> list[str]:
+    """Say in what an analysis rests on other data than `analysed_data` gives.
+
+    Under ``bound: within`` the source is not that of the analysis, and plays
+    no part.
+    """
+    path = Path(folder) / "selection.json"
+    there = json.loads(path.read_text(encoding="utf-8")).get("data") or {}
+    left_out = {"source_train"} if bound == "within" else set()
+    return differing_data(
+        *(
+            {k: v for k, v in x.items() if k not in left_out}
+            for x in (there, now)
+        )
+    )
+
+
+def analysed_data(
+    rows: Mapping[str, dict], store_name: str, use_target_labels: bool
+) -> dict[str, object]:
+    """Say what an analysis rests on, as `lam_sb.data.describe_data` does.
+
+    Labels count where the emotions are looked at, in both corpora.
+    """
+    fields = FIELDS.keys() - ({"labels"} if not use_target_labels else set())
+    parts = ("source_train", "target_train")
+    described = {part: describe_rows(rows[part], fields) for part in parts}
+    return {"store": store_name} | described
 
 
 def analysis_folder(

@@ -35,7 +35,7 @@ MIN_CLAIM_SEEDS = 10  # with fewer, the caption says that it is no claim
 # Keys of results.json that are the same for all runs of a table.
 PROTOCOL = (
     *("normalise", "protocol", "folds", "split_seed", "select_on"),
-    "target_rows",
+    *("target_rows", "hold_out_shots"),
 )
 # Keys of settings.yaml that may differ between the runs of a score.
 VARYING = {"seed", "fold", "experiment"}

@@ -13,18 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
-from lam_sb.corpora.manifests import EMOTIONS
+from lam_sb.corpora.manifests import EMOTIONS, UNKNOWN
 from lam_sb.errors import UserError
 from lam_sb.evaluation.metrics import scores
 from lam_sb.evaluation.statistics import FEW_CLUSTERS, Predictions, interval
 from lam_sb.files import write_csv, write_json
 from lam_sb.training.rows import UNLABELLED, DomainRows
 
-SCHEMA = 1
+SCHEMA = 2
 NEEDED = {  # keys of results.json that say which run it was
     *("experiment", "system", "encoder", "source", "target", "seed", "folds"),
     *("fold", "split_seed", "protocol", "normalise", "select_on", "shots"),
     *("target_rows", "target_labels_used", "anchor_layers", "anchor_rule"),
+    "hold_out_shots",
 }
 PACKAGES = ("speechbrain", "torch", "torchaudio", "transformers")
 
@@ -36,16 +37,33 @@ def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
     -------
     dict
         uar, uar_ci95 (of this one run), macro_f1, accuracy, recall, ovr_uar,
-        confusion, n_test, n_speakers and few_speakers; the scores are None
-        without labels.
+        confusion, n_test, n_speakers (clusters of the interval), speakers
+        (whether they are ``known``, ``partly`` or ``unknown``: such rows are
+        clustered by recording) and few_speakers (None where it cannot be
+        known); the scores are None without labels.
+
+    Raises
+    ------
+    UserError
+        Posteriors that are not finite.
     """
+    if not np.isfinite(posteriors).all():
+        raise UserError(
+            "The test's posteriors are not finite, so there is no result: "
+            "features or weights have run out of range."
+        )
     labels, guesses = rows.labels.numpy(), posteriors.argmax(1)
     known = labels != UNLABELLED
     clusters = np.array(rows.clusters)[known]
+    unknown = [s == UNKNOWN for s in np.array(rows.speakers)[known]]
+    speakers = "unknown" if all(unknown) else "partly"
+    speakers = speakers if any(unknown) else "known"
+    few = len(set(clusters)) < FEW_CLUSTERS
     counts = {
         "n_test": len(rows),
         "n_speakers": len(set(clusters)),
-        "few_speakers": len(set(clusters)) < FEW_CLUSTERS,
+        "speakers": speakers,
+        "few_speakers": few if few or speakers == "known" else None,
     }
     names = ("uar", "macro_f1", "accuracy", "recall", "ovr_uar", "confusion")
     if not known.any():
@@ -62,6 +80,46 @@ def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
     scored = scores(labels[known], guesses[known], EMOTIONS)
     scored["uar_ci95"] = None if np.isnan(limits).any() else limits
     return scored | counts
+
+
+def score_notes(scores: Mapping) -> list[str]:
+    """Say in sentences what limits the scores that `score` gave."""
+    if scores["uar"] is None:
+        return []
+    notes = []
+    missing = [e for e, n in scores["recall"].items() if n is None]
+    if missing:
+        notes.append(
+            f"The test set holds no {', '.join(missing)}: the UAR is the mean "
+            "over the other emotions."
+        )
+    if scores["speakers"] != "known":
+        which = "some" if scores["speakers"] == "partly" else "all"
+        notes.append(
+            f"The speakers of {which} test rows are unknown: for the interval "
+            "their recordings, by the first two parts of their ids, stand for "
+            f"speakers ({scores['n_speakers']} in all)."
+        )
+    if scores["few_speakers"]:
+        noun = "speakers" if scores["speakers"] == "known" else "recordings"
+        count = scores["n_speakers"]
+        notes.append(
+            f"The test set has {count} {noun if count > 1 else noun[:-1]}, "
+            f"fewer than {FEW_CLUSTERS}: the interval is rough."
+        )
+    return notes
+
+
+def is_finished(path: Path, results: Mapping) -> bool:
+    """Whether a result is there already, of the same data and steps.
+
+    It stays as it is; one that was trained further takes its place.
+    """
+    if not path.is_file():
+        return False
+    there = json.loads(path.read_text(encoding="utf-8"))
+    keys = ("settings_hash", "epochs", "steps")
+    return all(there.get(key) == results.get(key) for key in keys)
 
 
 def write_predictions(

@@ -25,6 +25,7 @@ from lam_sb.evaluation.catalogue import REFERENCE
 from lam_sb.inputs import PARTS
 from lam_sb.options import unused_keys
 from lam_sb.run import load_run
+from lam_sb.study.data import DATA_KEYS
 from lam_sb.study.job import Job
 
 # Keys that a study sets for each run, and what to use instead.
@@ -216,6 +217,7 @@ def _job(
     if plain.get("system") != system:
         values["system"] = system
     settings, wants_analysis = None, system == REFERENCE
+    hparams: dict = {}
     try:
         hparams, settings = load_run(file, run_opts, values)
         wants_analysis |= hparams["anchor_layers"] in ANALYSIS_RULES
@@ -233,6 +235,7 @@ def _job(
             plain["analysis_folder"], plain["selection_settings"]
         ),
         settings=settings,
+        values={key: hparams[key] for key in DATA_KEYS if hparams},
     )
 
 

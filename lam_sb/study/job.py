@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import yaml
 
 from lam_sb.inputs import PARTS
-from lam_sb.run import differing_settings, settings_hash
+from lam_sb.run_folder import (
+    changed_data,
+    differing_settings,
+    held_folder,
+    read_settings,
+    settings_hash,
+)
+
+SET_ASIDE = re.compile(r"_old\d+$")  # ends the name of a folder of old data
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +49,8 @@ class Job:
         Whether that analysis is there.
     settings : dict | None
         What decides the result; None before that analysis.
+    values : dict
+        Values of the YAML's keys that say which rows and features it reads.
     """
 
     system: str
@@ -51,6 +62,7 @@ class Job:
     wants_analysis: bool
     is_analysed: bool
     settings: dict | None
+    values: dict = field(default_factory=dict)
 
     @property
     def arguments(self) -> list[str]:
@@ -87,25 +99,60 @@ class Job:
         names = ("encoder_source", "feature_folder", *PARTS)
         return " ".join(str(self.paths[name]) for name in names)
 
-    @cached_property
-    def settings_hash(self) -> str | None:
-        """What its results.json will bear; None before the analysis."""
-        return self.settings and settings_hash(self.settings)
+    def has_left_something(self) -> bool:
+        """Whether an earlier run, or the analysis, left what may be old."""
+        return self.is_analysed or self._settings_file.is_file()
 
     def is_done(self) -> bool:
-        """Whether its result is there, made with its settings."""
-        if self.settings_hash is None:
+        """Whether its result is there, made with its settings and data.
+
+        Data that are not known are taken to be those of the result.
+        """
+        if self.settings is None:
             return False
         try:
             results = json.loads(self.results.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return results.get("settings_hash") == self.settings_hash
+        data = read_settings(self._settings_file).get("data")
+        known = {"data": data} if data else {}
+        now = settings_hash(known | self.settings)
+        return results.get("settings_hash") == now
+
+    @property
+    def _settings_file(self) -> Path:
+        return self.results.with_name("settings.yaml")
 
     def differing(self) -> list[str]:
         """Say in what its folder was made with other settings."""
-        path = self.results.with_name("settings.yaml")
-        return differing_settings(path, self.settings) if self.settings else []
+        if self.settings is None:
+            return []
+        return differing_settings(self._settings_file, self.settings)
+
+    def changed(self) -> list[str]:
+        """Say in what its folder was made on other data."""
+        if self.settings is None:
+            return []
+        return changed_data(self._settings_file, self.settings)
+
+    @property
+    def kept_in(self) -> Path:
+        """Where its folder is kept when it is run anew on other data."""
+        folder = self.results.parent
+        free = (folder.with_name(f"{folder.name}_old{n}") for n in count(1))
+        return next(path for path in free if not path.exists())
+
+    def set_aside(self) -> None:
+        """Keep what it left beside its folder.
+
+        Raises
+        ------
+        UserError
+            A run is at work there.
+        """
+        folder = self.results.parent
+        with held_folder(folder):
+            folder.rename(self.kept_in)
 
 
 def _word(value: object) -> str:

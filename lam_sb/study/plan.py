@@ -41,6 +41,14 @@ def describe_plan(study: Study, jobs: Sequence[Job]) -> str:
         for system, total in totals.items()
     ]
     lines.append(f"{len(jobs)} runs: {len(done)} done, {len(to_do)} to do.")
+    old = {job: job.changed() for job in to_do if not job.differing()}
+    changed = list(dict.fromkeys(itertools.chain(*old.values())))
+    if changed:
+        lines.append(
+            f"{sum(map(bool, old.values()))} of them have results on other "
+            f"data ({'; '.join(changed)}), whose folders are kept with _old1 "
+            "behind their names."
+        )
     seconds = expected_seconds(to_do, done, study["jobs"])
     if to_do and seconds is not None:
         lines.append(

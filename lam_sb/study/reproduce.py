@@ -11,6 +11,7 @@ from speechbrain.utils.logger import get_logger
 from lam_sb.command_line import option_words, parse_arguments
 from lam_sb.commands import analyse, encoded_rows
 from lam_sb.errors import UserError
+from lam_sb.study.data import with_data
 from lam_sb.study.grid import make_jobs, read_study
 from lam_sb.study.job import Job, command_line
 from lam_sb.study.plan import describe_plan
@@ -34,6 +35,8 @@ def reproduce(argv: Sequence[str]) -> None:
     path, run_opts, overrides = parse_arguments(argv)
     study, options = read_study(path, overrides), option_words(run_opts)
     jobs = make_jobs(study, run_opts)
+    if not study["report_only"]:
+        jobs = with_data(jobs)
     if study["print_commands"]:
         _print_commands(jobs, options)
         return
@@ -42,7 +45,7 @@ def reproduce(argv: Sequence[str]) -> None:
         print(describe_plan(study, jobs), flush=True)
         errors = _prepare(jobs, options)
         if any(job.needs_analysis for job in jobs):
-            jobs = make_jobs(study, run_opts)  # layers are selected now
+            jobs = with_data(make_jobs(study, run_opts))  # by layers selected
         ready, failures = _choose_ready(jobs, options, errors)
         logs = study.folder / "logs"
         failures += run_jobs(
@@ -76,6 +79,9 @@ def _print_commands(jobs: Sequence[Job], options: Sequence[str]) -> None:
         words = ["python", "-m", "lam_sb", command, *job.arguments, *options]
         print(f"first: {shlex.join(words)}", file=sys.stderr)
     for job in jobs:
+        if job.changed() and not job.differing():
+            words = ["mv", str(job.results.parent), str(job.kept_in)]
+            print(f"first: {shlex.join(words)}", file=sys.stderr)
         if not job.is_done():
             print(command_line(job, options))
 
@@ -116,8 +122,19 @@ def _choose_ready(
                 f"{job.results.parent} was made with other settings "
                 f"({'; '.join(differing)}); name another study or experiment"
             )
+        if not reason and job.changed():
+            reason = _set_aside(job)
         if reason:
             failures.append(Failure(command_line(job, options), reason))
         else:
             ready.append(job)
     return ready, failures
+
+
+def _set_aside(job: Job) -> str | None:
+    """Keep what a run left on other data; say why that is not possible."""
+    try:
+        job.set_aside()
+    except UserError as error:
+        return str(error)
+    return None

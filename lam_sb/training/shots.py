@@ -15,7 +15,7 @@ CANDIDATES = 0.2  # of the rows that are adapted on and tested
 def shot_candidates(
     train: Iterable[str], test: Iterable[str], split_seed: int
 ) -> list[str]:
-    """Target rows that shots may come from, and that nobody is tested on.
+    """Target rows that shots may come from, if nobody is tested on them.
 
     Arguments
     ---------
@@ -29,7 +29,8 @@ def shot_candidates(
     -------
     list[str]
         All training rows where none of them is tested; otherwise a fifth of
-        the rows that are both, which must leave the test set.
+        the rows that are both, which ``hold_out_shots`` takes out of the test
+        set.
 
     Example
     -------
@@ -52,7 +53,7 @@ def draw_shots(
     emotions: Mapping[str, str | None],
     shots: int,
     split_seed: int,
-    draw: int,
+    seed: int,
 ) -> list[str]:
     """Draw labelled target rows for the few-shot baseline.
 
@@ -62,10 +63,8 @@ def draw_shots(
         Label by id of the rows that shots may come from.
     shots : int
         Rows an emotion.
-    split_seed : int
-        Decides all draws.
-    draw : int
-        Which of them, from 0.
+    split_seed, seed : int
+        Decide the draw; each seed of a run has its own.
 
     Returns
     -------
@@ -80,11 +79,11 @@ def draw_shots(
     Example
     -------
     >>> rows = {f"{e}{n}": e for e in EMOTIONS for n in range(9)}
-    >>> drawn = draw_shots(rows, shots=2, split_seed=0, draw=1)
+    >>> drawn = draw_shots(rows, shots=2, split_seed=0, seed=1)
     >>> [i[:-1] for i in drawn]
     ['neutral', 'neutral', 'happy', 'happy', 'angry', 'angry', 'sad', 'sad']
     """
-    generator = np.random.default_rng([split_seed, draw])
+    generator = np.random.default_rng([split_seed, seed])
     drawn = []
     for emotion in EMOTIONS:
         ids = sorted(i for i, e in emotions.items() if e == emotion)

@@ -9,12 +9,13 @@ from lam_sb.analysis.analyse import analyse_corpora
 from lam_sb.analysis.similarity import read_similarity
 
 SETTINGS = {"similarity": "pairwise", "protocol": "speakers"}
+DATA = {"store": "store-0"}
 
 
 def analyse(folder, measure="pairwise", labelled=True):
     source, target = domain(noise(1)), domain(noise(2))
     return analyse_corpora(
-        source, target, measure, labelled, folder, SETTINGS, "store-0"
+        source, target, measure, labelled, folder, SETTINGS, DATA
     )
 
 
@@ -22,7 +23,7 @@ def test_the_selection_is_returned_and_kept_with_its_settings(tmp_path):
     folder = tmp_path / "wavlm" / "left-right"
     selection = analyse(folder)
     kept = json.loads((folder / "selection.json").read_text())
-    assert kept == selection | {"settings": SETTINGS, "store": "store-0"}
+    assert kept == selection | {"settings": SETTINGS, "data": DATA}
     assert {path.name for path in folder.iterdir()} == {
         *("selection.json", "similarity.csv", "figure1.png", "figure1.pdf")
     }

@@ -6,7 +6,10 @@ import json
 import pytest
 
 from lam_sb.analysis.anchor_layers import (
+    NotAnalysedError,
+    analysed_data,
     analysis_folder,
+    check_selection,
     random_layers,
     resolve_anchor_layers,
 )
@@ -82,3 +85,67 @@ def test_random_layers_are_seeded_different_and_sorted():
     assert len(set(map(tuple, draws))) > 100
     assert len(random_layers(0, 12, count=5)) == 5
     json.dumps(draws)
+
+
+def rows_of(**changes) -> dict:
+    row = {"audio_sha": "a", "speaker": "s", "emo": "sad"}
+    row |= {"phones": [], "phone_set": ""}
+    return {
+        "source_train": {"one": row},
+        "target_train": {"two": row | changes},
+    }
+
+
+def write_selection(folder, rows, labelled=False, store="whisper-0"):
+    settings = {"use_target_labels": labelled}
+    data = analysed_data(rows, store, labelled)
+    content = {"group": [1], "settings": settings, "data": data}
+    (folder / "selection.json").write_text(json.dumps(content))
+    return {
+        "anchor_layers": "group",
+        "analysis_folder": str(folder),
+        "selection_settings": settings,
+        "bound": "none",
+    }
+
+
+@pytest.mark.parametrize(
+    ("now", "store", "message"),
+    [
+        (rows_of(), "whisper-1", r"store \(whisper-0 there, whisper-1 now\)"),
+        (rows_of(audio_sha="b"), "whisper-0", "the audio of target_train"),
+    ],
+)
+def test_anchors_selected_on_other_data_are_refused(
+    now, store, message, tmp_path
+):
+    hparams = write_selection(tmp_path, rows_of())
+    check_selection(hparams, rows_of(), "whisper-0")
+    with pytest.raises(NotAnalysedError, match=message) as error:
+        check_selection(hparams, now, store)
+    assert "analyse again with the options of this run" in str(error.value)
+    check_selection(hparams | {"anchor_layers": [1]}, now, store)
+
+
+def test_labels_count_for_a_selection_that_looked_at_them(tmp_path):
+    relabelled = rows_of(emo="happy")
+    hparams = write_selection(tmp_path, rows_of())
+    check_selection(hparams, relabelled, "whisper-0")
+    hparams = write_selection(tmp_path, rows_of(), labelled=True)
+    with pytest.raises(NotAnalysedError, match="the labels of target_train"):
+        check_selection(hparams, relabelled, "whisper-0")
+
+
+def test_the_source_of_a_bound_within_is_not_that_of_the_analysis(tmp_path):
+    hparams = write_selection(tmp_path, rows_of()) | {"bound": "within"}
+    rows = rows_of()
+    rows["source_train"] = rows["target_train"]
+    check_selection(hparams, rows, "whisper-0")
+
+
+def test_a_selection_of_an_earlier_version_is_refused(tmp_path):
+    hparams = write_selection(tmp_path, rows_of())
+    content = {"group": [1], "settings": hparams["selection_settings"]}
+    (tmp_path / "selection.json").write_text(json.dumps(content))
+    with pytest.raises(NotAnalysedError, match="none there, 1 rows now"):
+        check_selection(hparams, rows_of(), "whisper-0")

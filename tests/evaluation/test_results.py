@@ -77,8 +77,8 @@ def test_no_label_at_all(tmp_path):
 
 def test_another_schema_is_named(path):
     results = json.loads(path.read_text())
-    path.write_text(json.dumps(results | {"schema": 2}))
-    with pytest.raises(UserError, match="schema 2; this version reads 1"):
+    path.write_text(json.dumps(results | {"schema": 1}))
+    with pytest.raises(UserError, match="schema 1; this version reads 2"):
         read_run(path)
 
 

@@ -8,7 +8,7 @@ from made_up import make_run
 from lam_sb.analysis.similarity import write_similarity
 from lam_sb.evaluation.comparisons import Column
 from lam_sb.files import write_json
-from lam_sb.run import settings_hash
+from lam_sb.run_folder import settings_hash
 from lam_sb.study.grid import Study
 from lam_sb.study.job import Job
 from lam_sb.study.report.findings import find

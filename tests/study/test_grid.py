@@ -13,7 +13,8 @@ from toy_study import jobs_of, study_over_open
 from lam_sb.command_line import parse_arguments
 from lam_sb.config import load
 from lam_sb.errors import UserError
-from lam_sb.run import load_run, settings_hash
+from lam_sb.run import load_run
+from lam_sb.run_folder import settings_hash
 from lam_sb.study.grid import Study, read_study
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lam_sb.command_line import parse_arguments
-from lam_sb.run import settings_hash
+from lam_sb.run_folder import settings_hash
 from lam_sb.study.job import Job, command_line
 
 

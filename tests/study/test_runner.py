@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lam_sb.errors import UserError
-from lam_sb.run import settings_hash
+from lam_sb.run_folder import settings_hash
 from lam_sb.study.job import Job, command_line
 from lam_sb.study.runner import run_jobs
 

@@ -6,7 +6,7 @@ import json
 
 from toy_study import jobs_of, study_over_open
 
-from lam_sb.run import settings_hash
+from lam_sb.run_folder import settings_hash
 from lam_sb.study.plan import describe_plan, expected_seconds
 
 

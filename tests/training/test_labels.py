@@ -66,7 +66,7 @@ def test_selecting_on_the_target_is_marked_as_an_oracle(arguments):
 def test_speaker_normalisation_is_marked(arguments):
     folder = run(arguments(normalise="speaker"))
     results = results_of(folder)
-    assert results["adapts_on"] == "test_speakers"
+    assert results["adapts_on"] == "target_train + test_rows + test_speakers"
 
 
 def test_folds_test_each_target_speaker_once(arguments):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
+from conftest import EMOTIONS, read_table, write_table
 from runs import outcome, run, same_weights, weights_of
 
 import train
@@ -76,6 +78,31 @@ def test_other_settings_in_the_same_folder_are_refused(arguments):
     assert "lr: 0.001 there, 0.5 now" in message
     assert "--experiment NAME" in message
     assert "seed" not in message
+    assert (folder / "results.json").read_bytes() == before
+
+
+def test_a_result_of_other_data_is_left_as_it_is(arguments, corpora, tmp_path):
+    folder = run(arguments())
+    before = (folder / "results.json").read_bytes()
+    # A corpus that moved is the same, and its finished result stays.
+    moved = shutil.copytree(corpora, tmp_path / "moved")
+    run(arguments(data_folder=moved))
+    assert (folder / "results.json").read_bytes() == before
+    table = moved / "left/labels.csv"
+    rows = read_table(table)
+    turned = dict(zip(EMOTIONS, EMOTIONS[1:] + EMOTIONS[:1], strict=True))
+    for row in rows:
+        row["emotion"] = turned[row["emotion"]]
+    write_table(table, rows)
+    with pytest.raises(UserError, match="the labels of source_train") as error:
+        train.main(arguments(data_folder=moved))
+    assert "--experiment NAME" in str(error.value)
+    # Nor does another target of that name take the old one's place.
+    table = moved / "right/labels.csv"
+    write_table(table, read_table(table)[:-8])
+    given = {"target_folder": moved / "right"}
+    with pytest.raises(UserError, match=r"target_test \(48 there, 40 now"):
+        train.main(arguments("small/lam_gl.yaml", "--test_only", **given))
     assert (folder / "results.json").read_bytes() == before
 
 

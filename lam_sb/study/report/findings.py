@@ -12,7 +12,7 @@ from lam_sb.errors import UserError
 from lam_sb.evaluation.comparisons import Column, ScoreTable, make_tables
 from lam_sb.evaluation.results import Run, read_run
 from lam_sb.study.grid import Study
-from lam_sb.study.job import Job
+from lam_sb.study.job import SET_ASIDE, Job
 from lam_sb.study.report.layer_tables import Analysis
 from lam_sb.study.runner import Failure
 
@@ -66,7 +66,9 @@ def _read_runs(
         f"{missing} of the study's {len(jobs)} runs are not done yet."
     ] * bool(missing)
     for folder in study["include"]:
-        paths += sorted(Path(folder).rglob("results.json"))
+        found = sorted(Path(folder).rglob("results.json"))
+        # Those of old data, which a study set aside, stand beside new ones.
+        paths += [p for p in found if not SET_ASIDE.search(p.parent.name)]
     runs = []
     for path in dict.fromkeys(paths):
         try:

@@ -41,6 +41,10 @@ MEANINGS = {
         "source": "weights of the lowest source validation loss",
         "last": "posteriors averaged over the last validations",
     },
+    "hold_out_shots": {
+        True: "a fifth of the target, from which shots may come, is not tested",
+        False: "every test row of the target is tested",
+    },
     "target_rows": {
         "four": "target training rows of the four emotions, by their labels",
         "all": "all target training rows",

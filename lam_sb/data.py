@@ -1,0 +1,137 @@
+"""The data that a result rests on: rows, by what they are for, and features."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+
+from lam_sb.errors import UserError
+from lam_sb.features.plan import classified_phones
+
+# What of a row decides a result, in the words of messages.
+FIELDS: dict[str, Callable[[Mapping], object]] = {
+    "audio": lambda row: row["audio_sha"],
+    "speakers": lambda row: row["speaker"],
+    "labels": lambda row: row["emo"],
+    "phones": classified_phones,
+}
+
+
+def describe_data(
+    hparams: Mapping, rows: Mapping[str, dict], store_name: str
+) -> dict[str, object]:
+    """Say by hashes what a run's result rests on, and nothing else.
+
+    Paths are in none: a corpus may move. A label counts where it is read: of
+    the target's training rows under ``bound: oracle`` alone, of the rows that
+    shots are drawn from. Phones count where a segment is made of them.
+
+    Arguments
+    ---------
+    hparams : Mapping
+        Values of the run.
+    rows : Mapping[str, dict]
+        Manifest rows by part, as from `lam_sb.inputs.read_rows`.
+    store_name : str
+        Name of the feature store, whose hash covers encoder and extraction.
+
+    Returns
+    -------
+    dict[str, object]
+        ``store``, and by part the number of its ``rows`` and a hash of their
+        ids and of each of `FIELDS` that counts. YAML and JSON can hold it.
+    """
+    parts = {key: rows[key] for key in ("source_train", "source_valid")}
+    parts |= {key: rows[key] for key in ("target_train", "target_test")}
+    if hparams["select_on"] == "target":
+        parts["target_valid"] = rows["valid"]
+    if "shots" in rows:
+        tested = rows["target_test"].keys()
+        train = rows["target_train"].items()
+        parts["shots"] = {i: row for i, row in train if i not in tested}
+    data: dict[str, object] = {"store": store_name}
+    for part, content in parts.items():
+        left_out = set()
+        if part == "target_train" and hparams["bound"] != "oracle":
+            left_out.add("labels")
+        if hparams["segment"] == "utterance" or "train" not in part:
+            left_out.add("phones")
+        data[part] = describe_rows(content, FIELDS.keys() - left_out)
+    return data
+
+
+def describe_rows(
+    rows: Mapping[str, Mapping], fields: set[str]
+) -> dict[str, object]:
+    """Give the number of rows, and hashes of ids and of some of `FIELDS`."""
+    hashes = {
+        name: _hash([FIELDS[name](row) for row in rows.values()])
+        for name in sorted(fields)
+    }
+    return {"rows": len(rows), "ids": _hash(list(rows)), **hashes}
+
+
+def _hash(content: object) -> str:
+    text = json.dumps(content, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differing_data(there: Mapping | None, now: Mapping | None) -> list[str]:
+    """Say in what data differ, in words.
+
+    Example
+    -------
+    >>> one = describe_rows({"a": {"emo": "sad"}}, {"labels"})
+    >>> two = describe_rows({"a": {"emo": "happy"}}, {"labels"})
+    >>> differing_data({"source_train": one}, {"source_train": two})
+    ['the labels of source_train']
+    """
+    there, now = there or {}, now or {}
+    texts = []
+    for part in sorted(there.keys() | now.keys()):
+        old, new = there.get(part), now.get(part)
+        if old == new:
+            continue
+        if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+            name = "the feature store" if part == "store" else part
+            old, new = (
+                f"{x['rows']} rows" if isinstance(x, Mapping) else x or "none"
+                for x in (old, new)
+            )
+            texts.append(f"{name} ({old} there, {new} now)")
+        elif old["ids"] != new["ids"]:
+            counts = f"({old['rows']} there, {new['rows']} now)"
+            texts.append(f"the rows of {part} {counts}")
+        else:
+            fields = sorted(
+                field
+                for field in old.keys() | new.keys()
+                if old.get(field) != new.get(field)
+            )
+            texts.append(f"the {' and '.join(fields)} of {part}")
+    return texts
+
+
+def check_not_tested(hparams: Mapping, rows: Mapping[str, dict]) -> None:
+    """Refuse labelled source rows whose very audio is tested.
+
+    Raises
+    ------
+    UserError
+        The target is the source under another name, or part of it.
+    """
+    trained = {
+        row["audio_sha"]
+        for part in ("source_train", "source_valid")
+        for row in rows[part].values()
+    }
+    test = rows["target_test"].values()
+    count = sum(row["audio_sha"] in trained for row in test)
+    if count:
+        raise UserError(
+            f"{count} of the {len(test)} test rows of {hparams['target']} are "
+            f"labelled rows of the source {hparams['source']} too, by their "
+            "audio: give two corpora that share none, or, to train within the "
+            "target, --bound within with protocol: speakers."
+        )

@@ -1,0 +1,174 @@
+"""Whose a run's folder is: the settings and the data of its settings.yaml."""
+
+from __future__ import annotations
+
+import hashlib
+import textwrap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from filelock import FileLock, Timeout
+
+from lam_sb.data import differing_data
+from lam_sb.errors import UserError
+from lam_sb.files import whole_file
+
+
+def settings_hash(settings: Mapping[str, object]) -> str:
+    """Hash of what decides a result.
+
+    Arguments
+    ---------
+    settings : Mapping[str, object]
+        As from `load_run`.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    text = yaml.safe_dump(dict(settings), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def held_folder(folder: str | Path) -> Iterator[Path]:
+    """Hold an output folder, made if need be, for one process.
+
+    Raises
+    ------
+    UserError
+        Another run is at work there.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"Another run is at work in {folder}; wait for it, or use "
+            "--experiment NAME for a folder of its own."
+        ) from None
+    try:
+        yield folder
+    finally:
+        lock.release()
+
+
+@contextmanager
+def experiment_folder(
+    folder: str | Path, settings: Mapping[str, object]
+) -> Iterator[None]:
+    """Hold an output folder for one run under one setting.
+
+    Arguments
+    ---------
+    folder : str | Path
+        The output folder, made if need be.
+    settings : Mapping[str, object]
+        As from `load_run`.
+
+    Raises
+    ------
+    UserError
+        Another run is at work there, or the folder is that of other settings.
+    """
+    with held_folder(folder) as held:
+        _compare(held / "settings.yaml", settings)
+        yield
+
+
+def claim_folder(
+    folder: str | Path, settings: Mapping[str, object], text: str
+) -> None:
+    """Keep in a run's folder what decides its result, once it is known.
+
+    Arguments
+    ---------
+    folder : str | Path
+        The output folder.
+    settings : Mapping[str, object]
+        As from `load_run` and `lam_sb.run.add_data`, for settings.yaml.
+    text : str
+        For hyperparams.yaml.
+
+    Raises
+    ------
+    UserError
+        The folder is that of other settings or other data; nothing in it is
+        changed.
+    """
+    path = Path(folder) / "settings.yaml"
+    _compare(path, settings)
+    decided = yaml.safe_dump(dict(settings))
+    for name, content in (path.name, decided), ("hyperparams.yaml", text):
+        with whole_file(path.with_name(name)) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+
+
+def read_settings(path: Path) -> dict[str, object]:
+    """Read a settings.yaml; empty where it is not there."""
+    if not path.is_file():
+        return {}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(path.read_text(encoding="utf-8"), loader)
+
+
+def differing_settings(path: Path, settings: Mapping[str, object]) -> list[str]:
+    """Say in what a folder was made otherwise, but for its data.
+
+    Arguments
+    ---------
+    path : Path
+        Its settings.yaml.
+    settings : Mapping[str, object]
+        As from `load_run`.
+
+    Returns
+    -------
+    list[str]
+        A text for each key; none where the file is not there.
+    """
+    before = read_settings(path)
+    keys = (before.keys() | settings.keys()) - {"data"} if before else set()
+    return [
+        f"{k}: {_short(before.get(k))} there, {_short(settings.get(k))} now"
+        for k in sorted(keys)
+        if before.get(k) != settings.get(k)
+    ]
+
+
+def changed_data(path: Path, settings: Mapping[str, object]) -> list[str]:
+    """Say in what a folder's data, by its settings.yaml, are not these.
+
+    None where either is not known.
+    """
+    before = read_settings(path)
+    if not before or "data" not in settings:
+        return []
+    return differing_data(before.get("data"), settings["data"])
+
+
+def _short(value: object) -> str:
+    """Write a value in one short line; parts of objects may take many."""
+    return textwrap.shorten(repr(value).replace("\\n", " "), 60)
+
+
+def _compare(path: Path, settings: Mapping[str, object]) -> None:
+    differing = differing_settings(path, settings)
+    if differing:
+        raise UserError(
+            f"{path.parent} was made with other settings, or by another "
+            "version of lam_sb. Use --experiment NAME for a folder of its own. "
+            f"What differs: {'; '.join(differing)}."
+        )
+    changed = changed_data(path, settings)
+    if changed:
+        raise UserError(
+            f"{path.parent} was made on other data, and is left as it is. Use "
+            "--experiment NAME for a folder of its own. What has changed: "
+            f"{'; '.join(changed)}."
+        )

@@ -1,0 +1,121 @@
+"""What the runs of a study rest on today, so that old results are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from speechbrain.utils.logger import get_logger
+
+from lam_sb.analysis.anchor_layers import (
+    ANALYSIS_RULES,
+    analysed_data,
+    changed_selection,
+)
+from lam_sb.config import recipe_folder
+from lam_sb.data import describe_data
+from lam_sb.errors import UserError
+from lam_sb.features.encoders import FrozenEncoder
+from lam_sb.inputs import PARTS, READERS, read_rows
+from lam_sb.study.job import Job
+
+logger = get_logger(__name__)
+# What of a run's values says which rows it reads.
+ROW_KEYS = (
+    *PARTS,
+    *("valid", "source_folder", "target_folder", "select_on", "target_rows"),
+    *("bound", "fit", "target_shots", "hold_out_shots", "split_seed"),
+    "segment",
+)
+# What of a run's values `with_data` has to know.
+DATA_KEYS = (
+    *ROW_KEYS,
+    *("seed", "store", "prepare", "skip_prep"),
+    *("anchor_layers", "selection_settings"),
+)
+
+
+def with_data(jobs: Sequence[Job]) -> list[Job]:
+    """Add to the settings of runs the data that they rest on today.
+
+    Only where something is there that may rest on others. Its corpora are
+    prepared again, which is quick where nothing has changed. What is out of
+    reach is said, and stays unknown. A run whose anchors were selected on
+    other data loses its settings: it waits for the analysis.
+
+    Arguments
+    ---------
+    jobs : Sequence[Job]
+        As from `lam_sb.study.grid.make_jobs`.
+
+    Returns
+    -------
+    list[Job]
+        The same in the same order.
+    """
+    look = _Look()
+    there = {job.inputs for job in jobs if job.has_left_something()}
+    return [_with_data(j, look) if j.inputs in there else j for j in jobs]
+
+
+def _with_data(job: Job, look: _Look) -> Job:
+    if job.settings is None:
+        return job
+    look.once(job, ("prepare", "skip_prep"), _prepare)
+    rows = look.once(job, ROW_KEYS, _describe)
+    store = look.once(job, ("store",), lambda job: job.values["store"]().path)
+    if rows is None or store is None:
+        return job
+    data, analysed = rows
+    labelled = job.values["selection_settings"]["use_target_labels"]
+    analysed = analysed[labelled] | {"store": store.name}
+    folder, bound = job.paths["analysis_folder"], job.values["bound"]
+    if job.is_analysed and changed_selection(folder, bound, analysed):
+        job = replace(job, is_analysed=False)
+        if str(job.values["anchor_layers"]) in ANALYSIS_RULES:
+            return replace(job, settings=None)
+    data = data | {"store": store.name}
+    return replace(job, settings=job.settings | {"data": data})
+
+
+def _prepare(job: Job) -> bool:
+    if not job.values["skip_prep"]:
+        folder = recipe_folder(job.file) / READERS
+        job.values["prepare"](readers_folder=folder)
+    return True
+
+
+def _describe(job: Job) -> tuple[dict, dict[bool, dict]]:
+    """Say what a run and, with labels and without, its analysis rest on."""
+    rows = read_rows(job.values)
+    analysed = {flag: analysed_data(rows, "", flag) for flag in (True, False)}
+    return describe_data(job.values, rows, ""), analysed
+
+
+class _Look:
+    """Looks at what many runs share once; None where it is out of reach."""
+
+    def __init__(self):
+        self.seen: dict[str, object] = {}
+
+    def once(
+        self, job: Job, keys: Sequence[str], look: Callable[[Job], object]
+    ) -> object:
+        name = repr([_plain(job.values[key]) for key in keys])
+        if name not in self.seen:
+            self.seen[name] = None
+            try:
+                self.seen[name] = look(job)
+            except UserError as error:
+                logger.warning(f"{error} Results of it are taken as they are.")
+        return self.seen[name]
+
+
+def _plain(value: object) -> object:
+    """Give what an object was made of, so that equal ones are known."""
+    if isinstance(value, partial):
+        return {key: _plain(part) for key, part in value.keywords.items()}
+    if isinstance(value, FrozenEncoder):
+        return value.source, value.settings
+    return dict(value) if isinstance(value, Mapping) else value
