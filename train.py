@@ -46,6 +46,7 @@ from lam_sb.training.loaders import (
 )
 from lam_sb.training.rows import Batch, DomainRows, Outputs, segments_of
 from lam_sb.training.samplers import make_sampler
+from lam_sb.training.source_folds import choose_layers
 from lam_sb.training.standardisation import fit_standardisers
 
 logger = get_logger(__name__)
@@ -116,6 +117,7 @@ def dataio_prepare(
     target += [rows["shots"]] if "shots" in rows else []
     selected_on_target = hparams["select_on"] == "target"
     (target if selected_on_target else source).append(rows["valid"])
+    choose_layers(hparams, rows["source_train"])
     layers = hparams["layers"]
     segments = segments_of(hparams["fit"], hparams["segment"])
     fit_standardisers(hparams["normalise"], source, target, layers, segments)
@@ -200,12 +202,9 @@ def fit_and_test(
     ddp_barrier()
     rows, loaders = dataio_prepare(hparams, manifests, store)
     if hparams["fit"] == "sklearn":
+        keys = ("layers", "seed", "class_weight", "select_on")
         posteriors, learned = fit_and_test_ensemble(
-            rows,
-            hparams["layers"],
-            hparams["seed"],
-            hparams["class_weight"],
-            hparams["select_on"],
+            rows, *(hparams[key] for key in keys)
         )
     else:
         posteriors, learned = fit_brain(hparams, rows, loaders, run_opts)

@@ -9,6 +9,7 @@ from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
 from lam_sb.config import own_keys
 from lam_sb.errors import UserError, check_choice
 from lam_sb.training.alignment import alignment_parameters
+from lam_sb.training.source_folds import BEST_ON_SOURCE
 from lam_sb.training.standardisation import NORMALISE
 
 CHOICES = {
@@ -69,7 +70,7 @@ def unused_keys(hparams: dict) -> set[str]:
     if alignment is not None:
         keys = getattr(alignment, "keys", ALIGNMENT_KEYS)
         used = used | {"gamma", *keys}
-    elif hparams["mix_layers"] != "top":
+    elif hparams["mix_layers"] not in ("top", BEST_ON_SOURCE):
         # Left out of the mixture, or only logged.
         used = used | {"anchor_layers"}
     return set().union(*FIT_KEYS.values(), ALIGNMENT_KEYS, {"gamma"}) - used
