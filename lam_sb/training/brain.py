@@ -27,6 +27,7 @@ from lam_sb.training.alignment import (
     call_alignment,
     unwrap,
 )
+from lam_sb.training.finite import FiniteLosses, finite
 from lam_sb.training.history import History
 from lam_sb.training.layer_log import (
     anchored_share,
@@ -46,7 +47,7 @@ PRINTED_EPOCHS = 25  # about, of a run whose number of steps is fixed
 PROGRESS_STEPS = 50  # an epoch of fewer has no progress bar
 
 
-class AlignmentBrain(sb.Brain):
+class AlignmentBrain(FiniteLosses):
     """Trains, stops, keeps weights and logs for a Brain of two domains.
 
     Its subclass computes outputs and loss. Its modules are ``projector``,
@@ -395,5 +396,5 @@ class AlignmentBrain(sb.Brain):
                 for batch in loader:
                     logits = self.compute_forward(batch, sb.Stage.TEST).logits
                     parts.append(logits.double().softmax(-1).cpu())
-            total = total + torch.cat(parts)
+            total = total + finite(torch.cat(parts), epoch)
         return (total / len(epochs)).numpy()
