@@ -10,7 +10,7 @@ from speechbrain.utils.epoch_loop import EpochCounter
 
 from lam_sb.errors import UserError
 from lam_sb.evaluation.results import score
-from lam_sb.training.ensemble import ensemble_posteriors
+from lam_sb.training.ensemble import fit_ensemble
 from lam_sb.training.finite import FiniteLosses, finite
 from lam_sb.training.history import History
 
@@ -64,4 +64,4 @@ def test_the_ensemble_names_a_row_whose_features_are_not_finite():
     broken.features.chunks[4, 0, 1, 2] = float("inf")
     message = "features of 1 rows are not finite, u0_4 the first"
     with pytest.raises(UserError, match=message):
-        ensemble_posteriors(None, broken, [2])
+        fit_ensemble([broken], [2], seed=0)
