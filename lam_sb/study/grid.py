@@ -54,6 +54,11 @@ PATHS = (
     *PARTS,
 )
 
+PLAIN_KEYS = (
+    *("system", "selection_settings", "protocol", "fit", "target_shots"),
+    "hold_out_shots",
+)
+
 
 @dataclass(frozen=True)
 class Study:
@@ -156,20 +161,34 @@ def make_jobs(study: Study, run_opts: RunOptions) -> list[Job]:
     UserError
         A file that does not load with its keys.
     """
-    jobs: dict[str, Job] = {}
+    planned: dict[str, tuple[str, str, str, dict, dict]] = {}
     for pair, encoder, system in itertools.product(
         study.directions, study["encoders"], study["systems"]
     ):
         for file, keys in _command_lines(study, encoder, pair, system):
             # The same bound serves all sources of a target.
             name = json.dumps([file, keys])
-            if name not in jobs:
-                jobs[name] = _job(study, run_opts, system, encoder, file, keys)
-    return [
-        _with_seed(job, seed)
-        for seed in study["seeds"]
-        for job in jobs.values()
-    ]
+            if name not in planned:
+                plain = _plain_values(file, keys)
+                planned[name] = system, encoder, file, keys, plain
+    held_out = any(_tests_shots(plain) for *_, plain in planned.values())
+    jobs = [_job(study, run_opts, held_out, *one) for one in planned.values()]
+    return [_with_seed(job, seed) for seed in study["seeds"] for job in jobs]
+
+
+def _plain_values(file: str, keys: Mapping[str, object]) -> dict:
+    """Values of a run that do not depend on its anchors, and unused keys."""
+    values = {key: value for key, value in keys.items() if key != "system"}
+    hparams = load(file, values | {"anchor_layers": []})
+    return {key: hparams.get(key) for key in (*PATHS, *PLAIN_KEYS)} | {
+        "unused": unused_keys(hparams)
+    }
+
+
+def _tests_shots(plain: Mapping) -> bool:
+    """Whether a system's shots may come from rows that are tested."""
+    episodes = plain["fit"] == "episodes" and plain["target_shots"]
+    return bool(episodes) and plain["protocol"] == "transductive"
 
 
 def _command_lines(
@@ -203,19 +222,27 @@ def _command_lines(
 def _job(
     study: Study,
     run_opts: RunOptions,
+    held_out: bool,
     system: str,
     encoder: str,
     file: str,
     keys: Mapping[str, object],
+    plain: Mapping[str, object],
 ) -> Job:
-    """Drop shared keys that the system has no use for; see what is decided."""
+    """Drop shared keys that the system has no use for; see what is decided.
+
+    All systems test the same rows: a part is held out if one has shots.
+    """
     own = study["systems"][system] or {}
-    values = {key: value for key, value in keys.items() if key != "system"}
-    plain = load(file, values | {"anchor_layers": []})
-    unused = unused_keys(plain) & study["keys"].keys() - own.keys()
-    values = {key: value for key, value in values.items() if key not in unused}
-    if plain.get("system") != system:
+    unused = plain["unused"] & study["keys"].keys() - own.keys() | {"system"}
+    values = {key: value for key, value in keys.items() if key not in unused}
+    if plain["system"] != system:
         values["system"] = system
+    shared = (
+        plain["protocol"] == "transductive" and "hold_out_shots" not in keys
+    )
+    if shared and plain["hold_out_shots"] != held_out:
+        values["hold_out_shots"] = held_out
     settings, wants_analysis = None, system == REFERENCE
     hparams: dict = {}
     try:

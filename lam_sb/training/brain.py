@@ -27,6 +27,7 @@ from lam_sb.training.alignment import (
     call_alignment,
     unwrap,
 )
+from lam_sb.training.finite import FiniteLosses, finite
 from lam_sb.training.gather import process_number
 from lam_sb.training.history import History
 from lam_sb.training.layer_log import (
@@ -46,7 +47,7 @@ logger = get_logger(__name__)
 PROGRESS_STEPS = 50  # an epoch of fewer has no progress bar
 
 
-class AlignmentBrain(sb.Brain):
+class AlignmentBrain(FiniteLosses):
     """Trains, stops, keeps weights and logs for a Brain of two domains.
 
     Its subclass computes outputs and loss. Its modules are ``projector``,
@@ -394,5 +395,5 @@ class AlignmentBrain(sb.Brain):
                 for batch in loader:
                     logits = self.compute_forward(batch, sb.Stage.TEST).logits
                     parts.append(logits.double().softmax(-1).cpu())
-            total = total + torch.cat(parts)
+            total = total + finite(torch.cat(parts), epoch)
         return (total / len(epochs)).numpy()

@@ -11,6 +11,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from lam_sb.corpora.manifests import EMOTIONS
+from lam_sb.errors import UserError
 from lam_sb.evaluation.metrics import uar
 from lam_sb.training.rows import DomainRows
 from lam_sb.training.source_folds import speaker_folds
@@ -156,4 +157,12 @@ def ensemble_posteriors(
 def _utterances(rows: DomainRows, layers: Sequence[int]) -> np.ndarray:
     """Utterance means (N, M D), standardised."""
     x, _ = rows.read(range(len(rows)), layers, ["utterance"])
-    return x.flatten(1).numpy()
+    x = x.flatten(1)
+    broken = (~x.isfinite().all(1)).nonzero()
+    if len(broken):
+        raise UserError(
+            f"The features of {len(broken)} rows are not finite, "
+            f"{rows.ids[int(broken[0])]} the first; look at its audio, or use "
+            "--storage_dtype float32."
+        )
+    return x.numpy()

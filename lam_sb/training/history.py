@@ -16,6 +16,7 @@ from speechbrain.utils.checkpoints import (
 )
 
 from lam_sb.files import write_csv
+from lam_sb.training.finite import finite
 
 PRINTED_EPOCHS = 25  # about, of a run whose number of steps is fixed
 HISTORY_COLUMNS = ("epoch", "steps", "train_loss", "valid_loss", "valid_uar")
@@ -47,7 +48,16 @@ class History:
         self.epochs, self.current = json.loads(Path(path).read_text())
 
     def finish_epoch(self, entry: dict) -> dict:
-        """Close the current epoch with its number, steps, losses and UAR."""
+        """Close the current epoch with its number, steps, losses and UAR.
+
+        Raises
+        ------
+        UserError
+            A loss is not finite.
+        """
+        for name in ("train_loss", "valid_loss"):
+            what = f"after {entry.get('steps')} steps its {name} is"
+            finite(entry.get(name, 0.0), entry["epoch"], what)
         self.epochs.append(entry | self.current)
         self.current = {}
         return self.epochs[-1]

@@ -213,3 +213,31 @@ def test_the_studies_have_all_their_files(
     assert study["paper_numbers"] == ("table" in name)
     if "table" in name:
         assert jobs[0].file == f"hparams/{jobs[0].system}_wavlm.yaml"
+
+
+@pytest.mark.parametrize(
+    ("systems", "held_out"),
+    [
+        ({"cc": {}}, {"cc": False}),
+        (
+            {"cc": {}, "few_shot_0": {"file": "few_shot", "target_shots": 0}},
+            {"cc": False, "few_shot_0": False},
+        ),
+        ({"cc": {}, "few_shot": {}}, {"cc": True, "few_shot": True}),
+    ],
+)
+def test_all_systems_test_the_rows_that_no_shot_may_come_from(
+    systems, held_out, read
+):
+    jobs = jobs_of(read(systems=systems, seeds=1))
+    found = {j.system: j.settings["hold_out_shots"] for j in jobs}
+    assert found == held_out
+    for job in jobs:  # said to a run where its file says otherwise
+        in_file = job.system != "cc"
+        said = "hold_out_shots" in job.keys
+        assert said == (held_out[job.system] != in_file)
+
+
+def test_shots_that_nobody_is_tested_on_hold_nothing_out(read):
+    study = read(systems={"few_shot": {}, "cc": {}}, protocol="speakers")
+    assert all("hold_out_shots" not in j.settings for j in jobs_of(study))

@@ -11,6 +11,7 @@ import torch
 from speechbrain.dataio.dataloader import SaveableDataLoader
 from speechbrain.utils.run_opts import RunOptions
 
+from lam_sb.errors import UserError
 from lam_sb.losses.coral import coral_distances
 from lam_sb.run import load_run
 from lam_sb.training import brain as brain_module
@@ -287,6 +288,16 @@ def test_posteriors_are_averaged_over_the_chosen_weights(make_brain):
     assert np.allclose(given, (expected[1] + expected[2]) / 2, atol=1e-12)
     assert not np.allclose(given, expected[2], atol=1e-3)
     assert np.allclose(given.sum(1), 1)
+
+
+def test_weights_that_are_not_finite_give_no_posteriors(make_brain):
+    brain = make_brain(average_last=2)
+    brain.on_fit_start()
+    with torch.no_grad():
+        brain.modules.projector.weight[0, 0, 0] = float("nan")
+    brain._weights().save(3)
+    with pytest.raises(UserError, match="epoch 3: posteriors of the test"):
+        brain.posteriors([make_batch()], [3])
 
 
 def test_only_weights_that_may_be_tested_are_kept(make_brain):

@@ -1,0 +1,67 @@
+"""Numbers that are not finite are no result."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from domain_rows import rows
+from speechbrain.utils.epoch_loop import EpochCounter
+
+from lam_sb.errors import UserError
+from lam_sb.evaluation.results import score
+from lam_sb.training.ensemble import fit_ensemble
+from lam_sb.training.finite import FiniteLosses, finite
+from lam_sb.training.history import History
+
+
+def test_training_ends_in_the_epoch_whose_losses_are_not_finite():
+    counter = EpochCounter(9)
+    counter.current = 4
+    brain = FiniteLosses(
+        hparams={"epoch_counter": counter},
+        run_opts={"device": "cpu", "nonfinite_patience": 1},
+    )
+    brain.nonfinite_count, brain.optimizer_step = 0, 37
+    brain.check_loss_isfinite(torch.tensor(2.0))
+    brain.check_loss_isfinite(torch.tensor(float("inf")))  # patience
+    message = "diverged in epoch 4: after 37 steps the losses are not finite"
+    with pytest.raises(UserError, match=message):
+        brain.check_loss_isfinite(torch.tensor(float("nan")))
+
+
+@pytest.mark.parametrize("name", ["train_loss", "valid_loss"])
+def test_a_validation_that_is_not_finite_names_its_epoch(name):
+    entry = {"epoch": 1, "steps": 5, "train_loss": 1.0, "valid_loss": 2.0}
+    history = History()
+    history.finish_epoch(entry)
+    broken = entry | {"epoch": 2, "steps": 10, name: float("nan")}
+    message = f"epoch 2: after 10 steps its {name} is not finite"
+    with pytest.raises(UserError, match=message):
+        history.finish_epoch(broken)
+    assert history.best_epoch() == 1
+
+
+def test_posteriors_that_are_not_finite_name_their_epoch():
+    values = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+    assert finite(values, 7) is values
+    values[1, 0] = float("nan")
+    message = "epoch 7: posteriors of the test are not finite"
+    with pytest.raises(UserError, match=message):
+        finite(values, 7)
+
+
+def test_no_score_is_made_of_numbers_that_are_not_finite():
+    posteriors = np.full((8, 4), 0.25)
+    assert score(rows(8), posteriors)["uar"] == 0.25
+    posteriors[3, 2] = np.nan
+    with pytest.raises(UserError, match="posteriors are not finite"):
+        score(rows(8), posteriors)
+
+
+def test_the_ensemble_names_a_row_whose_features_are_not_finite():
+    broken = rows(6)
+    broken.features.chunks[4, 0, 1, 2] = float("inf")
+    message = "features of 1 rows are not finite, u0_4 the first"
+    with pytest.raises(UserError, match=message):
+        fit_ensemble([broken], [2], seed=0)
