@@ -234,7 +234,7 @@ def main(argv: list[str]) -> None:
         sb.create_experiment_directory(
             folder, log_config=log_config(is_verbose(argv)), save_env_desc=False
         )
-        logger.info(f"System {hparams['system']}, results in {folder}")
+        logger.info("System %s, results in %s", hparams["system"], folder)
         run_on_main(prepare, args=[hparams])
         manifests = inputs.read_rows(hparams)
         store = hparams["store"]()
