@@ -37,6 +37,9 @@ def reproduce(argv: Sequence[str]) -> None:
     if study["print_commands"]:
         _print_commands(jobs, options)
         return
+    if study["dry_run"]:
+        print(describe_plan(study, jobs))
+        return
     failures: list[Failure] = []
     if not study["report_only"]:
         print(describe_plan(study, jobs), flush=True)
