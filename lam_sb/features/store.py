@@ -35,7 +35,7 @@ from lam_sb.features.encoding import (
     exact_matmul,
     size_in_bytes,
 )
-from lam_sb.features.hub import read_store_descriptions
+from lam_sb.features.hub import OutOfReachError, read_store_descriptions
 from lam_sb.features.plan import Row, keys_of, plan_shards, row_key
 from lam_sb.features.shards import FeatureRows, Shard
 from lam_sb.files import whole_file, write_json
@@ -97,7 +97,7 @@ class FeatureStore:
         self._shards: dict[str, Shard] = {}
         try:
             self.settings["digest"] = encoder.digest
-        except UserError as error:
+        except OutOfReachError as error:
             self.path = self._find_copy(feature_folder, error)
             return
         text = json.dumps(self.settings, sort_keys=True)
@@ -141,7 +141,7 @@ class FeatureStore:
             No room on the disk, audio that cannot be read, a value that the
             storage type cannot hold, or an encoder out of reach.
         """
-        by_key = {row_key(i, row): (i, row) for i, row in rows}
+        by_key = {self._key(i, row): (i, row) for i, row in rows}
         todo = [
             shard
             for n, shard in self._plan_missing(by_key)
@@ -174,7 +174,7 @@ class FeatureStore:
         UserError
             The encoder is out of reach and rows are missing.
         """
-        by_key = {row_key(i, row): (i, row) for i, row in rows}
+        by_key = {self._key(i, row): (i, row) for i, row in rows}
         planned, missing = self._planned(by_key)
         for _, shard in planned:
             if self._shard(shard["name"]) is None:
@@ -208,7 +208,7 @@ class FeatureStore:
         UserError
             Rows whose features are not in the store.
         """
-        wanted = {row_key(i, row): i for i, row in rows.items()}
+        wanted = {self._key(i, row): i for i, row in rows.items()}
         locations: dict[str, tuple[Shard, int]] = {}
         for planned in self._read_plan():
             keys = keys_of(planned)
@@ -226,6 +226,9 @@ class FeatureStore:
                 "python -m lam_sb extract <YAML>"
             )
         return FeatureRows([locations[key] for key in wanted])
+
+    def _key(self, utt_id: str, row: Mapping) -> str:
+        return row_key(utt_id, row, self.encoder.phone_revision)
 
     def _plan_missing(
         self, by_key: Mapping[str, Row]
