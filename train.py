@@ -23,8 +23,6 @@ import speechbrain as sb
 import torch
 from speechbrain.utils import seed_everything
 from speechbrain.utils.distributed import (
-    ddp_barrier,
-    ddp_init_group,
     if_main_process,
     run_on_main,
 )
@@ -37,6 +35,7 @@ from lam_sb.command_line import is_verbose, parse_arguments
 from lam_sb.config import resolved
 from lam_sb.console import console, log_config
 from lam_sb.features.store import FeatureStore
+from lam_sb.processes import process_rank, start_processes
 from lam_sb.training.brain import AlignmentBrain
 from lam_sb.training.ensemble import fit_and_test_ensemble
 from lam_sb.training.loaders import (
@@ -135,7 +134,7 @@ def make_training_loader(
         hparams["episode_shots"],
         hparams["episode_queries"],
         hparams["seed"],
-        *inputs.process_rank(),
+        *process_rank(),
     )
     dataset = FeatureDataset(
         source, target, hparams["layers"], hparams["segment"]
@@ -192,8 +191,8 @@ def fit_and_test(hparams: dict, settings: dict, run_opts: RunOptions) -> None:
     manifests = inputs.read_rows(hparams)
     inputs.check_phones(hparams, manifests)
     device = inputs.choose_device(run_opts)
-    store = inputs.encode(hparams["store"](), manifests, device)
-    ddp_barrier()
+    store = hparams["store"]()
+    manifests, undecodable = inputs.encode(store, manifests, device)
     rows, loaders = dataio_prepare(hparams, manifests, store)
     if hparams["fit"] == "sklearn":
         posteriors, learned = fit_and_test_ensemble(
@@ -209,6 +208,7 @@ def fit_and_test(hparams: dict, settings: dict, run_opts: RunOptions) -> None:
         content = run.describe_run(hparams, manifests, rows) | learned
         content["shots"] = hparams["target_shots"] if "shots" in rows else 0
         content["store"] = store.path.name
+        content["undecodable_audio"] = undecodable
         content["seconds"] = round(time.time() - start, 1)
         test = rows["target_test"]
         lines = run.leave_results(
@@ -222,7 +222,7 @@ def fit_and_test(hparams: dict, settings: dict, run_opts: RunOptions) -> None:
 def main(argv: list[str]) -> None:
     """Do what the command line says, within its output folder."""
     path, run_opts, overrides = parse_arguments(argv)
-    ddp_init_group(run_opts)
+    start_processes(run_opts)
     hparams, settings = run.load_run(path, run_opts, overrides)
     if hparams["dry_run"]:
         prepare(hparams)

@@ -15,7 +15,6 @@ from lam_sb.inputs import (
     check_phones,
     choose_device,
     dropped_lines,
-    process_rank,
     read_rows,
     validation_manifest,
 )
@@ -168,15 +167,6 @@ def test_a_run_says_how_many_utterances_preparation_dropped(tmp_path):
     assert dropped_lines(hparams | {"target": "one"}) == [line]
     # Manifests of the user's own have no report.
     assert dropped_lines(hparams | {"target": "three"}) == [line]
-
-
-def test_torchrun_says_which_process_this_is(monkeypatch):
-    monkeypatch.delenv("RANK", raising=False)
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert process_rank() == (0, 1)
-    monkeypatch.setenv("RANK", "2")
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert process_rank() == (2, 4)
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch):

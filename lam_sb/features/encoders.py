@@ -20,6 +20,10 @@ logger = get_logger(__name__)
 NOT_READ = ("masked_spec_embed", "adapter.")
 
 
+class TooShortError(UserError):
+    """An utterance is too short for one frame."""
+
+
 class FrozenEncoder(nn.Module):
     """A pretrained WavLM, HuBERT, wav2vec 2.0 or Whisper that is only read.
 
@@ -180,7 +184,7 @@ class FrozenEncoder(nn.Module):
 
         Raises
         ------
-        UserError
+        TooShortError
             A row is too short for one frame.
         """
         self.load()
@@ -197,7 +201,7 @@ class FrozenEncoder(nn.Module):
             **self.options,
         )
         if frames.min() < 1:
-            raise UserError(
+            raise TooShortError(
                 f"An utterance of {int(lens.min())} samples is too short for "
                 f"one frame of {self.source}; set min_duration."
             )

@@ -60,7 +60,7 @@ def plan_shards(
                 shard = []
                 shards.append(shard)
             shard.append(batch)
-    return [{"name": _name(shard), "batches": shard} for shard in shards]
+    return [named_shard(batches) for batches in shards]
 
 
 def _batches(
@@ -78,5 +78,7 @@ def _batches(
     return batches
 
 
-def _name(batches: list[list[str]]) -> str:
-    return hashlib.sha256(json.dumps(batches).encode()).hexdigest()[:16]
+def named_shard(batches: list[list[str]]) -> dict:
+    """Give a shard of these batches of row keys, named by their hash."""
+    name = hashlib.sha256(json.dumps(batches).encode()).hexdigest()[:16]
+    return {"name": name, "batches": batches}

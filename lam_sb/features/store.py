@@ -36,7 +36,13 @@ from lam_sb.features.encoding import (
     size_in_bytes,
 )
 from lam_sb.features.hub import OutOfReachError, read_store_descriptions
-from lam_sb.features.plan import Row, keys_of, plan_shards, row_key
+from lam_sb.features.plan import (
+    Row,
+    keys_of,
+    named_shard,
+    plan_shards,
+    row_key,
+)
 from lam_sb.features.shards import FeatureRows, Shard
 from lam_sb.files import whole_file, write_json
 
@@ -128,18 +134,24 @@ class FeatureStore:
         rank: int = 0,
         world: int = 1,
         progress: bool = True,
-    ) -> None:
+    ) -> list[Row]:
         """Encode the rows that are missing.
 
         Rows are utterance ids and manifest rows, of any number of manifests.
         Of ``world`` processes, each is a ``rank`` and writes its own shards.
         A progress bar shows hours done, on a terminal.
 
+        Returns
+        -------
+        list[Row]
+            Rows whose audio this process could not decode; they are tried
+            again the next time.
+
         Raises
         ------
         UserError
-            No room on the disk, audio that cannot be read, a value that the
-            storage type cannot hold, or an encoder out of reach.
+            No room on the disk or in memory, a value that the storage type
+            cannot hold, or an encoder out of reach.
         """
         by_key = {self._key(i, row): (i, row) for i, row in rows}
         todo = [
@@ -148,7 +160,7 @@ class FeatureStore:
             if n % world == rank and self._shard(shard["name"]) is None
         ]
         if not todo:
-            return
+            return []
         waiting = [by_key[key] for shard in todo for key in keys_of(shard)]
         self._announce(waiting)
         self.encoder.load()  # before the bar is drawn
@@ -160,8 +172,12 @@ class FeatureStore:
             "[{elapsed}<{remaining}]",
         )
         with bar, exact_matmul():
-            for shard in todo:
-                self._write_shard(shard, by_key, device, bar)
+            unread = [
+                key
+                for shard in todo
+                for key in self._write_shard(shard, by_key, device, bar)
+            ]
+        return [by_key[key] for key in unread]
 
     def estimate(self, rows: Iterable[Row], device: str = "cpu") -> str:
         """Say what encoding the missing rows would take; write nothing.
@@ -304,14 +320,36 @@ class FeatureStore:
 
     def _write_shard(
         self, shard: Mapping, by_key: Mapping[str, Row], device: str, bar: tqdm
-    ) -> None:
-        tensors = defaultdict(list)
+    ) -> list[str]:
+        """Encode a shard; give the keys of its rows that cannot be read."""
+        tensors, unread = defaultdict(list), []
         for batch in shard["batches"]:
             rows = [by_key[key] for key in batch]
-            part = encode_rows(self.encoder, self.settings, rows, device)
+            part, lost = encode_rows(self.encoder, self.settings, rows, device)
             for name, values in part.items():
                 tensors[name] += values
+            unread += [batch[n] for n in lost]
             bar.update(_hours(rows))
+        if unread:
+            shard = self._plan_without(shard, unread)
+        if tensors:
+            self._save_shard(shard, tensors)
+        return unread
+
+    def _plan_without(self, shard: Mapping, unread: Sequence[str]) -> dict:
+        """Take rows out of a planned shard, which keeps its place."""
+        batches = [
+            [key for key in batch if key not in unread]
+            for batch in shard["batches"]
+        ]
+        rest = named_shard([batch for batch in batches if batch])
+        with FileLock(self.path / ".plan.lock"):
+            shards = self._read_plan()
+            shards = [rest if s["name"] == shard["name"] else s for s in shards]
+            write_json(self.path / "plan.json", {"shards": shards})
+        return rest
+
+    def _save_shard(self, shard: Mapping, tensors: Mapping[str, list]) -> None:
         path = self.path / f"{shard['name']}.safetensors"
         stacked = {n: torch.stack(t) for n, t in sorted(tensors.items())}
         with whole_file(path) as temporary:
