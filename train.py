@@ -222,7 +222,7 @@ def fit_and_test(hparams: dict, settings: dict, run_opts: RunOptions) -> None:
 def main(argv: list[str]) -> None:
     """Do what the command line says, within its output folder."""
     path, run_opts, overrides = parse_arguments(argv)
-    start_processes(run_opts)
+    run_opts = start_processes(run_opts)
     hparams, settings = run.load_run(path, run_opts, overrides)
     if hparams["dry_run"]:
         prepare(hparams)

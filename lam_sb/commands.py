@@ -49,7 +49,7 @@ def encoded_rows(
         Their features.
     """
     path, run_opts, overrides = parse_arguments(argv)
-    start_processes(run_opts)
+    run_opts = start_processes(run_opts)
     # Features do not depend on anchors, whose rule may need an analysis first.
     hparams = load(path, overrides | {"anchor_layers": []})
     check_options(hparams, overrides, path)

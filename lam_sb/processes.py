@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 import torch.distributed as dist
@@ -16,7 +17,7 @@ COUNTING = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
 MEETING = ("MASTER_ADDR", "MASTER_PORT")
 
 
-def start_processes(run_opts: RunOptions) -> None:
+def start_processes(run_opts: RunOptions) -> RunOptions:
     """Join the other processes, if torchrun started several.
 
     By gloo where there is no GPU, or with ``--device cpu``, unless another
@@ -28,6 +29,11 @@ def start_processes(run_opts: RunOptions) -> None:
     run_opts : RunOptions
         SpeechBrain's options.
 
+    Returns
+    -------
+    RunOptions
+        The same, with the backend that was chosen.
+
     Raises
     ------
     UserError
@@ -35,14 +41,14 @@ def start_processes(run_opts: RunOptions) -> None:
         cannot be joined.
     """
     if dist.is_initialized():
-        return
+        return run_opts
     if not wants_group(os.environ):
         for name in COUNTING:
             os.environ.pop(name, None)
-        return
+        return run_opts
     on_cpu = run_opts.device == "cpu" or not torch.cuda.is_available()
     if on_cpu and "distributed_backend" not in run_opts.overridden_args:
-        run_opts.distributed_backend = "gloo"
+        run_opts = replace(run_opts, distributed_backend="gloo")
     try:
         ddp_init_group(run_opts)
     except (ValueError, RuntimeError) as error:
@@ -52,6 +58,7 @@ def start_processes(run_opts: RunOptions) -> None:
             f"--distributed_backend {run_opts.distributed_backend} ({reason}); "
             "each needs a GPU of its own, or all --device cpu."
         ) from error
+    return run_opts
 
 
 def wants_group(environment: Mapping[str, str]) -> bool:

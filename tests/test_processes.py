@@ -109,13 +109,22 @@ def test_processes_that_cannot_meet_are_one_sentence(environment, monkeypatch):
     monkeypatch.setattr("lam_sb.processes.ddp_init_group", fail)
     for name, value in variables(TORCHRUN).items():
         environment(name, value)
-    options = RunOptions(distributed_backend="nccl")
-    options.overridden_args.add("distributed_backend")
+    options = RunOptions.from_dictionary({"distributed_backend": "nccl"})
     message = (
         r"^The 3 processes .* \(Killing process Not enough GPUs avail.*cpu"
     )
     with pytest.raises(UserError, match=message):
         start_processes(options)
+
+
+def test_processes_on_cpus_meet_by_gloo(environment, monkeypatch):
+    met = []
+    monkeypatch.setattr("lam_sb.processes.ddp_init_group", met.append)
+    for name, value in variables(TORCHRUN).items():
+        environment(name, value)
+    options = start_processes(RunOptions.from_dictionary({"device": "cpu"}))
+    assert met == [options]
+    assert (options.distributed_backend, options.device) == ("gloo", "cpu")
 
 
 def test_a_study_starts_its_runs_itself(environment):
