@@ -37,6 +37,7 @@ def hparams_of(**changes) -> dict:
         "system": "toy",
         "fit": "brain",
         "bound": "none",
+        "similarity": "centroid",
         "normalise": "domain",
         "target_rows": "four",
         "select_on": "source",
