@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 from speechbrain.utils.run_opts import RunOptions
 
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES, check_selection
-from lam_sb.config import comments_above, key_blocks, load, parse_yaml
+from lam_sb.config import key_blocks, load, plain_values
 from lam_sb.data import check_not_tested, describe_data
 from lam_sb.evaluation.results import (
     is_finished,
@@ -98,18 +97,9 @@ def load_run(
 
 def _settings(blocks: Mapping[str, str]) -> dict[str, object]:
     """Plain values, and the text of what has a tag, by key."""
-    tagged, plain = {}, []
-    for key, block in blocks.items():
-        if not key or key in MAY_DIFFER:
-            continue
-        body = block[len(comments_above(block)) :]
-        lines = [re.sub(r"\s+#.*$", "", x) for x in body.splitlines()]
-        body = "\n".join(x.rstrip() for x in lines if x.strip())
-        if "!" in body:
-            tagged[key] = body.partition(":")[2].strip()
-        else:
-            plain.append(block)
-    return (parse_yaml("".join(plain), "the YAML") or {}) | tagged
+    kept = {k: block for k, block in blocks.items() if k not in MAY_DIFFER}
+    plain, tagged = plain_values(kept, "the YAML")
+    return plain | tagged
 
 
 def add_data(

@@ -15,7 +15,6 @@ from lam_sb.inputs import (
     check_phones,
     choose_device,
     prep_notes,
-    process_rank,
     read_rows,
     validation_manifest,
 )
@@ -184,15 +183,6 @@ def test_a_run_says_what_preparation_left_out(tmp_path):
     assert prep_notes(hparams | {"target": "one"}) == lines
     # Manifests of the user's own have no report.
     assert prep_notes(hparams | {"target": "three"}) == lines
-
-
-def test_torchrun_says_which_process_this_is(monkeypatch):
-    monkeypatch.delenv("RANK", raising=False)
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert process_rank() == (0, 1)
-    monkeypatch.setenv("RANK", "2")
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert process_rank() == (2, 4)
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
