@@ -14,6 +14,7 @@ from toy_corpora import by_speaker, prepare, write_corpus_of, write_damaged
 from toy_podcasts import write_podcast, write_textgrid
 
 import lam_sb.corpora.prepare
+from lam_sb.corpora.audio import check_audio
 from lam_sb.corpora.manifests import SPLITS
 
 
@@ -35,13 +36,13 @@ def damaged(tmp_path) -> Path:
 @pytest.fixture
 def reads(monkeypatch) -> list[str]:
     """Names of the audio files that were opened, in order."""
-    opened, info = [], soundfile.info
+    opened = []
 
-    def recording(path: str):
-        opened.append(Path(path).name)
-        return info(path)
+    def recording(path: Path) -> dict:
+        opened.append(path.name)
+        return check_audio(path)
 
-    monkeypatch.setattr(soundfile, "info", recording)
+    monkeypatch.setattr(lam_sb.corpora.prepare, "check_audio", recording)
     return opened
 
 
@@ -52,7 +53,7 @@ def test_a_second_preparation_reads_no_audio(
         raise AssertionError(f"{path} was read again")
 
     first = prepare(damaged, save)
-    monkeypatch.setattr(soundfile, "info", refuse)
+    monkeypatch.setattr(soundfile, "SoundFile", refuse)
     monkeypatch.setattr(Path, "read_bytes", refuse)
     assert prepare(damaged, save) == first
     prepare(damaged, save, max_duration=1.0)  # other options, same audio
