@@ -106,11 +106,11 @@ def test_emotions_that_nobody_has_are_said(tmp_path, save):
     lines = [row | {"speaker": row["split"]} for row in lines]
     folder = write_corpus_of(tmp_path / "other", lines)
     report = prepare(folder, tmp_path / "m")["prep_report"]
-    assert report["notes"] == ["other has no rows of happy."]
+    assert report["notes"] == ["toy has no rows of happy."]
     lines[-1]["emotion"] = "happy"  # in the test
     folder = write_corpus_of(tmp_path / "other", lines)
     report = prepare(folder, tmp_path / "m")["prep_report"]
-    note = "The training rows of other hold no happy, sad."
+    note = "The training rows of toy hold no happy, sad."
     assert report["notes"] == [note]
     lines = [row | {"emotion": ""} for row in lines]  # no labels at all
     folder = write_corpus_of(tmp_path / "none", lines)
