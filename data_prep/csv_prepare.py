@@ -98,8 +98,8 @@ def _split(value: str, corpus: str, column: str | None) -> str | None:
     if value:
         raise UserError(
             f"{corpus}: the split '{value}' in labels.csv is none of train, "
-            f"valid, test; correct it, or set {{columns: {{split: null}}}} not "
-            f"to read the column {column}."
+            f"valid, test; correct it, or do not read the column {column}: "
+            '--source_options "{columns: {split: null}}" (or --target_options).'
         )
     return None
 

@@ -22,10 +22,8 @@ UNSUPPORTED = "audio of a format that is not supported"
 SIZES = re.compile(
     r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE
 )
-STREAMED = 0x7FFFFF00  # bytes; who writes to a pipe claims so many or more
-WHOLE = (
-    0.95  # of what a header promises; headers of whole files are off by less
-)
+STREAMED = 0x7FFFFF00  # bytes or frames; what writes to a pipe claims more
+WHOLE = 0.95  # of what a header promises: those of whole files are a bit off
 
 
 def check_audio(path: Path) -> dict:
@@ -66,10 +64,11 @@ def _decode(file: soundfile.SoundFile) -> dict:
     if frames == 0:
         return {"problem": "audio without samples"}
     sizes = SIZES.search(file.extra_info)
-    promised, held = map(int, sizes.groups()) if sizes else (0, 0)
-    is_cut = promised < STREAMED and held < WHOLE * promised
-    if is_cut or frames < WHOLE * file.frames:
-        return {"problem": "unreadable audio"}
+    pairs = [(file.frames, frames)]
+    pairs += [tuple(map(int, sizes.groups()))] if sizes else []
+    for promised, held in pairs:
+        if promised < STREAMED and held < WHOLE * promised:
+            return {"problem": "unreadable audio"}
     return {
         "duration": round(frames / file.samplerate, 4),
         "signal_sha": digest.hexdigest()[:16],

@@ -194,8 +194,8 @@ def find_column(
     if len(first or found) > 1:
         raise UserError(
             f"{table.name} has several columns that may hold the {what}: "
-            f"{', '.join(first or found)}. Name the one that does with the "
-            f"option columns, for example {{columns: {{{what}: {found[0]}}}}}."
+            f"{', '.join(first or found)}. Say which does: "
+            f"{_option(what, (first or found)[0])}."
         )
     return next(iter(first or found), None)
 
@@ -205,8 +205,8 @@ def missing_column(table: Table, what: str) -> UserError:
     names = ", ".join(c or "(unnamed)" for c in table.columns)
     return UserError(
         f"The label table {table.name} has no column {what}; its columns: "
-        f"{names or 'none'}. Name yours with the option columns, for example "
-        "{columns: {emotion: EmoClass}}."
+        f"{names or 'none'}. Name yours with the option columns: "
+        f"{_option('emotion', 'EmoClass')}."
     )
 
 
@@ -243,12 +243,17 @@ def table_facts(
     facts = {"blank_rows": table.blank_rows, "unused_columns": unused}
     notes = [
         f"The column {column} of {table.name} is not read; if it holds the "
-        f"{what}, set the option {{columns: {{{what}: {column}}}}}."
+        f"{what}, say so: {_option(what, column)}."
         for what in used.keys() - columns.keys()
         for column in unused
         if used[what] is None and re.search(ROOTS[what], _plain(column))
     ]
     return {name: fact for name, fact in facts.items() if fact}, sorted(notes)
+
+
+def _option(what: str, column: str) -> str:
+    option = f'"{{columns: {{{what}: {column}}}}}"'
+    return f"--source_options {option} (or --target_options)"
 
 
 def _plain(name: str) -> str:

@@ -117,8 +117,8 @@ def most_votes(line: Mapping[str, str], columns: Sequence[str]) -> str:
         raise UserError(
             f"The columns {', '.join(columns)} of the label table are read as "
             f"votes, but {wrong[0]} is '{line[wrong[0]]}' in {dict(line)}. "
-            "Name those that are votes with the option columns, for example "
-            "{columns: {emotion: [angry, sad]}}."
+            "Name those that are votes, for example --source_options "
+            '"{columns: {emotion: [angry, sad]}}" (or --target_options).'
         )
     most = max(votes.values())
     if not most > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -86,6 +87,23 @@ def test_a_file_of_another_time_is_read_again(ten_speakers, save, reads):
     reads.clear()
     assert prepare(ten_speakers, save) == before
     assert reads == ["007.wav"]
+
+
+def test_what_an_earlier_version_kept_is_read_again(ten_speakers, save, reads):
+    before = prepare(ten_speakers, save)
+    path = save / "audio_cache.json"
+    cache = json.loads(path.read_text())
+    assert len(cache["files"]) == 40
+    (save / "prep_stamp.json").unlink()
+    reads.clear()
+    assert prepare(ten_speakers, save) == before
+    assert reads == []
+    for older in (cache["files"], cache | {"format": 1}):
+        path.write_text(json.dumps(older))
+        (save / "prep_stamp.json").unlink()
+        reads.clear()
+        assert prepare(ten_speakers, save) == before
+        assert len(reads) == 40
 
 
 def test_a_file_that_appears_is_taken_in(damaged, save, reads):

@@ -102,7 +102,8 @@ def test_columns_that_are_not_read_are_named(prepare):
     unused = ["the_speaker", "dialect", "mood"]
     assert report["facts"]["unused_columns"] == unused
     note = "The column the_speaker of labels.csv is not read; if it holds the "
-    note += "speaker, set the option {columns: {speaker: the_speaker}}."
+    note += 'speaker, say so: --source_options "{columns: {speaker: '
+    note += 'the_speaker}}" (or --target_options).'
     assert report["notes"][0] == note
     columns = {"speaker": "the_speaker"}
     rows, report = prepare(
@@ -114,7 +115,9 @@ def test_columns_that_are_not_read_are_named(prepare):
 
 def test_of_two_columns_for_one_thing_the_user_says_which(prepare):
     text = table_of("path,emotion,talker,spk,gender")
-    with pytest.raises(UserError, match=r"speaker: talker, spk\. .*speaker: t"):
+    with pytest.raises(
+        UserError, match=r"speaker: talker, spk\. .*speaker: ta"
+    ):
         prepare(text)
     rows, _ = prepare(text, columns={"speaker": "talker"})
     assert rows["take3"]["speaker"] == "p3"
@@ -126,7 +129,7 @@ def test_of_two_columns_for_one_thing_the_user_says_which(prepare):
 
 def test_a_column_need_not_be_read(prepare):
     text = table_of("path,emotion,speaker,language,subset")
-    with pytest.raises(UserError, match=r"'f' .* \{columns: \{split: null\}\}"):
+    with pytest.raises(UserError, match=r"'f' .*\{columns: \{split: null\}\}"):
         prepare(text)
     rows, report = prepare(text, columns={"split": None})
     assert len(rows) == 20
