@@ -117,11 +117,21 @@ def check_phones(hparams: Mapping, rows: Mapping[str, dict]) -> None:
     for role in ("source", "target"):
         train = rows[f"{role}_train"]
         if not any(row["phones"] for row in train.values()):
+            hint = "The README says how to make them."
             raise UserError(
                 f"segment: {hparams['segment']} needs alignments, but of the "
                 f"{len(train)} rows of {role}_train ({hparams[role]}) none "
-                "has any; the README says how to make them."
+                f"has any. {_phone_problem(hparams, role) or hint}"
             )
+
+
+def _phone_problem(hparams: Mapping, role: str) -> str | None:
+    """Why preparation left the alignments of a corpus aside, if it did."""
+    folder = Path(hparams["manifest_folder"], hparams[role])
+    path = folder / "prep_report.json"
+    if not path.is_file():
+        return None
+    return json.loads(path.read_text("utf-8"))["phones"].get("problem")
 
 
 def encode(
