@@ -44,7 +44,6 @@ ROOTS = {
     "gender": r"gender|^sex",
     "language": r"^lang",
     "alignment": r"textgrid|align",
-    "id": r"^utt",
 }
 
 
@@ -246,7 +245,9 @@ def table_facts(
         f"{what}, say so: {_option(what, column)}."
         for what in used.keys() - columns.keys()
         for column in unused
-        if used[what] is None and re.search(ROOTS[what], _plain(column))
+        if used[what] is None
+        and what in ROOTS
+        and re.search(ROOTS[what], _plain(column))
     ]
     return {name: fact for name, fact in facts.items() if fact}, sorted(notes)
 
