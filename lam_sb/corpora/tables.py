@@ -186,7 +186,7 @@ def find_column(
     """
     if columns and what in columns:
         if columns[what] not in (*table.columns, None):
-            raise missing_column(table, f"'{columns[what]}' ({what})")
+            raise missing_column(table, f"'{columns[what]}' ({what})", what)
         return columns[what]
     found = [c for c in table.columns if _plain(c) in names]
     first = [c for c in found if _plain(c) == names[0]]
@@ -199,13 +199,16 @@ def find_column(
     return next(iter(first or found), None)
 
 
-def missing_column(table: Table, what: str) -> UserError:
-    """Error to raise, which shows the columns that there are."""
+def missing_column(table: Table, missing: str, what: str) -> UserError:
+    """Error to raise, which shows the columns that there are.
+
+    ``missing`` is in words, ``what`` as in the option columns.
+    """
     names = ", ".join(c or "(unnamed)" for c in table.columns)
     return UserError(
-        f"The label table {table.name} has no column {what}; its columns: "
+        f"The label table {table.name} has no column {missing}; its columns: "
         f"{names or 'none'}. Name yours with the option columns: "
-        f"{_option('emotion', 'EmoClass')}."
+        f"{_option(what, 'NAME')}."
     )
 
 

@@ -60,7 +60,7 @@ def vote_columns(
     free = [c for c in table.columns if c not in taken]
     known = [c for c in free if c.lower() in emotions]
     if len(known) < 2:
-        raise missing_column(table, "of emotions")
+        raise missing_column(table, "of emotions", "emotion")
     numbers = {c: [_number(row.get(c, "")) for row in table.rows] for c in free}
     unknown = [
         c
