@@ -7,6 +7,7 @@ import json
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from operator import itemgetter
 from pathlib import Path
@@ -18,6 +19,7 @@ from lam_sb.errors import UserError
 from lam_sb.evaluation.metrics import scores
 from lam_sb.evaluation.statistics import FEW_CLUSTERS, Predictions, interval
 from lam_sb.files import write_csv, write_json
+from lam_sb.run_folder import read_settings
 from lam_sb.training.rows import UNLABELLED, DomainRows
 
 SCHEMA = 2
@@ -25,7 +27,7 @@ NEEDED = {  # keys of results.json that say which run it was
     *("experiment", "system", "encoder", "source", "target", "seed", "folds"),
     *("fold", "split_seed", "protocol", "normalise", "select_on", "shots"),
     *("target_rows", "target_labels_used", "anchor_layers", "anchor_rule"),
-    "hold_out_shots",
+    *("hold_out_shots", "bound", "notes", "speakers"),
 }
 PACKAGES = ("speechbrain", "torch", "torchaudio", "transformers")
 
@@ -86,28 +88,42 @@ def score_notes(scores: Mapping) -> list[str]:
     """Say in sentences what limits the scores that `score` gave."""
     if scores["uar"] is None:
         return []
-    notes = []
+    notes = (absent_note(scores), _unknown_note(scores), few_note(scores))
+    return [note for note in notes if note]
+
+
+def absent_note(scores: Mapping) -> str:
+    """Name the emotions that no test row has; empty if there are none."""
     missing = [e for e, n in scores["recall"].items() if n is None]
-    if missing:
-        notes.append(
-            f"The test set holds no {', '.join(missing)}: the UAR is the mean "
-            "over the other emotions."
-        )
-    if scores["speakers"] != "known":
-        which = "some" if scores["speakers"] == "partly" else "all"
-        notes.append(
-            f"The speakers of {which} test rows are unknown: for the interval "
-            "their recordings, by the first two parts of their ids, stand for "
-            f"speakers ({scores['n_speakers']} in all)."
-        )
-    if scores["few_speakers"]:
-        noun = "speakers" if scores["speakers"] == "known" else "recordings"
-        count = scores["n_speakers"]
-        notes.append(
-            f"The test set has {count} {noun if count > 1 else noun[:-1]}, "
-            f"fewer than {FEW_CLUSTERS}: the interval is rough."
-        )
-    return notes
+    if not missing:
+        return ""
+    return (
+        f"The test set holds no {', '.join(missing)}: the UAR is the mean "
+        "over the other emotions."
+    )
+
+
+def _unknown_note(scores: Mapping) -> str:
+    if scores["speakers"] == "known":
+        return ""
+    which = "some" if scores["speakers"] == "partly" else "all"
+    return (
+        f"The speakers of {which} test rows are unknown: for the interval "
+        "their recordings, by the first two parts of their ids, stand for "
+        f"speakers ({scores['n_speakers']} in all)."
+    )
+
+
+def few_note(scores: Mapping) -> str:
+    """Say that an interval rests on few speakers; empty if it does not."""
+    if not scores["few_speakers"]:
+        return ""
+    noun = "speaker" if scores["speakers"] == "known" else "recording"
+    count = scores["n_speakers"]
+    return (
+        f"The test set has {count} {noun}{'s' * (count > 1)}, fewer than "
+        f"{FEW_CLUSTERS}: the interval is rough."
+    )
 
 
 def is_finished(path: Path, results: Mapping) -> bool:
@@ -177,6 +193,11 @@ class Run:
     clusters: np.ndarray  # (N,)
     labels: np.ndarray  # (N,) classes, as indices into the emotions
     predictions: np.ndarray  # (N,)
+
+    @cached_property
+    def settings(self) -> dict:
+        """What decided it, as settings.yaml says; empty where that is gone."""
+        return read_settings(self.path.with_name("settings.yaml"))
 
 
 def read_run(path: Path) -> Run:
