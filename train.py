@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import speechbrain as sb
 import torch
-from speechbrain.utils import seed_everything
 from speechbrain.utils.distributed import (
     ddp_barrier,
     ddp_init_group,
@@ -37,6 +36,7 @@ from lam_sb.command_line import is_verbose, parse_arguments
 from lam_sb.config import resolved
 from lam_sb.console import console, log_config
 from lam_sb.features.store import FeatureStore
+from lam_sb.training.alignment import aligned_segments
 from lam_sb.training.brain import AlignmentBrain
 from lam_sb.training.ensemble import fit_and_test_ensemble
 from lam_sb.training.loaders import (
@@ -44,8 +44,9 @@ from lam_sb.training.loaders import (
     in_order_loader,
     training_loader,
 )
-from lam_sb.training.rows import Batch, DomainRows, Outputs
+from lam_sb.training.rows import Batch, DomainRows, Outputs, segments_of
 from lam_sb.training.samplers import make_sampler
+from lam_sb.training.source_folds import choose_layers
 from lam_sb.training.standardisation import fit_standardisers
 
 logger = get_logger(__name__)
@@ -57,17 +58,21 @@ class LamBrain(AlignmentBrain):
     def compute_forward(self, batch: Batch, stage: sb.Stage) -> Outputs:
         """Project the layers, mix them, classify.
 
-        The layers z_l = W_l x_l + b_l of each time chunk are mixed into
+        The layers z_l = W_l x_l of each time chunk are mixed into
         L_avg = sum_l alpha_l z_l with alpha = softmax(a) (equations 2 and 3).
         """
         batch = batch.to(self.device)
         chunks = self.hparams.time_chunks
-        z = self.modules.projector(batch.x)  # (B, chunks + S, M, d)
-        pooled = self.modules.pooling(z[:, :chunks])  # (B, chunks, d)
-        outputs = self.modules.head(pooled, batch.mask[:, :chunks])
+        mask = batch.mask[:, :chunks]
+        z = self.modules.projector(batch.x, mask)  # (B, chunks + S, M, d)
+        n = self.num_classified(batch, stage)
+        pooled = self.modules.pooling(z[:n, :chunks])  # (n, chunks, d)
+        outputs = self.modules.head(pooled, mask[:n])
         # The logits themselves, or the embeddings of a prototypical network.
-        logits = self.classify(outputs, batch.labels, stage)
-        return Outputs(logits, outputs, z[:, chunks:])
+        logits = self.classify(outputs, batch.labels[:n], stage)
+        return Outputs(
+            logits, outputs, *aligned_segments(z, batch.mask, chunks)
+        )
 
     def compute_objectives(
         self, predictions: Outputs, batch: Batch, stage: sb.Stage
@@ -78,12 +83,11 @@ class LamBrain(AlignmentBrain):
         anchored layers i (equation 1), `lam_sb.losses.coral.LayerCoral`.
         """
         batch = batch.to(self.device)
-        entropy = self.cross_entropy(predictions.logits, batch.labels, stage)
+        labels = batch.labels[: len(predictions.logits)]
+        entropy = self.cross_entropy(predictions.logits, labels, stage)
         if stage != sb.Stage.TRAIN:
             return entropy
-        available = self.alignment_inputs(
-            predictions.segments, predictions.embeddings, batch
-        )
+        available = self.alignment_inputs(predictions, batch)
         alignment = self.hparams.gamma * self.align(
             self.hparams.alignment, available
         )
@@ -113,11 +117,13 @@ def dataio_prepare(
     target += [rows["shots"]] if "shots" in rows else []
     selected_on_target = hparams["select_on"] == "target"
     (target if selected_on_target else source).append(rows["valid"])
-    layers, segment = hparams["layers"], hparams["segment"]
-    fit_standardisers(hparams["normalise"], source, target, layers)
+    choose_layers(hparams, rows["source_train"])
+    layers = hparams["layers"]
+    segments = segments_of(hparams["fit"], hparams["segment"])
+    fit_standardisers(hparams["normalise"], source, target, layers, segments)
     loaders = {}
     for key in rows.keys() - {"target_train", "source_valid"}:
-        dataset = FeatureDataset(rows[key], None, layers, segment)
+        dataset = FeatureDataset(rows[key], None, layers, segments[:1])
         loaders[key] = in_order_loader(dataset, hparams["eval_batch_size"])
     return rows, loaders
 
@@ -137,9 +143,8 @@ def make_training_loader(
         hparams["seed"],
         *inputs.process_rank(),
     )
-    dataset = FeatureDataset(
-        source, target, hparams["layers"], hparams["segment"]
-    )
+    segments = segments_of(hparams["fit"], hparams["segment"])
+    dataset = FeatureDataset(source, target, hparams["layers"], segments)
     return training_loader(dataset, sampler)
 
 
@@ -166,12 +171,10 @@ def fit_brain(
         select_on=hparams["select_on"],
         max_steps=hparams["max_steps"],
         min_steps=hparams["min_steps"],
-        average_last=hparams["average_last"],
+        average_last_steps=hparams["average_last_steps"],
         train_logger=hparams["train_logger"],
         prototype_loaders=[loaders[k] for k in prototypes if k in loaders],
     )
-    # Loading an encoder draws random numbers, reading a store does not.
-    seed_everything(hparams["seed"])
     brain.fit(brain.epochs(), train_loader, loaders["valid"])
 
     rules = dict.fromkeys((hparams["select_on"], "last", "source"))
@@ -199,12 +202,9 @@ def fit_and_test(
     ddp_barrier()
     rows, loaders = dataio_prepare(hparams, manifests, store)
     if hparams["fit"] == "sklearn":
+        keys = ("layers", "seed", "class_weight", "select_on")
         posteriors, learned = fit_and_test_ensemble(
-            rows,
-            hparams["layers"],
-            hparams["seed"],
-            hparams["class_weight"],
-            hparams["select_on"],
+            rows, *(hparams[key] for key in keys)
         )
     else:
         posteriors, learned = fit_brain(hparams, rows, loaders, run_opts)

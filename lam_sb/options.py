@@ -9,6 +9,7 @@ from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
 from lam_sb.config import own_keys
 from lam_sb.errors import UserError, check_choice
 from lam_sb.training.alignment import alignment_parameters
+from lam_sb.training.source_folds import BEST_ON_SOURCE
 from lam_sb.training.standardisation import NORMALISE
 
 CHOICES = {
@@ -22,7 +23,7 @@ CHOICES = {
 TRAINING_KEYS = {
     *("projection_dim", "projection_norm", "layer_weighting", "num_blocks"),
     *("num_heads", "ffn_dim", "dropout", "number_of_epochs", "max_steps"),
-    *("patience", "min_steps", "average_last", "lr", "weight_decay"),
+    *("patience", "min_steps", "average_last_steps", "lr", "weight_decay"),
     *("max_grad_norm", "select_on", "eval_batch_size"),
 }
 # Keys that not every way of fitting uses.
@@ -69,7 +70,7 @@ def unused_keys(hparams: dict) -> set[str]:
     if alignment is not None:
         keys = getattr(alignment, "keys", ALIGNMENT_KEYS)
         used = used | {"gamma", *keys}
-    elif hparams["mix_layers"] != "top":
+    elif hparams["mix_layers"] not in ("top", BEST_ON_SOURCE):
         # Left out of the mixture, or only logged.
         used = used | {"anchor_layers"}
     return set().union(*FIT_KEYS.values(), ALIGNMENT_KEYS, {"gamma"}) - used

@@ -157,7 +157,7 @@ def describe_run(
     keys = (
         *("experiment", "system", "source", "target", "seed", "split_seed"),
         *("protocol", "folds", "fold", "normalise", "select_on", "bound"),
-        *("target_rows", "gamma", "segment", "layers"),
+        *("target_rows", "gamma", "segment", "layers", "layer_scores"),
         *("number_of_epochs", "patience"),
     )
     aligned = hparams["alignment"] if hparams["gamma"] else None

@@ -62,7 +62,7 @@ SMALL = {
     "anchor_layers": "[1, 2]",
     "batch_size": 8,
     "number_of_epochs": 2,
-    "average_last": 2,
+    "average_last_steps": 6,
     "num_heads": 2,
     "projection_dim": 16,
     "ffn_dim": 16,

@@ -88,7 +88,7 @@ def make_analysis(root):
         "scores": {"1": 0.9, "2": 0.8125, "3": 0.7, "4": 0.5},
         "stability": {"group": 0.95, "best": 1.0, "worst": 0.5, "layers": {}},
     }
-    return Analysis(Column("enc", "a", "b"), root, selection, [])
+    return Analysis(Column("enc", "a", "b"), root, selection)
 
 
 PREPARED = {

@@ -51,6 +51,10 @@ def test_layers_are_selected_by_an_analysis_and_anchored(
     assert left["layers"] == [
         n for n in range(1, 13) if n not in selection["group"]
     ]
+    vowels, _ = train_system(
+        "lam_gl_vowl", anchor_layers="worst", experiment="vowels"
+    )
+    assert vowels["anchor_layers"] == selection["vowels"]["worst"]
     drawn, _ = train_system(
         "lam_gl", anchor_layers="random:3", experiment="random"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from lam_sb.analysis.measures import COVARIANCE_MEASURES, MEAN_MEASURES
@@ -14,8 +15,11 @@ from lam_sb.analysis.similarity import (
     write_similarity,
 )
 from lam_sb.analysis.sums import corpus_sums
+from lam_sb.errors import UserError
 from lam_sb.files import write_json
 from lam_sb.training.rows import DomainRows
+
+PHONE_SELECTIONS = ("vowels", "consonants")
 
 
 def analyse_corpora(
@@ -31,6 +35,8 @@ def analyse_corpora(
 
     Leaves similarity.csv, selection.json (settings and data in it) and Figure
     1 of all encoders that were analysed on these corpora by this measure.
+    Where ``vowels`` or ``consonants`` can be ranked, the selection holds one
+    on them under that name.
 
     Arguments
     ---------
@@ -45,6 +51,11 @@ def analyse_corpora(
     covariance = measure in COVARIANCE_MEASURES
     sums = [corpus_sums(rows, covariance) for rows in (source, target)]
     selection = select_layers(*sums, measure, use_target_labels)
+    for segment in PHONE_SELECTIONS:
+        with suppress(UserError):  # it cannot be ranked on these corpora
+            selection[segment] = select_layers(
+                *sums, measure, use_target_labels, segment
+            )
     measures = MEAN_MEASURES if use_target_labels else MEAN_MEASURES[:2]
     if covariance:
         measures += COVARIANCE_MEASURES
@@ -68,7 +79,7 @@ def _draw(folder: Path, measure: str) -> None:
         if selection["measure"] == measure:
             encoder = other.parent.name
             tables[encoder] = read_similarity(other / "similarity.csv")
-            selected[encoder] = selection["group"]
+            selected[encoder] = selection
     for ending in ("png", "pdf"):
         path = folder / f"figure1.{ending}"
         draw_similarity(tables, selected, measure, folder.name, path)

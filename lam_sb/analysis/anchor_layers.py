@@ -24,6 +24,7 @@ def resolve_anchor_layers(
     num_layers: int,
     analysis_folder: str,
     selection_settings: Mapping[str, object],
+    segment: str = "utterance",
 ) -> list[int]:
     """Layers that a run anchors.
 
@@ -38,6 +39,9 @@ def resolve_anchor_layers(
         Where ``python -m lam_sb analyse`` left selection.json.
     selection_settings : Mapping[str, object]
         What the selection depends on, as it must have been then.
+    segment : str
+        What is aligned, on which ``group``, ``best`` and ``worst`` are most
+        or least similar.
 
     Returns
     -------
@@ -68,7 +72,16 @@ def resolve_anchor_layers(
             f"anchor_layers is '{anchor_layers}'; use a list, all, "
             f"{', '.join(ANALYSIS_RULES)} or random:<seed>."
         )
-    return _selection(analysis_folder, selection_settings)[anchor_layers]
+    selection = _selection(analysis_folder, selection_settings)
+    if segment != "utterance":
+        selection = selection.get(segment)
+    if selection is None:
+        raise UserError(
+            f"anchor_layers: {anchor_layers} on {segment} is not in "
+            f"{analysis_folder}/selection.json: both corpora need alignments, "
+            "and similarity must be a measure other than covariance."
+        )
+    return selection[anchor_layers]
 
 
 def random_layers(seed: int, num_layers: int, count: int = 3) -> list[int]:

@@ -33,7 +33,7 @@ METADATA = {
 
 def draw_similarity(
     tables: Mapping[str, Sequence[Mapping]],
-    selected: Mapping[str, Sequence[int]],
+    selected: Mapping[str, Mapping],
     measure: str,
     title: str,
     path: Path,
@@ -45,7 +45,8 @@ def draw_similarity(
     emotion, a panel a segment.
 
     ``tables`` are rows of `lam_sb.analysis.similarity.similarity_rows`, and
-    ``selected`` the layers to mark, by encoder. The path ends in png or pdf.
+    ``selected`` what selection.json holds, by encoder: its group is marked, on
+    vowels and consonants their own. The path ends in png or pdf.
     """
     table = pd.concat(
         pd.DataFrame(rows).assign(encoder=e) for e, rows in tables.items()
@@ -60,7 +61,9 @@ def draw_similarity(
         for n, encoder in enumerate(tables):
             rows = parts.get((*panel, encoder))
             if rows is not None:
-                _draw_encoder(ax, rows, measure, n, encoder, selected[encoder])
+                selection = selected[encoder]
+                group = selection.get(panel[0], selection)["group"]
+                _draw_encoder(ax, rows, measure, n, encoder, group)
     figure.suptitle(f"{title}, all emotions" if emotions == ["all"] else title)
     handles = {}
     for ax in panels.values():

@@ -27,10 +27,11 @@ def select_layers(
     target: CorpusSums,
     measure: str,
     use_target_labels: bool,
+    segment: str = "utterance",
     resamples: int = 200,
     seed: int = 0,
 ) -> dict:
-    """Rank the layers by the similarity of whole utterances.
+    """Rank the layers by the similarity of whole utterances, or of phones.
 
     Arguments
     ---------
@@ -41,6 +42,8 @@ def select_layers(
     use_target_labels : bool
         True averages the measure over the emotions that both corpora have, as
         the paper does; False takes all rows at once and needs no label.
+    segment : str
+        utterance, vowels or consonants: what will be aligned.
     resamples, seed : int
         Bootstrap resamples of the speaker groups of both corpora.
 
@@ -59,13 +62,15 @@ def select_layers(
     Raises
     ------
     UserError
-        An unknown measure, labels that are needed but missing, or layers
-        whose similarity is not defined.
+        An unknown measure, labels that are needed but missing, layers whose
+        similarity is not defined, or a segment that a corpus does not have or
+        the measure does not know.
     """
     check_measure(source, target, measure)
+    _check_segment(source, target, measure, segment)
     _check_labels_used(source, target, measure, use_target_labels)
     emotions = slice(4) if use_target_labels else slice(4, 5)
-    scores = _scores(source, target, measure, emotions)
+    scores = _scores(source, target, measure, emotions, segment)
     if np.isnan(scores).any():
         raise UserError(
             f"similarity: {measure} is not defined for all layers: the two "
@@ -76,9 +81,10 @@ def select_layers(
     groups = source.num_groups, target.num_groups
     if measure in MEAN_MEASURES and min(groups) > 1:
         weights = _resample(groups, resamples, seed)
-        again = _scores(source, target, measure, emotions, weights)
+        again = _scores(source, target, measure, emotions, segment, weights)
         stability = _stability(ranked, again)
-    used = [pooled(c.utterances.counts)[0, emotions] for c in (source, target)]
+    parts = (c.segments[segment] for c in (source, target))
+    used = [pooled(part.counts)[0, emotions] for part in parts]
     return {
         "measure": measure,
         "use_target_labels": use_target_labels,
@@ -103,6 +109,20 @@ def rank_layers(scores: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def _check_segment(
+    source: CorpusSums, target: CorpusSums, measure: str, segment: str
+) -> None:
+    if segment == "utterance":
+        return
+    if measure in COVARIANCE_MEASURES:
+        raise UserError(
+            f"similarity: {measure} compares whole utterances; use another "
+            f"measure for segment: {segment}."
+        )
+    if not source.segments.keys() & target.segments.keys() & {segment}:
+        raise UserError(f"segment: both corpora need {segment}, so alignments.")
+
+
 def _check_labels_used(
     source: CorpusSums,
     target: CorpusSums,
@@ -123,13 +143,14 @@ def _scores(
     target: CorpusSums,
     measure: str,
     emotions: slice,
+    segment: str,
     weights: Sequence[np.ndarray | None] = (None, None),
 ) -> np.ndarray:
     """Mean similarity over emotions, (R, L) under R weightings."""
     if measure in COVARIANCE_MEASURES:
         curves = compare_covariances(measure, source, target)[None]
     else:
-        parts = source.utterances, target.utterances
+        parts = source.segments[segment], target.segments[segment]
         curves = compare_means(measure, *parts, *weights)
     return mean_defined(curves[:, emotions], axis=1)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 REFERENCE = "lam_gl"  # what all others are compared with
 BASELINES = {
     "cc": "CC",
+    "best_layer": "Best-Layer",
     "ensemble": "Ensemble",
     "few_shot": "Few-shot",
     "few_shot_0": "Few-shot, no target label",

@@ -7,6 +7,8 @@ import itertools
 import torch
 from torch import nn
 
+from lam_sb.models.projector import masked_mean
+
 EMBEDDING = 64  # width before the last layer of the head
 
 
@@ -74,6 +76,4 @@ class EmotionHead(nn.Module):
             (B, num_classes) logits, or (B, 64) embeddings.
         """
         y = self.transformer(x, src_key_padding_mask=~mask)
-        weights = mask[..., None].to(y.dtype)
-        mean = (y * weights).sum(1) / weights.sum(1)
-        return self.classifier(mean)
+        return self.classifier(masked_mean(y, mask))

@@ -17,7 +17,8 @@ def mixed_layers(
     ---------
     mix_layers : str | list[int]
         ``all``; ``top``: the last alone; ``not_anchored``: all but the
-        anchored; or a list.
+        anchored; ``best_on_source``: one, the last until the features are
+        there and `lam_sb.training.source_folds` chooses; or a list.
     anchor_layers : list[int]
         Anchored layers.
     num_layers : int
@@ -42,6 +43,7 @@ def mixed_layers(
     named = {
         "all": every,
         "top": every[-1:],
+        "best_on_source": every[-1:],
         "not_anchored": [n for n in every if n not in anchor_layers],
     }
     if isinstance(mix_layers, str) and mix_layers not in named:

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from lam_sb.errors import UserError
+from lam_sb.models.projector import masked_mean
 from lam_sb.training.gather import gather_batch
-from lam_sb.training.rows import Batch
+from lam_sb.training.rows import Batch, Outputs
 
 INPUTS = (
     *("source", "target"),
@@ -20,17 +21,51 @@ INPUTS = (
 )
 
 
+def aligned_segments(
+    z: torch.Tensor, mask: torch.Tensor, time_chunks: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Say what of the projections is aligned.
+
+    Equations 1 and 2 share L^(i), so an utterance is aligned by the mean of
+    the very chunks that are pooled and classified; other segments by their own.
+
+    Arguments
+    ---------
+    z : torch.Tensor
+        (B, K + S, M, d) projected chunks and segments.
+    mask : torch.Tensor
+        (B, K + S) bool, False where one of them has no frames.
+    time_chunks : int
+        Number of chunks K.
+
+    Returns
+    -------
+    segments : torch.Tensor
+        (B, S, M, d) segments, or (B, 1, M, d) means of chunks where S is 0.
+    mask : torch.Tensor
+        (B, S) bool, or (B, 1).
+
+    Example
+    -------
+    >>> z = torch.tensor([1.0, 3.0, 8.0]).reshape(1, 3, 1, 1)
+    >>> mask = torch.tensor([[True, True, False]])
+    >>> aligned_segments(z, mask, time_chunks=3)[0].item()
+    2.0
+    """
+    if z.shape[1] > time_chunks:
+        return z[:, time_chunks:], mask[:, time_chunks:]
+    return masked_mean(z, mask)[:, None], mask.any(1, keepdim=True)
+
+
 class AlignmentInputs:
     """All that an alignment loss may ask for, of the rows of all processes.
 
     Arguments
     ---------
-    z : torch.Tensor
-        (B, S, M, d) projected segments of the M mixed layers.
-    embeddings : torch.Tensor
-        (B, e) outputs of the head.
+    outputs : Outputs
+        What the batch gave.
     batch : Batch
-        Rows of both domains; the mask's last S columns are the segments'.
+        Rows of both domains.
     pooling : nn.Module
         Mixes the layers.
     anchored : list[int]
@@ -42,15 +77,13 @@ class AlignmentInputs:
 
     def __init__(
         self,
-        z: torch.Tensor,
-        embeddings: torch.Tensor,
+        outputs: Outputs,
         batch: Batch,
         pooling: nn.Module,
         anchored: list[int],
         num_support: int,
     ):
-        self._z = z
-        self._embeddings = embeddings
+        self._outputs = outputs
         self._batch = batch
         self._pooling = pooling
         self._anchored = anchored
@@ -64,21 +97,21 @@ class AlignmentInputs:
     @cached_property
     def mixed_layers(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, M, d), (N', M, d) segments that have frames, of both domains."""
-        domains = self._by_domain(self._z)
+        domains = self._by_domain(self._outputs.segments)
         masks = self._masks
         return domains[0][masks[0]], domains[1][masks[1]]
 
     @cached_property
     def _masks(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._by_domain(self._batch.mask[:, -self._z.shape[1] :])
+        return self._by_domain(self._outputs.segment_mask)
 
     @cached_property
     def _pooled(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._by_domain(self._pooling(self._z))
+        return self._by_domain(self._pooling(self._outputs.segments))
 
     @cached_property
     def _heads(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._by_domain(self._embeddings)
+        return self._by_domain(self._outputs.embeddings)
 
     @property
     def source(self) -> torch.Tensor:
@@ -165,6 +198,13 @@ def alignment_parameters(alignment: Callable) -> list[str]:
                 f"only {', '.join(INPUTS)}."
             )
     return [p.name for p in parameters if p.name in INPUTS]
+
+
+def aligns_embeddings(alignment: Callable | None, gamma: float) -> bool:
+    """Tell whether the target's training rows need the head."""
+    if alignment is None or not gamma:
+        return False
+    return "target_embeddings" in alignment_parameters(alignment)
 
 
 def call_alignment(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,18 +23,20 @@ from lam_sb.losses.cross_entropy import (
 from lam_sb.losses.prototypes import class_means, prototype_logits
 from lam_sb.training.alignment import (
     AlignmentInputs,
+    aligns_embeddings,
     call_alignment,
     unwrap,
 )
 from lam_sb.training.finite import FiniteLosses, finite
+from lam_sb.training.gather import process_number
 from lam_sb.training.history import History
 from lam_sb.training.layer_log import (
-    anchored_share,
+    epoch_stats,
     gradient_ratio,
     measure_layers,
-    warn_of_small_share,
+    warn_of_silent_layers,
 )
-from lam_sb.training.rows import Batch
+from lam_sb.training.rows import Batch, Outputs
 from lam_sb.training.weights import EpochWeights
 
 if TYPE_CHECKING:  # its import warns, before the console is quiet
@@ -43,7 +44,6 @@ if TYPE_CHECKING:  # its import warns, before the console is quiet
 
 logger = get_logger(__name__)
 
-PRINTED_EPOCHS = 25  # about, of a run whose number of steps is fixed
 PROGRESS_STEPS = 50  # an epoch of fewer has no progress bar
 
 
@@ -65,7 +65,7 @@ class AlignmentBrain(FiniteLosses):
         select_on: str,
         max_steps: int | None,
         min_steps: int,
-        average_last: int,
+        average_last_steps: int,
         train_logger: TrainLogger,
         prototype_loaders: Sequence[DataLoader] = (),
     ) -> None:
@@ -83,8 +83,9 @@ class AlignmentBrain(FiniteLosses):
             Rule that chooses the weights: ``last`` never stops early.
         max_steps, min_steps : int
             Optimiser steps at most, or None, and before early stopping counts.
-        average_last : int
-            Epochs whose weights are kept for the rule ``last``.
+        average_last_steps : int
+            The weights of the epochs that end within so many optimiser steps
+            from the last are kept for the rule ``last``.
         train_logger : TrainLogger
             Gets a line for each epoch.
         prototype_loaders : Sequence[DataLoader]
@@ -94,9 +95,13 @@ class AlignmentBrain(FiniteLosses):
         """
         self.select_on = select_on
         self.max_steps = max_steps
-        self.average_last = average_last
+        self.average_last_steps = average_last_steps
         self.train_logger = train_logger
         self.prototype_loaders = list(prototype_loaders)
+        hparams = self.hparams
+        self.classifies_target = hparams.bound == "oracle" or aligns_embeddings(
+            hparams.alignment, hparams.gamma
+        )
         self.history = History()
         self.train_sampler = train_loader.batch_sampler
         self.steps_per_epoch = len(train_loader)
@@ -136,6 +141,17 @@ class AlignmentBrain(FiniteLosses):
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("optimizer", self.optimizer)
 
+    def on_fit_batch_start(self, batch: Batch, should_step: bool) -> None:
+        """Draw what follows from seed, epoch, step and process alone.
+
+        So a resumed run draws what an unbroken one would, and no two processes
+        share their dropout masks.
+        """
+        epoch = self.hparams.epoch_counter.current
+        words = [self.hparams.seed, epoch, self.step, process_number()]
+        state = np.random.SeedSequence(words).generate_state(1, np.uint64)
+        torch.manual_seed(int(state[0]))
+
     def epochs(self) -> Iterator[int]:
         """Count epochs until training is over, also when resumed then.
 
@@ -163,6 +179,12 @@ class AlignmentBrain(FiniteLosses):
         shots = self.hparams.episode_shots if self._in_episodes() else 0
         return shots * len(EMOTIONS)
 
+    def num_classified(self, batch: Batch, stage: sb.Stage) -> int:
+        """Rows of a batch, from the first, that the head is needed for."""
+        if stage == sb.Stage.TRAIN and not self.classifies_target:
+            return batch.num_source
+        return len(batch.labels)
+
     def classify(
         self, outputs: torch.Tensor, labels: torch.Tensor, stage: sb.Stage
     ) -> torch.Tensor:
@@ -185,12 +207,11 @@ class AlignmentBrain(FiniteLosses):
         return weighted_cross_entropy(logits[n:], labels[n:], self.class_weight)
 
     def alignment_inputs(
-        self, z: torch.Tensor, embeddings: torch.Tensor, batch: Batch
+        self, outputs: Outputs, batch: Batch
     ) -> AlignmentInputs:
-        """Give what an alignment may ask for: z (B, S, M, d), and so on."""
+        """Give what an alignment may ask for of a batch."""
         return AlignmentInputs(
-            z,
-            embeddings,
+            outputs,
             batch,
             unwrap(self.modules.pooling),
             self._anchored(),
@@ -238,7 +259,7 @@ class AlignmentBrain(FiniteLosses):
         warned = any(entry.get("warned") for entry in epochs)
         if epochs and self.hparams.gamma and not warned:
             first, anchored = epochs[0]["layers"], self.hparams.anchored_layers
-            warned = warn_of_small_share(first, layers, anchored)
+            warned = warn_of_silent_layers(first, layers, anchored)
             self.history.current["warned"] = warned
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
@@ -256,11 +277,10 @@ class AlignmentBrain(FiniteLosses):
             for batch in loader:
                 batch = batch.to(self.device)
                 with torch.no_grad(), self.evaluation_ctx:
-                    z = self.modules.projector(batch.x[:, :chunks])
+                    mask = batch.mask[:, :chunks]
+                    z = self.modules.projector(batch.x[:, :chunks], mask)
                     pooled = self.modules.pooling(z)
-                    embeddings.append(
-                        self.modules.head(pooled, batch.mask[:, :chunks])
-                    )
+                    embeddings.append(self.modules.head(pooled, mask))
                 labels.append(batch.labels)
             x, y = torch.cat(embeddings).float(), torch.cat(labels)
             means.append(class_means(x, y, len(EMOTIONS)))
@@ -291,38 +311,17 @@ class AlignmentBrain(FiniteLosses):
         self._save_epoch(epoch, entry["valid_loss"])
 
     def _log_epoch(self, entry: dict) -> None:
-        stats = {"loss": entry["valid_loss"], "UAR": entry["valid_uar"]}
-        anchored = self.hparams.anchored_layers
-        layers = entry.get("layers", ())
-        rows = [r for r in layers if r["layer"] in anchored]
-        if rows:
-            stats["anchored share"] = anchored_share(layers, anchored)
-            for name in ("coral", "floor", "trace_source", "trace_target"):
-                stats[name] = " ".join(f"{r[name]:.3g}" for r in rows)
-        if entry.get("gradient_ratio") is not None:
-            stats["gradient ratio"] = entry["gradient_ratio"]
         self.train_logger.log_stats(
             {"epoch": entry["epoch"], "steps": entry["steps"]},
             train_stats={"loss": entry["train_loss"]},
-            valid_stats=stats,
+            valid_stats=epoch_stats(entry, self.hparams.anchored_layers),
         )
-        if self._is_printed(entry):
+        if self.history.is_printed(self.max_steps, self.steps_per_epoch):
             logger.info(
                 f"Epoch {entry['epoch']}, {entry['steps']} steps: training "
                 f"loss {entry['train_loss']:.3f}, validation loss "
                 f"{entry['valid_loss']:.3f}, UAR {entry['valid_uar']:.3f}"
             )
-
-    def _is_printed(self, entry: dict) -> bool:
-        """Whether an epoch has a line on the console: some of many short ones.
-
-        train_log.txt has them all.
-        """
-        if self.max_steps is None:
-            return True
-        epochs = math.ceil(self.max_steps / self.steps_per_epoch)
-        every = math.ceil(epochs / PRINTED_EPOCHS)
-        return entry["epoch"] % every == 0 or entry["steps"] >= self.max_steps
 
     def _save_epoch(self, epoch: int, loss: float) -> None:
         """Save a checkpoint to resume from, and the weights to test."""
@@ -335,7 +334,7 @@ class AlignmentBrain(FiniteLosses):
             meta={"valid_loss": loss}, num_to_keep=1
         )
         if if_main_process():
-            last = self.history.last_epochs(self.average_last)
+            last = self.history.last_epochs(self.average_last_steps)
             weights.keep_only({self.history.best_epoch(), *last})
 
     def _weights(self) -> EpochWeights:
@@ -348,8 +347,8 @@ class AlignmentBrain(FiniteLosses):
         Arguments
         ---------
         select_on : str
-            ``last``: the last ``average_last`` validations; otherwise the one
-            of the lowest validation loss.
+            ``last``: those of the last ``average_last_steps``; otherwise the
+            one of the lowest validation loss.
 
         Returns
         -------
@@ -365,7 +364,7 @@ class AlignmentBrain(FiniteLosses):
             folder = self.hparams.output_folder
             raise UserError(f"{folder} holds no trained weights.")
         if select_on == "last":
-            return self.history.last_epochs(self.average_last)
+            return self.history.last_epochs(self.average_last_steps)
         return [self.history.best_epoch()]
 
     def posteriors(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
@@ -17,6 +18,7 @@ from speechbrain.utils.checkpoints import (
 from lam_sb.files import write_csv
 from lam_sb.training.finite import finite
 
+PRINTED_EPOCHS = 25  # about, of a run whose number of steps is fixed
 HISTORY_COLUMNS = ("epoch", "steps", "train_loss", "valid_loss", "valid_uar")
 LAYER_COLUMNS = (
     *("epoch", "layer", "alpha", "share", "coral", "floor"),
@@ -64,9 +66,14 @@ class History:
         """Epoch of the lowest validation loss."""
         return min(self.epochs, key=lambda e: e["valid_loss"])["epoch"]
 
-    def last_epochs(self, count: int) -> list[int]:
-        """Return the last epochs."""
-        return [e["epoch"] for e in self.epochs[-count:]]
+    def last_epochs(self, steps: int) -> list[int]:
+        """Epochs that ended within the last optimiser steps, one at least."""
+        end = self.epochs[-1]["steps"]
+        return [
+            entry["epoch"]
+            for entry in self.epochs
+            if entry["steps"] > end - steps or entry is self.epochs[-1]
+        ]
 
     def describe(self, chosen: Sequence[int]) -> dict:
         """Say what was learned, and for how long.
@@ -99,6 +106,17 @@ class History:
             "steps": self.epochs[-1]["steps"],
             "best_epoch": self.best_epoch(),
         }
+
+    def is_printed(self, max_steps: int | None, steps_per_epoch: int) -> bool:
+        """Tell whether the last epoch has a line on the console.
+
+        Of many short ones some have, about 25; train_log.txt has them all.
+        """
+        entry = self.epochs[-1]
+        if max_steps is None or entry["steps"] >= max_steps:
+            return True
+        epochs = math.ceil(max_steps / steps_per_epoch)
+        return entry["epoch"] % math.ceil(epochs / PRINTED_EPOCHS) == 0
 
     def write(self, folder: Path) -> None:
         """Write history.csv and layer_weights.csv.

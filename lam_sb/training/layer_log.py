@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from speechbrain.utils.logger import get_logger
@@ -12,7 +12,7 @@ from lam_sb.losses.coral import coral_distances
 
 logger = get_logger(__name__)
 
-SHARE_WARNING = 0.2  # of the anchored layers' share at the start
+FALL_WARNING = 0.2  # of a layer's share or trace at the start
 
 
 @torch.no_grad()
@@ -41,18 +41,23 @@ def measure_layers(
     list[dict]
         By layer: ``alpha``, its ``share`` of the pooled variance,
         alpha^2 tr Cov(z) over the sum of all layers, the CORAL distance
-        ``coral`` of the domains, its ``floor`` between two halves of the
-        source, and the traces of both covariances.
+        ``coral`` between a half of the source's rows and a half of the
+        target's, its ``floor`` between two halves of the source's (a distance
+        grows as rows get fewer, so all halves are of one size), and the traces
+        of both covariances.
     """
     source, target = source.float(), target.float()
-    half = len(source) // 2
+    half = min(len(source), len(target)) // 2
+    halves = source[:half], source[half : 2 * half]
+    other = target[:half], target[half : 2 * half]
+    distances = [coral_distances(a, b, scale) for a in halves for b in other]
     traces = _trace(source), _trace(target)
     share = alpha.square() * (traces[0] + traces[1])
     columns = {
         "alpha": alpha,
         "share": share / share.sum().clamp(min=1e-12),
-        "coral": coral_distances(source, target, scale),
-        "floor": coral_distances(source[:half], source[half:], scale),
+        "coral": torch.stack(distances).mean(0),
+        "floor": coral_distances(*halves, scale),
         "trace_source": traces[0],
         "trace_target": traces[1],
     }
@@ -100,28 +105,41 @@ def gradient_ratio(
     return float(norms[0] / norms[1].clamp(min=1e-12))
 
 
-def anchored_share(layers: Sequence[dict], anchored: Sequence[int]) -> float:
-    """Share of the pooled variance that the anchored layers hold.
+def epoch_stats(entry: Mapping, anchored: Sequence[int]) -> dict:
+    """Say in train_log.txt what an epoch gave.
 
     Arguments
     ---------
-    layers : Sequence[dict]
-        Rows with ``layer`` and ``share``.
+    entry : Mapping
+        Of `lam_sb.training.history.History`.
     anchored : Sequence[int]
-        Anchored layers.
+        Anchored layers, whose measures are shown.
 
     Returns
     -------
-    float
-        Between 0 and 1; 0 where none of them is mixed.
+    dict
+        Validation loss and UAR and, where anchored layers are mixed, their
+        share of the pooled variance, their measures, and the gradient ratio.
     """
-    return math.fsum(r["share"] for r in layers if r["layer"] in anchored)
+    stats = {"loss": entry["valid_loss"], "UAR": entry["valid_uar"]}
+    layers = entry.get("layers", ())
+    rows = [r for r in layers if r["layer"] in anchored]
+    if rows:
+        stats["anchored share"] = math.fsum(r["share"] for r in rows)
+        for name in ("coral", "floor", "trace_source", "trace_target"):
+            stats[name] = " ".join(f"{r[name]:.3g}" for r in rows)
+    if entry.get("gradient_ratio") is not None:
+        stats["gradient ratio"] = entry["gradient_ratio"]
+    return stats
 
 
-def warn_of_small_share(
+def warn_of_silent_layers(
     first: Sequence[dict], now: Sequence[dict], anchored: Sequence[int]
 ) -> bool:
-    """Warn where alignment switches the anchored layers off.
+    """Warn where alignment switches an anchored layer off.
+
+    Its share of the pooled variance or, where all layers shrink alike, its own
+    trace falls below a fifth of what it was.
 
     Arguments
     ---------
@@ -135,13 +153,25 @@ def warn_of_small_share(
     bool
         Whether it warned.
     """
-    shares = [anchored_share(layers, anchored) for layers in (first, now)]
-    if shares[1] >= SHARE_WARNING * shares[0]:
-        return False
-    logger.warning(
-        f"The anchored layers' share of the pooled variance fell from "
-        f"{shares[0]:.3f} to {shares[1]:.3f}: the alignment switches "
-        "them off rather than aligning them. projection_norm: layer or a "
-        "smaller gamma prevents that."
-    )
-    return True
+    fallen = []
+    for before, after in zip(first, now, strict=True):
+        for name, was, value in (
+            ("share of the pooled variance", before["share"], after["share"]),
+            ("trace", _both_traces(before), _both_traces(after)),
+        ):
+            if before["layer"] in anchored and value < FALL_WARNING * was:
+                layer = before["layer"]
+                fallen.append(
+                    f"layer {layer}: {name} from {was:.3g} to {value:.3g}"
+                )
+    if fallen:
+        logger.warning(
+            "The alignment switches anchored layers off rather than aligning "
+            f"them ({'; '.join(fallen)}). Use a smaller gamma, or "
+            "projection_norm: layer where it is none."
+        )
+    return bool(fallen)
+
+
+def _both_traces(layer: dict) -> float:
+    return layer["trace_source"] + layer["trace_target"]

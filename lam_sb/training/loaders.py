@@ -23,8 +23,8 @@ class FeatureDataset(Dataset):
         Rows n and on.
     layers : Sequence[int]
         Layer numbers that are mixed.
-    segment : str
-        Segment that is aligned.
+    segments : Sequence[str]
+        Stored segments that are read.
     """
 
     def __init__(
@@ -32,11 +32,11 @@ class FeatureDataset(Dataset):
         source: DomainRows,
         target: DomainRows | None,
         layers: Sequence[int],
-        segment: str,
+        segments: Sequence[str],
     ):
         self.parts = [source] if target is None else [source, target]
         self.layers = list(layers)
-        self.segment = segment
+        self.segments = list(segments)
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -49,7 +49,10 @@ class FeatureDataset(Dataset):
             [i - border for i in indices if i >= border],
         ]
         read = [
-            (*part.read(picked, self.layers, self.segment), part.labels[picked])
+            (
+                *part.read(picked, self.layers, self.segments),
+                part.labels[picked],
+            )
             for part, picked in zip(self.parts, split, strict=False)
             if picked
         ]

@@ -23,8 +23,9 @@ class Batch:
     Arguments
     ---------
     x : torch.Tensor
-        (B, K + S, M, D) standardised layers: K time chunks, then the segment
-        that is aligned, S = 1, or S = 6 vowel classes.
+        (B, K + S, M, D) standardised layers: K time chunks, then the segments
+        that are aligned: S = 0 for utterances, whose chunks are, S = 1 for
+        vowels or consonants, S = 6 vowel classes.
     mask : torch.Tensor
         (B, K + S) bool, False where a chunk or segment has no frames.
     labels : torch.Tensor
@@ -54,16 +55,19 @@ class Outputs(NamedTuple):
     Arguments
     ---------
     logits : torch.Tensor
-        (B, 4)
+        (B', 4) of the B' rows, from the first, that the head is asked for.
     embeddings : torch.Tensor
-        (B, e) outputs of the head; the logits, if it classifies.
+        (B', e) outputs of the head; the logits, if it classifies.
     segments : torch.Tensor
-        (B, S, M, d) projected segments of each mixed layer.
+        (B, S, M, d) what is aligned of each mixed layer, S = 1 for utterances.
+    segment_mask : torch.Tensor
+        (B, S) bool, False where a segment has no frames.
     """
 
     logits: torch.Tensor
     embeddings: torch.Tensor
     segments: torch.Tensor
+    segment_mask: torch.Tensor
 
 
 class DomainRows:
@@ -108,15 +112,18 @@ class DomainRows:
                 for e in emotions
             ]
         )
-        self.standardiser: Standardiser | None = None
+        self.standardisers: dict[str, Standardiser] = {}  # by segment
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def read(
-        self, indices: Sequence[int], layers: Sequence[int], segment: str
+        self,
+        indices: Sequence[int],
+        layers: Sequence[int],
+        segments: Sequence[str],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Chunks and segment of some rows, standardised.
+        """Segments of some rows, each standardised by its own statistics.
 
         Arguments
         ---------
@@ -124,25 +131,42 @@ class DomainRows:
             Positions n of the rows.
         layers : Sequence[int]
             M layer numbers, from 1.
-        segment : str
-            Stored segment that follows the chunks.
+        segments : Sequence[str]
+            Names of stored segments, as from `segments_of`.
 
         Returns
         -------
         x : torch.Tensor
-            (n, K + S, M, D), S = 6 for ``vowel_classes``, otherwise 1.
+            (n, S, M, D), one segment after the other: K of ``chunks``, 6 of
+            ``vowel_classes``, 1 of any other.
         mask : torch.Tensor
-            (n, K + S) bool
+            (n, S) bool, False where a segment has no frames.
         """
-        chunks, chunk_frames = self.features.gather("chunks", indices, layers)
-        aligned, frames = self.features.gather(segment, indices, layers)
-        if frames.ndim == 1:
-            aligned, frames = aligned[:, None], frames[:, None]
-        x = torch.cat([chunks, aligned], dim=1)
-        mask = torch.cat([chunk_frames, frames], dim=1) > 0
-        if self.standardiser is not None:
-            x = self.standardiser(x, [self.speakers[i] for i in indices])
-        return x, mask
+        speakers = [self.speakers[i] for i in indices]
+        values, masks = [], []
+        for name in segments:
+            x, frames = self.features.gather(name, indices, layers)
+            if frames.ndim == 1:
+                x, frames = x[:, None], frames[:, None]
+            if name in self.standardisers:
+                x = self.standardisers[name](x, speakers)
+            values.append(x)
+            masks.append(frames > 0)
+        return torch.cat(values, dim=1), torch.cat(masks, dim=1)
+
+
+def segments_of(fit: str, segment: str) -> tuple[str, ...]:
+    """Name the stored segments that a system reads; the first is classified.
+
+    Example
+    -------
+    >>> segments_of("brain", "vowels"), segments_of("brain", "utterance")
+    (('chunks', 'vowels'), ('chunks',))
+    """
+    if fit == "sklearn":
+        return ("utterance",)
+    # An utterance is aligned as the mean of its classified chunks.
+    return ("chunks",) if segment == "utterance" else ("chunks", segment)
 
 
 def with_emotion(rows: Mapping[str, dict]) -> dict[str, dict]:

@@ -26,7 +26,7 @@ class Standardiser:
     Arguments
     ---------
     mean, std : torch.Tensor
-        (M, D) statistics of the chunk means of unlabelled training rows.
+        (M, D) statistics of a segment's vectors in unlabelled training rows.
     offsets : Mapping[str, torch.Tensor]
         (M, D) by speaker, subtracted too; none for other speakers.
     """
@@ -58,8 +58,12 @@ def fit_standardisers(
     source: Sequence[DomainRows],
     target: Sequence[DomainRows],
     layers: Sequence[int],
+    segments: Sequence[str],
 ) -> None:
-    """Fit the statistics and give them to the rows.
+    """Fit the statistics of each segment and give them to the rows.
+
+    Vectors over a whole utterance vary less than those of its chunks, so each
+    segment has statistics of its own, all six vowel classes together.
 
     Arguments
     ---------
@@ -73,6 +77,8 @@ def fit_standardisers(
         statistics count.
     layers : Sequence[int]
         Layer numbers that are read.
+    segments : Sequence[str]
+        Names of the segments that are read.
 
     Raises
     ------
@@ -80,34 +86,39 @@ def fit_standardisers(
         An unknown ``normalise``.
     """
     check_choice("normalise", normalise, NORMALISE)
-    _set_standardiser(None, [*source, *target])
+    for part in (*source, *target):
+        part.standardisers = {}
     if normalise == "none":
         return
-    of_source = _fit_corpus(source[0], layers)
-    of_target = (
-        of_source if normalise == "source" else _fit_corpus(target[0], layers)
-    )
-    _set_standardiser(of_source, source)
-    _set_standardiser(of_target, target)
-    if normalise == "speaker":
-        for rows in (source, target):
-            _set_standardiser(_fit_speakers(rows, layers), rows)
+    for segment in segments:
+        fitted = _fit_corpus(source[0], layers, segment)
+        _set_standardiser(fitted, source, segment)
+        if normalise != "source":
+            fitted = _fit_corpus(target[0], layers, segment)
+        _set_standardiser(fitted, target, segment)
+        if normalise == "speaker":
+            _fit_speakers(source, layers, segment)
+            _fit_speakers(target, layers, segment)
 
 
 def _set_standardiser(
-    standardiser: Standardiser | None, rows: Sequence[DomainRows]
+    standardiser: Standardiser, rows: Sequence[DomainRows], segment: str
 ) -> None:
     for part in rows:
-        part.standardiser = standardiser
+        part.standardisers[segment] = standardiser
 
 
-def _fit_corpus(rows: DomainRows, layers: Sequence[int]) -> Standardiser:
-    """Fit mean and deviation over the chunks with frames, in one pass."""
+def _fit_corpus(
+    rows: DomainRows, layers: Sequence[int], segment: str
+) -> Standardiser:
+    """Fit mean and deviation over the vectors with frames, in one pass."""
     count, total, squares = 0, 0.0, 0.0
-    for x, _ in _chunks(rows, layers):
+    for x, _ in _vectors(rows, layers, segment):
         count += len(x)
         total = total + x.sum(0)
         squares = squares + x.square().sum(0)
+    if not count:  # nothing will be aligned, nor standardised
+        return Standardiser(torch.zeros(1), torch.ones(1))
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=0).sqrt()
     std = torch.where(std > 1e-6 * mean.abs() + 1e-12, std, 1.0)
@@ -115,15 +126,15 @@ def _fit_corpus(rows: DomainRows, layers: Sequence[int]) -> Standardiser:
 
 
 def _fit_speakers(
-    rows: Sequence[DomainRows], layers: Sequence[int]
-) -> Standardiser:
+    rows: Sequence[DomainRows], layers: Sequence[int], segment: str
+) -> None:
     """Subtract shrunken speaker means after the corpus's own statistics."""
-    corpus = rows[0].standardiser
+    corpus = rows[0].standardisers[segment]
     sums: dict[str, torch.Tensor] = {}
     counts: dict[str, int] = defaultdict(int)
     members: dict[str, set[str]] = defaultdict(set)
     for part in rows:
-        for x, speakers in _chunks(part, layers, skip=members):
+        for x, speakers in _vectors(part, layers, segment, skip=members):
             for vector, speaker in zip(x, speakers, strict=True):
                 sums[speaker] = sums.get(speaker, 0.0) + vector
                 counts[speaker] += 1
@@ -134,21 +145,24 @@ def _fit_speakers(
         n = len(members[speaker])
         mean = sums[speaker] / counts[speaker]
         offsets[speaker] = (n / (n + SPEAKER_PRIOR) * mean).float()
-    _set_standardiser(Standardiser(corpus.mean, corpus.std, offsets), rows)
-    again = _fit_corpus(rows[0], layers)
-    return Standardiser(
+    first = Standardiser(corpus.mean, corpus.std, offsets)
+    _set_standardiser(first, rows, segment)
+    again = _fit_corpus(rows[0], layers, segment)
+    both = Standardiser(
         corpus.mean + corpus.std * again.mean,
         corpus.std * again.std,
         {s: o / again.std for s, o in offsets.items()},
     )
+    _set_standardiser(both, rows, segment)
 
 
-def _chunks(
+def _vectors(
     rows: DomainRows,
     layers: Sequence[int],
+    segment: str,
     skip: Mapping[str, set[str]] | None = None,
 ) -> Iterator[tuple[torch.Tensor, list[str]]]:
-    """Stream the chunks with frames, (n, M, D) in float64, and speakers."""
+    """Stream vectors with frames, (n, M, D) in float64, and speakers."""
     wanted = [
         i
         for i, (utt_id, speaker) in enumerate(
@@ -158,8 +172,7 @@ def _chunks(
     ]
     for start in range(0, len(wanted), READ_AT_ONCE):
         indices = wanted[start : start + READ_AT_ONCE]
-        x, mask = rows.read(indices, layers, "utterance")
-        x, mask = x[:, :-1], mask[:, :-1]  # the segment comes last
+        x, mask = rows.read(indices, layers, [segment])
         owners = torch.arange(len(indices))[:, None].expand_as(mask)[mask]
         yield (
             x[mask].double(),

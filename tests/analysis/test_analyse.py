@@ -69,4 +69,4 @@ def test_figure_1_shows_all_encoders_that_were_analysed_alike(
         selection = analyse(tmp_path / encoder / "left-right", measure)
     tables, selected = drawn[-1]
     assert list(tables) == list(selected) == ["wavlm", "whisper"]
-    assert selected["whisper"] == selection["group"]
+    assert selected["whisper"]["group"] == selection["group"]

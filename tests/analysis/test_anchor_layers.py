@@ -21,6 +21,7 @@ SETTINGS = {"similarity": "centroid", "protocol": "speakers"}
 @pytest.fixture
 def folder(tmp_path):
     selection = {"group": [1, 2, 5], "best": [2], "worst": [3, 4, 6]}
+    selection["vowels"] = {"group": [2, 3, 4], "best": [4], "worst": [1, 5, 6]}
     (tmp_path / "selection.json").write_text(
         json.dumps(selection | {"settings": SETTINGS})
     )
@@ -39,6 +40,16 @@ def test_rules_are_answered_by_the_analysis(folder):
         ("worst", [3, 4, 6]),
     ):
         assert resolve_anchor_layers(rule, 6, folder, SETTINGS) == layers
+
+
+def test_rules_go_by_the_segment_that_is_aligned(folder):
+    for rule, layers in (("group", [2, 3, 4]), ("best", [4])):
+        found = resolve_anchor_layers(rule, 6, folder, SETTINGS, "vowels")
+        assert found == layers
+    with pytest.raises(
+        UserError, match=r"on consonants is not in .*alignments"
+    ):
+        resolve_anchor_layers("worst", 6, folder, SETTINGS, "consonants")
 
 
 def test_random_layers_need_no_analysis_and_depend_on_their_seed(tmp_path):

@@ -46,7 +46,8 @@ def drawn(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", noted)
     tables = {"wavlm": table(0), "whisper": table(0.1)}
-    selected = {"wavlm": [1, 2, 3], "whisper": [2, 4, 6]}
+    selected = {"wavlm": {"group": [1, 2, 3]}, "whisper": {"group": [2, 4, 6]}}
+    selected["whisper"]["vowels"] = {"group": [1, 5, 6]}
     for name in ("a.png", "b.png", "a.pdf"):
         draw_similarity(
             tables, selected, "centroid", "left-right", tmp_path / name
@@ -85,8 +86,9 @@ def test_of_one_emotion_segments_fill_rows_of_three(
         for row in table(0)
         if (row["segment"], row["emotion"]) == ("vowels", "all")
     ]
+    selected = {"wavlm": {"group": [1]}}
     draw_similarity(
-        {"wavlm": rows}, {"wavlm": [1]}, "centroid", "a-b", tmp_path / "a.png"
+        {"wavlm": rows}, selected, "centroid", "a-b", tmp_path / "a.png"
     )
     figure, title = figures[0]
     assert title == "a-b, all emotions"
@@ -100,13 +102,17 @@ def test_of_one_emotion_segments_fill_rows_of_three(
 
 def test_selected_layers_are_marked(drawn):
     figure, _ = drawn
-    marks = {
-        x.get_label(): x.get_xdata()
-        for x in figure.axes[0].get_lines()
-        if x.get_linestyle() == "None"
-    }
-    assert list(marks["wavlm, selected"]) == [1, 2, 3]
-    assert list(marks["whisper, selected"]) == [2, 4, 6]
+    utterances, vowels = (
+        {
+            x.get_label(): x.get_xdata().tolist()
+            for x in figure.axes[n].get_lines()
+            if x.get_linestyle() == "None"
+        }
+        for n in (0, len(EMOTIONS))
+    )
+    assert utterances["wavlm, selected"] == [1, 2, 3]
+    assert utterances["whisper, selected"] == [2, 4, 6]
+    assert vowels["whisper, selected"] == [1, 5, 6]
 
 
 def test_lines_differ_in_grey_and_by_mark(drawn):

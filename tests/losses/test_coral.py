@@ -63,11 +63,13 @@ def test_coral_ignores_the_means_of_the_domains():
 def test_gradient_reaches_the_projector_and_is_finite_when_domains_are_equal():
     project = LayerProjector([1, 2], input_dim=6, projection_dim=4)
     x = torch.randn(8, 1, 2, 6)
-    z_source, z_target = project(x)[:, 0], project(2 * x)[:, 0]
+    mask = torch.ones(8, 1, dtype=torch.bool)
+    z_source, z_target = (project(y, mask)[:, 0] for y in (x, 2 * x))
     LayerCoral()(z_source, z_target).backward()
     assert project.weight.grad.abs().sum() > 0
     project.zero_grad()
-    LayerCoral()(project(x)[:, 0], project(x)[:, 0]).backward()
+    z_source, z_target = (project(x, mask)[:, 0] for _ in range(2))
+    LayerCoral()(z_source, z_target).backward()
     assert torch.equal(
         project.weight.grad, torch.zeros_like(project.weight.grad)
     )

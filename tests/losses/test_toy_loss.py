@@ -18,7 +18,7 @@ from lam_sb.training.alignment import (
     alignment_parameters,
     call_alignment,
 )
-from lam_sb.training.rows import Batch
+from lam_sb.training.rows import Batch, Outputs
 
 HPARAMS = Path(__file__).parents[2] / "hparams"
 LOSS = '''
@@ -124,13 +124,13 @@ def test_a_key_that_the_loss_does_not_list_is_refused(run):
 
 def make_inputs(**changes) -> AlignmentInputs:
     """Of 3 source and 2 target rows, one segment, two layers of width 2."""
-    mask = torch.ones(5, 4, dtype=torch.bool)
     labels = torch.tensor([0, 1, 2, -1, -1])
-    batch = Batch(torch.zeros(0), mask, labels, 3)
+    embeddings = torch.arange(10.0).reshape(5, 2)
+    segments = torch.arange(20.0).reshape(5, 1, 2, 2)
+    mask = torch.ones(5, 1, dtype=torch.bool)
     given = {
-        "z": torch.arange(20.0).reshape(5, 1, 2, 2),
-        "embeddings": torch.arange(10.0).reshape(5, 2),
-        "batch": batch,
+        "outputs": Outputs(embeddings, embeddings, segments, mask),
+        "batch": Batch(torch.zeros(0), torch.zeros(0), labels, 3),
         "pooling": lambda z: z.sum(2),
         "anchored": [1],
         "num_support": 0,

@@ -35,7 +35,7 @@ def analysis(tmp_path) -> Analysis:
     selection = {"measure": "centroid", "use_target_labels": True}
     selection |= {"group": [1, 2, 4], "best": [2], "worst": [1, 3, 4]}
     selection |= {"stability": {"group": 0.855, "best": 1.0, "worst": 0.5}}
-    return Analysis(COLUMN, tmp_path, selection, [])
+    return Analysis(COLUMN, tmp_path, selection)
 
 
 @pytest.fixture

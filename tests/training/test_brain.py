@@ -14,7 +14,8 @@ from speechbrain.utils.run_opts import RunOptions
 from lam_sb.errors import UserError
 from lam_sb.losses.coral import coral_distances
 from lam_sb.run import load_run
-from lam_sb.training.layer_log import measure_layers
+from lam_sb.training import brain as brain_module
+from lam_sb.training.layer_log import measure_layers, warn_of_silent_layers
 from lam_sb.training.rows import Batch
 from train import LamBrain
 
@@ -40,6 +41,8 @@ def make_brain(wavlm, tmp_path):
 
     def make(file="small/lam_gl.yaml", steps=5, labels=None, **keys):
         keys = SMALL | keys
+        if "few_shot" in file:  # has no use for them
+            del keys["anchor_layers"]
         keys |= {"data_folder": str(tmp_path), "encoder_source": str(wavlm)}
         keys["output_root"] = str(tmp_path / "results")
         alignment = keys.pop("alignment", None)
@@ -61,7 +64,7 @@ def make_brain(wavlm, tmp_path):
             select_on=hparams["select_on"],
             max_steps=hparams["max_steps"],
             min_steps=hparams["min_steps"],
-            average_last=hparams["average_last"],
+            average_last_steps=hparams["average_last_steps"],
             train_logger=hparams["train_logger"],
         )
         return brain
@@ -69,10 +72,10 @@ def make_brain(wavlm, tmp_path):
     return make
 
 
-def make_batch(n=8, seed=0):
+def make_batch(n=8, seed=0, segments=0):
     """Random features of n source and n target rows, the last unlabelled."""
     generator = torch.Generator().manual_seed(seed)
-    shape = (2 * n, CHUNKS + 1, LAYERS, DIM)
+    shape = (2 * n, CHUNKS + segments, LAYERS, DIM)
     labels = torch.cat([torch.arange(n) % 4, torch.full((n,), -1)])
     x = torch.randn(shape, generator=generator)
     return Batch(x, torch.ones(shape[:2], dtype=torch.bool), labels, n)
@@ -108,20 +111,66 @@ def test_no_alignment_counts_in_validation(make_brain):
     assert loss.item() < 3 * 0.5
 
 
-def test_coral_sees_the_anchored_layers_of_both_domains(make_brain):
-    seen = {}
+def inputs_of_alignment(make_brain, batch, **keys):
+    """Source and target that a loss is given, and the projections."""
+    seen, projected = {}, []
 
     def keep(source, target):
         seen.update(source=source, target=target)
         return source.sum() * 0
 
-    brain = make_brain(alignment=keep)
+    brain = make_brain(alignment=keep, **keys)
+    brain.modules.projector.register_forward_hook(
+        lambda module, given, z: projected.append(z)
+    )
+    loss_of(brain, batch)
+    return seen["source"], seen["target"], projected[0]
+
+
+def test_coral_sees_the_chunks_that_are_classified(make_brain):
+    """Equations 1 and 2 share L^(i): of the anchored layers 1 and 3."""
     batch = make_batch()
-    batch.mask[2, -1] = batch.mask[-1, -1] = False  # segments without frames
-    outputs, _ = loss_of(brain, batch)
-    z = outputs.segments[:, 0]  # (B, M, d), of layers 1 to 4
-    assert torch.equal(seen["source"], z[[0, 1, 3, 4, 5, 6, 7]][:, [0, 2]])
-    assert torch.equal(seen["target"], z[8:-1][:, [0, 2]])
+    batch.mask[2, 1:6] = batch.mask[9, :7] = False  # chunks without frames
+    source, target, z = inputs_of_alignment(make_brain, batch)
+    assert z.shape[1] == CHUNKS  # nothing is projected besides
+    for n in range(8):
+        mean = z[n, batch.mask[n]].mean(0)[[0, 2]]
+        assert torch.allclose(source[n], mean, atol=1e-6)
+        mean = z[8 + n, batch.mask[8 + n]].mean(0)[[0, 2]]
+        assert torch.allclose(target[n], mean, atol=1e-6)
+
+
+def test_coral_sees_the_segments_that_have_frames(make_brain):
+    batch = make_batch(segments=1)
+    batch.mask[2, -1] = batch.mask[-1, -1] = False
+    source, target, z = inputs_of_alignment(
+        make_brain, batch, segment="consonants"
+    )
+    vectors = z[:, CHUNKS]  # (B, M, d), of layers 1 to 4
+    kept = [0, 1, 3, 4, 5, 6, 7]
+    assert torch.equal(source, vectors[kept][:, [0, 2]])
+    assert torch.equal(target, vectors[8:-1][:, [0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("file", "keys", "rows"),
+    [
+        ("small/lam_gl.yaml", {}, 8),
+        ("small/lam_gl.yaml", {"bound": "oracle", "protocol": "speakers"}, 16),
+        ("small/few_shot.yaml", {}, 16),
+        ("small/few_shot.yaml", {"gamma": 0}, 8),
+    ],
+)
+def test_the_head_sees_the_target_where_that_counts(
+    make_brain, file, keys, rows
+):
+    brain = make_brain(file, **keys)
+    brain.hparams.episode_shots = 1
+    outputs = brain.compute_forward(make_batch(), sb.Stage.TRAIN)
+    assert len(outputs.logits) == len(outputs.embeddings) == rows
+    brain.prototypes = torch.zeros(4, 64)
+    outputs = brain.compute_forward(make_batch(), sb.Stage.VALID)
+    assert len(outputs.logits) == 16
 
 
 def test_layers_are_projected_mixed_and_classified(make_brain):
@@ -132,19 +181,20 @@ def test_layers_are_projected_mixed_and_classified(make_brain):
     brain.modules.eval()
     outputs = brain.compute_forward(batch, sb.Stage.VALID)
     weight = brain.modules.projector.weight
-    bias = brain.modules.projector.bias
-    z = torch.einsum("bkmd,mde->bkme", batch.x, weight) + bias
-    z = torch.nn.functional.layer_norm(z, z.shape[-1:])
+    z = torch.einsum("bkmd,mde->bkme", batch.x, weight)
+    mean = z.mean(1, keepdim=True)
+    deviation = (mean.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+    z = (z - mean.mean(-1, keepdim=True)) / deviation
     alpha = np.exp([0.0, 1.0, -1.0, 2.0])
     alpha = torch.tensor(alpha / alpha.sum(), dtype=torch.float32)
-    mixed = (alpha[:, None] * z).sum(2)[:, :CHUNKS]
-    logits = brain.modules.head(mixed, batch.mask[:, :CHUNKS])
+    mixed = (alpha[:, None] * z).sum(2)
+    logits = brain.modules.head(mixed, batch.mask)
     assert torch.allclose(outputs.logits, logits, atol=1e-5)
-    assert torch.allclose(outputs.segments, z[:, CHUNKS:], atol=1e-5)
+    assert torch.allclose(outputs.segments[:, 0], z.mean(1), atol=1e-5)
 
 
 def test_weight_decay_acts_on_matrices_alone(make_brain):
-    brain = make_brain(lr=0.0123, weight_decay=0.5)
+    brain = make_brain(lr=0.0123, weight_decay=0.5, projection_norm="none")
     brain.init_optimizers()
     by_parameter = {
         id(parameter): group
@@ -205,20 +255,21 @@ def test_a_fixed_number_of_steps_never_stops_early(make_brain):
 def fill_history(brain, losses):
     for n, loss in enumerate(losses, start=1):
         brain.history.finish_epoch(
-            {"epoch": n, "steps": n, "valid_loss": loss, "valid_uar": 0.5}
+            {"epoch": n, "steps": 7 * n, "valid_loss": loss, "valid_uar": 0.5}
         )
 
 
 def test_the_rules_choose_the_weights_they_say(make_brain):
-    brain = make_brain(average_last=3)
+    brain = make_brain(average_last_steps=15)
     fill_history(brain, [0.9, 0.4, 0.6, 0.7, 0.5])
     assert brain.chosen_epochs("last") == [3, 4, 5]
     assert brain.chosen_epochs("source") == [2]
-    assert make_brain(average_last=1)._weights().folder.name == "weights"
+    brain.average_last_steps = 14
+    assert brain.chosen_epochs("last") == [4, 5]
 
 
 def test_posteriors_are_averaged_over_the_chosen_weights(make_brain):
-    brain = make_brain(average_last=2)
+    brain = make_brain()
     brain.on_fit_start()
     loader = [make_batch(seed=1), make_batch(seed=2)]
     expected = []
@@ -250,10 +301,11 @@ def test_weights_that_are_not_finite_give_no_posteriors(make_brain):
 
 
 def test_only_weights_that_may_be_tested_are_kept(make_brain):
-    brain = make_brain(average_last=2)
+    brain = make_brain(average_last_steps=5)
     brain.on_fit_start()
     for epoch, loss in enumerate([0.9, 0.2, 0.8, 0.7], start=1):
-        brain.history.finish_epoch({"epoch": epoch, "valid_loss": loss})
+        entry = {"epoch": epoch, "steps": 3 * epoch, "valid_loss": loss}
+        brain.history.finish_epoch(entry)
         brain._save_epoch(epoch, loss)
     kept = sorted(p.name for p in brain._weights().folder.iterdir())
     assert kept == [f"0000{n}.safetensors" for n in (2, 3, 4)]
@@ -268,9 +320,13 @@ def test_the_first_batch_of_an_epoch_is_logged(make_brain):
     brain.compute_objectives(outputs, batch, sb.Stage.TRAIN)
     logged = brain.history.current["layers"]
     z = outputs.segments[:, 0].detach()
-    source, target = z[:16], z[16:]
-    coral = coral_distances(source, target, "per_dim")
-    floor = coral_distances(source[:8], source[8:], "per_dim")
+    source = z[:16]
+    halves = [z[n : n + 8] for n in (0, 8, 16, 24)]
+    pairs = [(0, 2), (0, 3), (1, 2), (1, 3)]
+    coral = torch.stack(
+        [coral_distances(halves[a], halves[b], "per_dim") for a, b in pairs]
+    ).mean(0)
+    floor = coral_distances(*halves[:2], "per_dim")
     assert [row["layer"] for row in logged] == [1, 2, 3, 4]
     for n, row in enumerate(logged):
         assert row["coral"] == pytest.approx(float(coral[n]))
@@ -295,16 +351,55 @@ def test_shares_weigh_variance_with_alpha_squared():
     assert [row["layer"] for row in logged] == [4, 7]
     for row, part in zip(logged, parts, strict=True):
         assert row["share"] == pytest.approx(part / sum(parts), rel=1e-5)
-        assert row["coral"] == 0
 
 
-def test_long_runs_print_some_epochs_and_short_ones_all(make_brain):
-    brain = make_brain(select_on="last", max_steps=1000, steps=2)  # 500 epochs
-    printed = [
-        n
-        for n in range(1, 501)
-        if brain._is_printed({"epoch": n, "steps": 2 * n})
-    ]
-    assert printed == [*range(20, 501, 20)]
-    brain = make_brain(select_on="source", max_steps=None)
-    assert all(brain._is_printed({"epoch": n, "steps": 5 * n}) for n in (1, 2))
+def test_equal_domains_are_as_far_apart_as_halves_of_one():
+    """A floor of fewer rows than the distance would lie above it."""
+    generator = torch.Generator().manual_seed(0)
+    alpha, ratios = torch.ones(1), []
+    for _ in range(20):
+        source, target = torch.randn(2, 60, 1, 12, generator=generator)
+        target = torch.cat([target, target[:20]])
+        (row,) = measure_layers(source, target, alpha, [1], "per_dim")
+        ratios.append(row["coral"] / row["floor"])
+    assert np.mean(ratios) == pytest.approx(1, abs=0.05)
+
+
+def test_each_silent_layer_is_warned_of(caplog):
+    """One of three, its share; or all of them, their traces."""
+
+    def layers(shares, traces):
+        return [
+            {"layer": n, "share": s, "trace_source": t, "trace_target": t}
+            for n, (s, t) in enumerate(zip(shares, traces, strict=True), 1)
+        ]
+
+    first = layers([0.3, 0.3, 0.4], [9, 9, 9])
+    one = layers([0.5, 0.05, 0.45], [9, 9, 9])
+    assert warn_of_silent_layers(first, one, [1, 2])
+    assert (
+        "layer 2: share of the pooled variance from 0.3 to 0.05"
+        in (caplog.messages[-1])
+    )
+    assert not warn_of_silent_layers(first, one, [1, 3])  # not anchored
+    assert warn_of_silent_layers(first, layers([0.3, 0.3, 0.4], [1] * 3), [3])
+    assert "layer 3: trace from 18 to 2" in caplog.messages[-1]
+    assert not warn_of_silent_layers(first, layers([0.3] * 3, [2] * 3), [1, 2])
+
+
+def test_dropout_differs_by_step_and_process_and_comes_again(
+    make_brain, monkeypatch
+):
+    brain = make_brain(seed=3)
+
+    def drawn(epoch, step, process):
+        monkeypatch.setattr(brain_module, "process_number", lambda: process)
+        brain.hparams.epoch_counter.current = epoch
+        brain.step = step
+        brain.on_fit_batch_start(None, should_step=True)
+        return tuple(torch.rand(4).tolist())
+
+    places = [(1, 1, 0), (1, 1, 1), (1, 2, 0), (2, 1, 0)]
+    first = [drawn(*place) for place in places]
+    assert len(set(first)) == 4
+    assert [drawn(*place) for place in places] == first

@@ -3,29 +3,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.svm import LinearSVC
 
 from lam_sb.corpora.manifests import EMOTIONS
-from lam_sb.training.ensemble import ensemble_posteriors, fit_ensemble
+from lam_sb.training.ensemble import SVM_CS, ensemble_posteriors, fit_ensemble
 from lam_sb.training.rows import DomainRows
 
 
 class InMemory:
-    """Features as `FeatureRows` gives them: one chunk a row, one layer."""
+    """Features as `FeatureRows` gives them, of one layer."""
 
     def __init__(self, x):
         self.x = torch.as_tensor(x, dtype=torch.float32)[:, None, None]
 
     def gather(self, name, indices, layers=None):
         assert layers == [12]
+        assert name == "utterance"
         x = self.x[list(indices)]
-        return (
-            (x, torch.ones(len(x), 1))
-            if name == "chunks"
-            else (
-                x[:, 0],
-                torch.ones(len(x)),
-            )
-        )
+        return x[:, 0], torch.ones(len(x))
 
 
 def rows(count, seed, unlabelled=()):
@@ -85,8 +80,8 @@ def test_sklearn_votes_as_the_posteriors_say():
     train, test = rows(60, 0), rows(400, 1)
     classifier = fit_ensemble([train], [12], seed=0)
     posteriors = ensemble_posteriors(classifier, test, [12])
-    x, _ = test.read(range(400), [12], "utterance")
-    assert classifier.predict(x[:, -1].flatten(1).numpy()).tolist() == (
+    x, _ = test.read(range(400), [12], ["utterance"])
+    assert classifier.predict(x.flatten(1).numpy()).tolist() == (
         posteriors.argmax(1).tolist()
     )
     names = [name for name, _ in classifier.estimators]
@@ -106,3 +101,28 @@ def test_unlabelled_rows_are_left_out_and_domains_join():
     assert forest.estimators_[0].tree_.weighted_n_node_samples[0] == (
         pytest.approx(80)
     )
+
+
+def test_the_svm_s_c_is_that_of_the_best_uar_on_held_out_speakers():
+    """By hand, on 4 speakers whose offsets a large C would learn."""
+    rng = np.random.default_rng(3)
+    made, speakers = rows(80, 3), np.arange(80) // 20
+    made.clusters = [f"s{n}" for n in speakers]
+    offsets = rng.normal(0, 2, (4, 30))[speakers]
+    noise = offsets + rng.standard_normal((80, 30))
+    weak = 0.6 * made.features.x[:, 0, 0, :]
+    x = torch.cat([weak, torch.tensor(noise)], dim=1).float()
+    made.features.x = x[:, None, None]
+    y, uars = made.labels.numpy(), {}
+    for c in SVM_CS:
+        found = np.empty(80, dtype=int)
+        for speaker in range(4):
+            test = speakers == speaker
+            svm = LinearSVC(C=c, random_state=0, class_weight="balanced")
+            found[test] = svm.fit(x[~test], y[~test]).predict(x[test])
+        uars[c] = np.mean([(found[y == k] == k).mean() for k in range(4)])
+    best = max(SVM_CS, key=uars.get)
+    assert uars[best] > uars[SVM_CS[-1]]
+    classifier = fit_ensemble([made], [12], seed=0)
+    chosen = classifier.named_estimators["svm"].C
+    assert chosen == best

@@ -36,8 +36,21 @@ def history() -> History:
 
 def test_it_knows_the_best_and_the_last_epochs(history):
     assert history.best_epoch() == 2
-    assert history.last_epochs(2) == [2, 3]
-    assert history.last_epochs(9) == [1, 2, 3]
+    assert history.last_epochs(14) == [2, 3]  # of 7 steps each
+    assert history.last_epochs(8) == [2, 3]
+    assert history.last_epochs(7) == [3]
+    assert history.last_epochs(1) == [3]
+    assert history.last_epochs(99) == [1, 2, 3]
+
+
+def test_of_many_short_epochs_some_are_printed():
+    made, printed = History(), []
+    for epoch in range(1, 501):
+        made.finish_epoch({"epoch": epoch, "steps": 2 * epoch})
+        if made.is_printed(max_steps=1000, steps_per_epoch=2):
+            printed.append(epoch)
+        assert made.is_printed(max_steps=None, steps_per_epoch=2)
+    assert printed == [*range(20, 501, 20)]
 
 
 def test_what_was_learned_is_the_mean_over_the_chosen_epochs(history):

@@ -16,7 +16,7 @@ def test_chunks_without_frames_are_masked():
     made = DomainRows(
         manifest, FeaturesInMemory(torch.ones(2, 2, 1, 4), frames), 1
     )
-    _, mask = made.read([0, 1], [1], "utterance")
+    _, mask = made.read([0, 1], [1], ["chunks", "utterance"])
     assert mask.tolist() == [[True, False, True], [True, True, True]]
 
 
@@ -35,15 +35,15 @@ def test_hidden_and_unknown_labels_are_minus_one():
 
 def test_rows_are_standardised_with_the_speaker_of_each():
     made = rows(3, speakers=["x", "y", "z"])
-    raw, _ = made.read([2, 0], [1], "utterance")
+    raw, _ = made.read([2, 0], [1], ["chunks"])
     seen = []
 
     def standardise(x, speakers):
         seen.extend(speakers)
         return x + 1
 
-    made.standardiser = standardise
-    x, _ = made.read([2, 0], [1], "utterance")
+    made.standardisers["chunks"] = standardise
+    x, _ = made.read([2, 0], [1], ["chunks"])
     assert seen == ["z", "x"]
     assert torch.equal(x, raw + 1)
 

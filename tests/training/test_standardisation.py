@@ -10,14 +10,14 @@ from lam_sb.errors import UserError
 from lam_sb.training.standardisation import fit_standardisers
 
 
-def read_all(made):
-    return made.read(range(len(made)), [1, 2, 3], "utterance")[0][:, :-1]
+def read_all(made, segment="chunks"):
+    return made.read(range(len(made)), [1, 2, 3], [segment])[0]
 
 
 def test_normalise_domain_standardises_each_corpus_with_its_own_statistics():
     source = rows(40, scale=3.0, offset=2.0)
     target = rows(40, seed=1, scale=0.5, offset=-4.0)
-    fit_standardisers("domain", [source], [target], [1, 2, 3])
+    fit_standardisers("domain", [source], [target], [1, 2, 3], ["chunks"])
     for made in (source, target):
         x = read_all(made)
         assert torch.allclose(x.mean((0, 1)), torch.zeros(3, 5), atol=1e-5)
@@ -29,7 +29,7 @@ def test_normalise_domain_standardises_each_corpus_with_its_own_statistics():
 def test_normalise_source_gives_the_target_the_sources_statistics():
     source, target = rows(40, scale=3.0, offset=2.0), rows(40, seed=1)
     raw_source, raw_target = read_all(source), read_all(target)
-    fit_standardisers("source", [source], [target], [1, 2, 3])
+    fit_standardisers("source", [source], [target], [1, 2, 3], ["chunks"])
     mean = raw_source.mean((0, 1))
     std = raw_source.std((0, 1), correction=0)
     expected = (raw_target - mean) / std
@@ -39,7 +39,7 @@ def test_normalise_source_gives_the_target_the_sources_statistics():
 def test_normalise_none_changes_nothing():
     source, target = rows(8, offset=2.0), rows(8, seed=1)
     before = read_all(source)
-    fit_standardisers("none", [source], [target], [1, 2, 3])
+    fit_standardisers("none", [source], [target], [1, 2, 3], ["chunks"])
     assert torch.equal(read_all(source), before)
 
 
@@ -48,9 +48,9 @@ def test_normalise_speaker_subtracts_a_shrunken_mean_of_each_speaker():
     speakers = ["a"] * (n // 2) + ["b"] * (n // 2 - 4) + ["unknown"] * 4
     source, target = rows(n), rows(n, seed=1, speakers=speakers)
     target.features.chunks[: n // 2] += 5.0
-    fit_standardisers("domain", [source], [target], [1, 2, 3])
+    fit_standardisers("domain", [source], [target], [1, 2, 3], ["chunks"])
     domain = read_all(target)
-    fit_standardisers("speaker", [source], [target], [1, 2, 3])
+    fit_standardisers("speaker", [source], [target], [1, 2, 3], ["chunks"])
     # By hand: n / (n + 20) of the speaker's mean goes, then all of it again.
     expected = domain.clone()
     for name, count in (("a", 20), ("b", 16)):
@@ -65,7 +65,7 @@ def test_normalise_speaker_subtracts_a_shrunken_mean_of_each_speaker():
 def test_speaker_means_count_a_row_of_two_splits_once():
     def fitted(parts):
         source, target = [rows(20)], [rows(20, seed=1), *parts]
-        fit_standardisers("speaker", source, target, [1, 2, 3])
+        fit_standardisers("speaker", source, target, [1, 2, 3], ["chunks"])
         return read_all(target[0])
 
     assert torch.equal(fitted([]), fitted([rows(20, seed=1)]))
@@ -76,10 +76,36 @@ def test_statistics_ignore_chunks_without_frames():
     source = rows(10)
     source.features.frames[:5, 1] = 0
     source.features.chunks[:5, 1] = 1e6
-    fit_standardisers("source", [source], [rows(10, seed=1)], [1, 2, 3])
-    assert source.standardiser.mean.abs().max() < 10
+    fit_standardisers(
+        "source", [source], [rows(10, seed=1)], [1, 2, 3], ["chunks"]
+    )
+    assert source.standardisers["chunks"].mean.abs().max() < 10
 
 
 def test_an_unknown_normalisation_is_refused():
     with pytest.raises(UserError, match="none, source, domain, speaker"):
-        fit_standardisers("batch", [rows()], [rows()], [1])
+        fit_standardisers("batch", [rows()], [rows()], [1], ["chunks"])
+
+
+@pytest.mark.parametrize("normalise", ["domain", "speaker"])
+def test_each_segment_has_statistics_of_its_own(normalise):
+    """The mean of two independent chunks deviates less than a chunk does."""
+    source, target = rows(60, scale=3.0), rows(60, seed=1, offset=2.0)
+    assert read_all(source, "utterance").std() < 0.8 * 3.0
+    segments = ["chunks", "utterance"]
+    fit_standardisers(normalise, [source], [target], [1, 2, 3], segments)
+    for made in (source, target):
+        for segment in segments:
+            x = read_all(made, segment)
+            ones = torch.ones(3, 5)
+            assert torch.allclose(x.mean((0, 1)), 0 * ones, atol=1e-5)
+            std = x.std((0, 1), correction=0)
+            assert torch.allclose(std, ones, atol=1e-4)
+
+
+def test_a_segment_without_frames_anywhere_is_left_as_it_is():
+    source, target = rows(4), rows(4, seed=1)
+    target.features.frames[:] = 0
+    fit_standardisers("domain", [source], [target], [1, 2, 3], ["utterance"])
+    x = read_all(target, "utterance")
+    assert torch.equal(x[:, 0], target.features.chunks.mean(1))

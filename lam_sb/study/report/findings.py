@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lam_sb.analysis.similarity import read_similarity
 from lam_sb.errors import UserError
 from lam_sb.evaluation.comparisons import Column, ScoreTable, make_tables
 from lam_sb.evaluation.results import Run, read_run
@@ -87,8 +86,7 @@ def _analyses(jobs: Sequence[Job]) -> list[Analysis]:
         shown = job.wants_analysis and job.is_analysed
         if shown and column not in analyses:
             selection = _read(folder / "selection.json")
-            similarity = read_similarity(folder / "similarity.csv")
-            analyses[column] = Analysis(column, folder, selection, similarity)
+            analyses[column] = Analysis(column, folder, selection)
     return list(analyses.values())
 
 

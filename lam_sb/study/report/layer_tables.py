@@ -7,11 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
-from lam_sb.analysis.selection import TOP_LAYERS
-from lam_sb.analysis.similarity import ALL
-from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.evaluation.catalogue import REFERENCE
 from lam_sb.evaluation.comparisons import Column, Score, ScoreTable
 from lam_sb.study.report.notes import describe_protocol
@@ -21,11 +16,14 @@ from lam_sb.study.report.score_tables import Place, arrange, column_headers
 
 # What an analysis selects, by the system that anchors it.
 SELECTIONS = {
-    REFERENCE: ("group", "most similar (GL)"),
-    "lam_bl": ("best", "best (BL)"),
-    "lam_wl": ("worst", "least similar (WL)"),
-    "lam_gl_vowl": ("vowels", "most similar on vowels (Vowl)"),
-    "lam_gl_cons": ("consonants", "most similar on consonants (Cons)"),
+    REFERENCE: ("utterance", "group", "most similar (GL)"),
+    "lam_bl": ("utterance", "best", "best (BL)"),
+    "lam_wl": ("utterance", "worst", "least similar (WL)"),
+    "lam_gl_vowl": ("vowels", "group", "most similar on vowels (Vowl)"),
+    "lam_gl_cons": (
+        *("consonants", "group"),
+        "most similar on consonants (Cons)",
+    ),
 }
 
 
@@ -36,7 +34,6 @@ class Analysis:
     column: Column
     folder: Path  # with figure1.png
     selection: dict  # what selection.json holds
-    similarity: list[dict]  # rows of similarity.csv
 
 
 def selection_tables(
@@ -47,12 +44,12 @@ def selection_tables(
         return []
     cells: dict[Place, Cell] = {}
     for analysis in analyses:
-        for system, (choice, _) in SELECTIONS.items():
+        for system, (segment, rule, _) in SELECTIONS.items():
             place = system, (analysis.column, False)
-            cells[place] = Cell(_selected(analysis, choice))
+            cells[place] = Cell(_selected(analysis, segment, rule))
             _add_paper(cells, system, analysis.column, paper)
     shown = {system for (system, _), cell in cells.items() if cell.text}
-    rows = {s: ("", SELECTIONS[s][1]) for s in SELECTIONS if s in shown}
+    rows = {s: ("", SELECTIONS[s][2]) for s in SELECTIONS if s in shown}
     resampled = any(a.selection["stability"] for a in analyses)
     note = "In brackets: how many resamples of the speakers select the same."
     return [
@@ -78,30 +75,16 @@ def _measures(analyses: Sequence[Analysis]) -> str:
     return f"Similarity: {'; '.join(measures)}."
 
 
-def _selected(analysis: Analysis, choice: str) -> str:
+def _selected(analysis: Analysis, segment: str, rule: str) -> str:
+    """Write what was selected on a segment, if it could be."""
     selection = analysis.selection
-    if choice not in selection:
-        return layers_text(_most_similar(analysis, choice))
-    share = (selection["stability"] or {}).get(choice)
+    if segment != "utterance":
+        selection = selection.get(segment)
+    if selection is None:
+        return ""
+    share = (selection["stability"] or {}).get(rule)
     again = "" if share is None else f" ({100 * share:.0f} %)"
-    return layers_text(selection[choice]) + again
-
-
-def _most_similar(analysis: Analysis, segment: str) -> list[int]:
-    """Layers of the highest similarity on a segment, if it was measured."""
-    labelled = analysis.selection["use_target_labels"]
-    emotions = EMOTIONS if labelled else (ALL,)
-    rows = [
-        (row["layer"], row["value"])
-        for row in analysis.similarity
-        if row["segment"] == segment
-        and row["measure"] == analysis.selection["measure"]
-        and row["emotion"] in emotions
-    ]
-    values = pd.DataFrame(rows, columns=["layer", "value"])
-    means = values.groupby("layer")["value"].mean()  # sorted by layer
-    ranked = means.sort_values(ascending=False, kind="stable")
-    return sorted(ranked.index[:TOP_LAYERS].tolist())
+    return layers_text(selection[rule]) + again
 
 
 def anchor_tables(table: ScoreTable, paper: bool) -> list[PrintedTable]:

@@ -1,0 +1,91 @@
+"""Choices by cross-validation over the source's speakers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from lam_sb.evaluation.metrics import uar
+from lam_sb.training.rows import DomainRows
+
+FOLDS = 5
+BEST_ON_SOURCE = "best_on_source"  # of mix_layers
+
+
+def speaker_folds(
+    clusters: Sequence[str],
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Five folds of rows, or fewer, each with speakers of its own.
+
+    Arguments
+    ---------
+    clusters : Sequence[str]
+        Speaker of each row; of a single one, each row counts as one.
+
+    Returns
+    -------
+    list[tuple[np.ndarray, np.ndarray]]
+        Positions to train on and to validate on.
+
+    Example
+    -------
+    >>> [part.tolist() for _, part in speaker_folds(["a", "b", "a", "a"])]
+    [[0, 2, 3], [1]]
+    """
+    names, groups = np.unique(clusters, return_inverse=True)
+    if len(names) < 2:
+        groups = np.arange(len(groups))
+    folds = GroupKFold(min(FOLDS, groups.max() + 1))
+    return list(folds.split(groups, groups=groups))
+
+
+def layer_scores(rows: DomainRows, layers: Sequence[int]) -> dict[int, float]:
+    """UAR of each layer alone on held-out speakers.
+
+    The classifier, linear discriminant analysis of utterance means with the
+    covariances shrunken after Ledoit and Wolf, has nothing to be tuned.
+
+    Arguments
+    ---------
+    rows : DomainRows
+        Labelled training rows of the source.
+    layers : Sequence[int]
+        Layer numbers.
+
+    Returns
+    -------
+    dict[int, float]
+        Between 0 and 1, by layer.
+    """
+    labels = rows.labels.numpy()
+    known = np.flatnonzero(labels >= 0)
+    folds = speaker_folds([rows.clusters[i] for i in known])
+    scores = {}
+    for layer in layers:
+        x, _ = rows.features.gather("utterance", known.tolist(), [layer])
+        classifier = make_pipeline(
+            StandardScaler(),
+            LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
+        )
+        x, y = x[:, 0].numpy(), labels[known]
+        scores[layer] = uar(y, cross_val_predict(classifier, x, y, cv=folds))
+    return scores
+
+
+def choose_layers(hparams: dict, source: DomainRows) -> None:
+    """Set what ``mix_layers: best_on_source`` means: ``layers``.
+
+    Also ``layer_scores``, None under any other ``mix_layers``.
+    """
+    hparams["layer_scores"] = None
+    if hparams["mix_layers"] == BEST_ON_SOURCE:
+        scores = layer_scores(
+            source, range(1, hparams["encoder"].num_layers + 1)
+        )
+        hparams["layers"] = [max(scores, key=scores.get)]
+        hparams["layer_scores"] = {str(n): s for n, s in scores.items()}
