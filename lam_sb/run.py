@@ -29,8 +29,8 @@ DECIDING_OPTIONS = {
     *("precision", "eval_precision", "grad_accumulation_factor"),
     *("optimizer_step_limit", "skip_nonfinite_grads"),
 }
-# Keys that may differ when a run goes on: how far to train, and where things
-# lie.
+# Keys that may differ when a run goes on: how far to train, where things lie,
+# and what only a check reads.
 MAY_DIFFER = (
     "number_of_epochs",
     "patience",
@@ -54,6 +54,7 @@ MAY_DIFFER = (
     "dry_run",
     "eval_batch_size",
     "extract_batch_seconds",
+    "anchors_chosen_on",
 )
 
 

@@ -20,6 +20,7 @@ RUN_KEYS = """\
 system: toy
 fit: brain
 bound: none
+anchors_chosen_on: null
 source: left
 target: right
 protocol: speakers

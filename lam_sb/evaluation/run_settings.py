@@ -14,7 +14,7 @@ TRAINING_LENGTH = ("number_of_epochs", "patience")
 # Keys that define a system. In all others the rows of a table are alike.
 SYSTEM_KEYS = {
     *("system", "fit", "bound", "alignment", "gamma", "segment", "modules"),
-    *("anchor_layers", "anchored_layers", "anchors_chosen_on", "mix_layers"),
+    *("anchor_layers", "anchored_layers", "mix_layers"),
     *("layers", "layer_weighting", "projector", "pooling", "head", "model"),
     *("similarity", "use_target_labels", "selection_settings"),
     *("vowels", "negative", "margin"),
