@@ -22,8 +22,6 @@ import numpy as np
 import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import (
-    ddp_barrier,
-    ddp_init_group,
     if_main_process,
     run_on_main,
 )
@@ -36,6 +34,7 @@ from lam_sb.command_line import is_verbose, parse_arguments
 from lam_sb.config import resolved
 from lam_sb.console import console, log_config
 from lam_sb.features.store import FeatureStore
+from lam_sb.processes import process_rank, start_processes
 from lam_sb.training.alignment import aligned_segments
 from lam_sb.training.brain import AlignmentBrain
 from lam_sb.training.ensemble import fit_and_test_ensemble
@@ -141,7 +140,7 @@ def make_training_loader(
         hparams["episode_shots"],
         hparams["episode_queries"],
         hparams["seed"],
-        *inputs.process_rank(),
+        *process_rank(),
     )
     segments = segments_of(hparams["fit"], hparams["segment"])
     dataset = FeatureDataset(source, target, hparams["layers"], segments)
@@ -198,8 +197,8 @@ def fit_and_test(
 ) -> None:
     """Encode what is missing, fit, test, and leave the results."""
     start = time.time()
-    inputs.encode(store, manifests, inputs.choose_device(run_opts))
-    ddp_barrier()
+    device = inputs.choose_device(run_opts)
+    manifests, undecodable = inputs.encode(store, manifests, device)
     rows, loaders = dataio_prepare(hparams, manifests, store)
     if hparams["fit"] == "sklearn":
         keys = ("layers", "seed", "class_weight", "select_on")
@@ -210,6 +209,7 @@ def fit_and_test(
         posteriors, learned = fit_brain(hparams, rows, loaders, run_opts)
     if if_main_process():
         content = run.describe_run(hparams, manifests, rows) | learned
+        content["undecodable_audio"] = undecodable
         content["seconds"] = round(time.time() - start, 1)
         for line in run.leave_results(
             hparams, settings, rows, posteriors, content, run_opts.debug
@@ -221,7 +221,7 @@ def fit_and_test(
 def main(argv: list[str]) -> None:
     """Do what the command line says, within its output folder."""
     path, run_opts, overrides = parse_arguments(argv)
-    ddp_init_group(run_opts)
+    run_opts = start_processes(run_opts)
     hparams, settings = run.load_run(path, run_opts, overrides)
     if hparams["dry_run"]:
         prepare(hparams)
@@ -234,7 +234,7 @@ def main(argv: list[str]) -> None:
         sb.create_experiment_directory(
             folder, log_config=log_config(is_verbose(argv)), save_env_desc=False
         )
-        logger.info(f"System {hparams['system']}, results in {folder}")
+        logger.info("System %s, results in %s", hparams["system"], folder)
         run_on_main(prepare, args=[hparams])
         manifests = inputs.read_rows(hparams)
         store = hparams["store"]()

@@ -50,7 +50,7 @@ def _genders(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     table = read_table(path)
-    names = [find_column(table, c, [c]) for c in ("ActorID", "Sex")]
+    names = [find_column(table, c, [c]) for c in ("actorid", "sex")]
     if None in names:
-        raise missing_column(table, f"ActorID or Sex ({path})")
-    return {row[names[0]]: row[names[1]].lower() for row in table}
+        raise missing_column(table, "ActorID or Sex")
+    return {row[names[0]]: row[names[1]].lower() for row in table.rows}

@@ -3,13 +3,14 @@
 The table has a column ``path`` (relative to the corpus folder) and, as far as
 known, ``emotion``, ``speaker``, ``split`` (train, valid, test), ``gender``,
 ``language``, ``alignment`` (a TextGrid, relative to the corpus folder) and
-``id`` (else the file's stem). An empty emotion is no label.
+``id`` (else the file's stem). An empty emotion is no label. Usual variants of
+these names are read too (`lam_sb.corpora.tables.COLUMNS`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +18,19 @@ from lam_sb.corpora.labels import (
     KNOWN_EMOTIONS,
     SPLIT_NAMES,
     count_unlabelled,
+    known_name,
     map_emotions,
 )
-from lam_sb.corpora.manifests import UNKNOWN, Utterance
-from lam_sb.corpora.options import PrepOptions
+from lam_sb.corpora.manifests import Utterance
+from lam_sb.corpora.options import PrepOptions, check_mapping
 from lam_sb.corpora.prepare import write_corpus
-from lam_sb.corpora.tables import columns_of, read_table
+from lam_sb.corpora.tables import (
+    COLUMNS,
+    find_column,
+    missing_column,
+    read_table,
+    table_facts,
+)
 from lam_sb.errors import UserError
 
 
@@ -32,57 +40,81 @@ def prepare(
     save_folder: Path,
     options: PrepOptions,
     label_map: Mapping[str, str | None] | None = None,
+    columns: Mapping[str, str | None] | None = None,
     require_alignment: bool = False,
     phone_set: str = "auto",
 ) -> None:
     """Write the manifests of a corpus with a labels.csv.
 
-    ``require_alignment`` and ``phone_set`` go before those of `PrepOptions`. A
-    missing column and an unknown emotion or split are errors.
+    ``columns`` names the table's columns by what they hold, where they have no
+    usual names. ``require_alignment`` and ``phone_set`` go before those of
+    `PrepOptions`. A missing column, a row without a path and an unknown emotion
+    or split are errors.
     """
     table = read_table(folder / "labels.csv")
-    if table and "path" not in table[0]:
-        raise UserError(
-            f"{folder / 'labels.csv'} has no column 'path'; found: "
-            f"{', '.join(columns_of(table))}."
-        )
-    values = [line.get("emotion", "") for line in table]
+    columns = check_mapping(corpus, "columns", columns, [*COLUMNS])
+    names = {w: find_column(table, w, COLUMNS[w], columns) for w in COLUMNS}
+    if names["path"] is None:
+        raise missing_column(table, "of paths")
+    lines = [
+        {what: row.get(name, "") for what, name in names.items()}
+        for row in table.rows
+    ]
+    values = [line["emotion"] for line in lines]
     emotions = map_emotions(corpus, values, KNOWN_EMOTIONS, label_map)
-    stems = Counter(Path(line["path"]).stem for line in table)
     utterances = [
         Utterance(
-            id=line.get("id") or _id(line["path"], stems),
+            id=line["id"] or utt_id,
             path=line["path"],
-            emo=emotions[line.get("emotion", "")],
-            speaker=line.get("speaker") or UNKNOWN,
-            gender=line.get("gender") or UNKNOWN,
-            language=line.get("language") or UNKNOWN,
-            split=_split(line.get("split", ""), corpus),
-            alignment=line.get("alignment") or None,
+            emo=emotions[line["emotion"]],
+            speaker=known_name(line["speaker"]),
+            gender=known_name(line["gender"]),
+            language=known_name(line["language"]),
+            split=_split(line["split"], corpus, names["split"]),
+            alignment=line["alignment"] or None,
         )
-        for line in table
+        for line, utt_id in zip(lines, _ids(lines), strict=True)
     ]
-    notes = {"unlabelled": count_unlabelled(values, emotions)}
+    facts, notes = table_facts(table, names, columns)
+    facts = {"unlabelled": count_unlabelled(values, emotions)} | facts
     options = replace(
         options, require_alignment=require_alignment, phone_set=phone_set
     )
-    write_corpus(corpus, folder, save_folder, utterances, options, notes=notes)
+    write_corpus(
+        corpus,
+        folder,
+        save_folder,
+        utterances,
+        options,
+        facts=facts,
+        notes=notes,
+    )
 
 
-def _split(value: str, corpus: str) -> str | None:
+def _split(value: str, corpus: str, column: str | None) -> str | None:
     for split, names in SPLIT_NAMES.items():
         if value.lower() in names:
             return split
     if value:
         raise UserError(
-            f"{corpus}: the split '{value}' in labels.csv is none of "
-            "train, valid, test."
+            f"{corpus}: the split '{value}' in labels.csv is none of train, "
+            f"valid, test; correct it, or do not read the column {column}: "
+            '--source_options "{columns: {split: null}}" (or --target_options).'
         )
     return None
 
 
-def _id(path: str, stems: Counter) -> str:
-    """Stem of the file, or its whole path where stems are not unique."""
-    if stems[Path(path).stem] == 1:
-        return Path(path).stem
-    return str(Path(path).with_suffix("")).replace("/", "-")
+def _ids(lines: Sequence[Mapping[str, str]]) -> list[str]:
+    """Stem of each file; where stems repeat its path, then with its suffix."""
+    paths = [Path(line["path"]) for line in lines]
+    for line, path in zip(lines, paths, strict=True):
+        if not path.name:
+            raise UserError(f"A row of labels.csv has no path: {line}.")
+    ids = [path.stem for path in paths]
+    for name_of in (lambda path: path.with_suffix(""), lambda path: path):
+        counts = Counter(ids)
+        ids = [
+            i if counts[i] == 1 else str(name_of(path)).replace("/", "-")
+            for i, path in zip(ids, paths, strict=True)
+        ]
+    return ids

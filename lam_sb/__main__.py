@@ -63,12 +63,14 @@ Keys of a study; hparams/study/table2.yaml explains all of them:
   --corpora             names, "[msp_podcast, biic_podcast]"
   --directions          pairs "[[source, target], ...]"; all if not given
   --encoders            short names, "{whisper: openai/whisper-base}"
-  --systems             by name, each with keys of its own, "{lam_gl: {}}"
+  --systems             some of the file's, "[cc, lam_gl]", or others by name,
+                        each with keys of its own, "{lam_gl: {}}"
   --seeds               their number, or a list
   --jobs                runs at the same time
   --study, --experiment names of the report's and the runs' folders
   --include             folders of more results to show, "[results/mine]"
   --keep_weights        False removes the weights of each run that is done
+  --dry_run             True says what is to be done, and stops
   --print_commands      True prints the commands that are to be run, and stops
   --report_only         True reports what is there, and stops
 Any other key goes to all runs (--data_folder /corpora, --normalise domain), and

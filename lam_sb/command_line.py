@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import textwrap
 from collections.abc import Sequence
+from io import StringIO
 
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
 from lam_sb.config import RUN_OPTIONS, flatten, parse_yaml, suggestion
 from lam_sb.errors import UserError
+from lam_sb.values import KINDS
 
 FLAGS = {o for o in RUN_OPTIONS if isinstance(getattr(RunOptions, o), bool)}
 VERBOSE = "--verbose"
@@ -88,14 +91,33 @@ def parse_arguments(
         if key in RUN_OPTIONS:
             options.append(f"{name}={value}")
         else:
-            overrides[key] = parse_yaml(value, f"{name} {value}")
+            overrides[key] = _value(key, value)
     if len(files) != 1:
         raise UserError(
             f"Give one YAML file, for example hparams/lam_gl_wavlm.yaml; "
             f"found: {' '.join(files) or 'none'}."
         )
-    _, run_opts, _ = RunOptions.from_command_line_args([files[0], *options])
-    return files[0], run_opts, overrides
+    return files[0], _run_options(files[0], options), overrides
+
+
+def _value(key: str, text: str) -> object:
+    try:
+        return parse_yaml(text, f"--{key} {text}")
+    except UserError as error:
+        takes = KINDS[key].takes if key in KINDS else "a value in YAML"
+        raise UserError(f"{error} It takes {takes}.") from None
+
+
+def _run_options(file: str, words: Sequence[str]) -> RunOptions:
+    """Read SpeechBrain's options; argparse would print all there are."""
+    said = StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return RunOptions.from_command_line_args([file, *words])[1]
+    except SystemExit:
+        reason = said.getvalue().strip().splitlines()[-1]
+        reason = reason.rpartition("error: argument ")[2]
+        raise UserError(f"{reason}.") from None
 
 
 def _flag(name: str, value: str) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from speechbrain.utils.distributed import if_main_process, run_on_main
+
 from lam_sb.analysis.analyse import analyse_corpora
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES, analysed_data
 from lam_sb.command_line import parse_arguments
@@ -12,6 +14,7 @@ from lam_sb.config import load, recipe_folder
 from lam_sb.features.store import FeatureStore
 from lam_sb.inputs import READERS, choose_device, encode, read_rows
 from lam_sb.options import check_options
+from lam_sb.processes import start_processes
 from lam_sb.training.rows import DomainRows
 
 
@@ -46,16 +49,19 @@ def encoded_rows(
         Their features.
     """
     path, run_opts, overrides = parse_arguments(argv)
+    run_opts = start_processes(run_opts)
     # Features do not depend on anchors, whose rule may need an analysis first.
     hparams = load(path, overrides | {"anchor_layers": []})
     check_options(hparams, overrides, path)
     if not hparams["skip_prep"]:
-        hparams["prepare"](readers_folder=recipe_folder(path) / READERS)
+        folder = recipe_folder(path) / READERS
+        run_on_main(hparams["prepare"], kwargs={"readers_folder": folder})
     rows = read_rows(hparams)
     for part in unused:
         del rows[part]
-    device = choose_device(run_opts)
-    return hparams, rows, encode(hparams["store"](), rows, device)
+    store = hparams["store"]()
+    rows, _ = encode(store, rows, choose_device(run_opts))
+    return hparams, rows, store
 
 
 def analyse(argv: Sequence[str]) -> None:
@@ -70,6 +76,8 @@ def analyse(argv: Sequence[str]) -> None:
         DomainRows(rows[part], store.rows(rows[part]), seen)
         for part, seen in (("source_train", True), ("target_train", labelled))
     )
+    if not if_main_process():
+        return
     folder = Path(hparams["analysis_folder"])
     selection = analyse_corpora(
         source,

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML, YAMLError
 from speechbrain.utils.run_opts import HELP_TEXTS
 
 from lam_sb.errors import UserError
+from lam_sb.values import check_values
 
 KEY = re.compile(r"""^["']?([A-Za-z_][\w.-]*)["']?\s*:""")
 # Clipping decides the result, so it is a key of the YAML and no run option.
@@ -212,7 +213,8 @@ def parse_yaml(text: str, where: str) -> object:
     try:
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
-        raise UserError(f"{where} is no valid YAML: {error}") from None
+        reason = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise UserError(f"{where} is no valid YAML: {reason}.") from None
 
 
 def _dump(content: Mapping[str, object]) -> str:
@@ -243,7 +245,8 @@ def load(path: str | Path, overrides: Mapping[str, object]) -> dict:
     Raises
     ------
     UserError
-        An unknown key, no ``data_folder``, or a file that does not load.
+        An unknown key, no ``data_folder``, a value that its key does not
+        take, or a file that does not load.
     """
     if "study" in key_blocks(path, {}):
         raise UserError(
@@ -256,6 +259,7 @@ def load(path: str | Path, overrides: Mapping[str, object]) -> dict:
             "Say where the corpora lie: --data_folder <folder with a folder "
             "for each corpus>."
         )
+    check_values(plain_values(blocks, str(path))[0])
     return _load_blocks(blocks, path)
 
 
@@ -300,8 +304,7 @@ def _setter(path: Path, key: str) -> Path:
     own, bases = _read(path, ())
     if key in own:
         return path
-    (first, *_) = [b for b in reversed(bases) if key in key_blocks(b, {})]
-    return _setter(first, key)
+    return _setter([b for b in bases if key in key_blocks(b, {})][-1], key)
 
 
 def _load_blocks(blocks: Mapping[str, str], path: str | Path) -> dict:
@@ -320,24 +323,12 @@ def _load_blocks(blocks: Mapping[str, str], path: str | Path) -> dict:
         TypeError,
         ImportError,
     ) as error:
-        raise UserError(f"{path} does not load: {error}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} does not load: {reason}") from error
 
 
 def resolved(path: str, overrides: Mapping[str, object]) -> str:
-    """Text that a run leaves as hyperparams.yaml, references filled in.
-
-    Arguments
-    ---------
-    path : str
-        The YAML file.
-    overrides : Mapping[str, object]
-        Values by key.
-
-    Returns
-    -------
-    str
-        One plain YAML that loads to the same values.
-    """
+    """Give one plain YAML that loads to a run's values, references filled in."""
     text = "".join(key_blocks(path, overrides).values())
     return resolve_references(text).read()
 
@@ -369,3 +360,34 @@ def key_blocks(
     for key, value in overrides.items():
         blocks[key] = comments_above(blocks[key]) + _dump({key: value})
     return blocks
+
+
+def plain_values(
+    blocks: Mapping[str, str], where: str
+) -> tuple[dict[str, object], dict[str, str]]:
+    """Read the values that need nothing else to be built.
+
+    Arguments
+    ---------
+    blocks : Mapping[str, str]
+        As from `key_blocks`.
+    where : str
+        Whose text they are, for the message.
+
+    Returns
+    -------
+    plain : dict[str, object]
+        Values by key.
+    tagged : dict[str, str]
+        Text of the others, without comments.
+    """
+    tagged, plain = {}, []
+    for key, block in blocks.items():
+        body = block[len(comments_above(block)) :]
+        lines = [re.sub(r"\s+#.*$", "", x) for x in body.splitlines()]
+        body = "\n".join(x.rstrip() for x in lines if x.strip())
+        if "!" in body:
+            tagged[key] = body.partition(":")[2].strip()
+        elif key:
+            plain.append(block)
+    return parse_yaml("".join(plain), where) or {}, tagged

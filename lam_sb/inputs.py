@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +13,10 @@ from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import RunOptions
 
 from lam_sb.corpora.manifests import read_manifest
+from lam_sb.corpora.prepare import MISSING_AUDIO_LIMIT
 from lam_sb.errors import UserError
 from lam_sb.features.store import FeatureStore
+from lam_sb.processes import gather_lists, process_rank
 from lam_sb.training.rows import with_emotion
 from lam_sb.training.shots import draw_shots, shot_candidates
 
@@ -116,16 +117,26 @@ def check_phones(hparams: Mapping, rows: Mapping[str, dict]) -> None:
     for role in ("source", "target"):
         train = rows[f"{role}_train"]
         if not any(row["phones"] for row in train.values()):
+            hint = "The README says how to make them."
             raise UserError(
                 f"segment: {hparams['segment']} needs alignments, but of the "
                 f"{len(train)} rows of {role}_train ({hparams[role]}) none "
-                "has any; the README says how to make them."
+                f"has any. {_phone_problem(hparams, role) or hint}"
             )
+
+
+def _phone_problem(hparams: Mapping, role: str) -> str | None:
+    """Why preparation left the alignments of a corpus aside, if it did."""
+    folder = Path(hparams["manifest_folder"], hparams[role])
+    path = folder / "prep_report.json"
+    if not path.is_file():
+        return None
+    return json.loads(path.read_text("utf-8"))["phones"].get("problem")
 
 
 def encode(
     store: FeatureStore, rows: Mapping[str, dict], device: str
-) -> FeatureStore:
+) -> tuple[dict[str, dict], dict[str, list[str]]]:
     """Encode what the feature store lacks; processes share the work.
 
     Arguments
@@ -139,12 +150,45 @@ def encode(
 
     Returns
     -------
-    FeatureStore
-        The store, with all rows.
+    rows : dict[str, dict]
+        Those whose audio can be decoded.
+    undecodable : dict[str, list[str]]
+        Ids of the others by corpus, which a warning names.
+
+    Raises
+    ------
+    UserError
+        Too much of a corpus's audio cannot be decoded, or whatever
+        `FeatureStore.extract` finds.
     """
     rank, world = process_rank()
-    store.extract(_all_rows(rows), device, rank, world, progress=rank == 0)
-    return store
+    wanted = _all_rows(rows)
+    unread = store.extract(wanted, device, rank, world, progress=rank == 0)
+    lost = {(row["corpus"], i) for i, row in gather_lists(unread)}
+    undecodable: dict[str, list[str]] = {}
+    for corpus, utt_id in sorted(lost):
+        undecodable.setdefault(corpus, []).append(utt_id)
+    for corpus, gone in undecodable.items():
+        ids = {i for i, row in wanted if row["corpus"] == corpus}
+        said = (
+            f"{corpus}: the audio of {len(gone)} of {len(ids)} utterances "
+            f"cannot be decoded ({', '.join(gone[:5])}"
+            f"{', ...' if len(gone) > 5 else ''})"
+        )
+        if len(gone) > MISSING_AUDIO_LIMIT * len(ids):
+            raise UserError(
+                f"{said}, more than {MISSING_AUDIO_LIMIT:.0%}: mend or remove "
+                "these files; what is encoded is kept."
+            )
+        if rank == 0:
+            logger.warning(f"{said}: dropped.")
+    kept = {
+        name: {
+            i: row for i, row in part.items() if (row["corpus"], i) not in lost
+        }
+        for name, part in rows.items()
+    }
+    return kept, undecodable
 
 
 def describe_inputs(
@@ -191,11 +235,6 @@ def prep_notes(hparams: Mapping) -> list[str]:
                 f"{path} names them."
             )
     return notes
-
-
-def process_rank() -> tuple[int, int]:
-    """Rank of this process and their number, as torchrun says."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def choose_device(run_opts: RunOptions) -> str:

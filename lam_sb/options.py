@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
+from lam_sb.analysis.measures import MEASURES
 from lam_sb.config import own_keys
 from lam_sb.errors import UserError, check_choice
 from lam_sb.training.alignment import alignment_parameters
@@ -19,6 +20,7 @@ CHOICES = {
     "fit": ("brain", "episodes", "sklearn"),
     "bound": ("none", "within", "oracle"),
     "normalise": NORMALISE,
+    "similarity": tuple(MEASURES),
 }
 TRAINING_KEYS = {
     *("projection_dim", "projection_norm", "layer_weighting", "num_blocks"),

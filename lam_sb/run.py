@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 from speechbrain.utils.run_opts import RunOptions
 
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES, check_selection
-from lam_sb.config import comments_above, key_blocks, load, parse_yaml
+from lam_sb.config import key_blocks, load, plain_values
 from lam_sb.data import check_not_tested, describe_data
 from lam_sb.evaluation.results import (
     is_finished,
@@ -99,18 +98,9 @@ def load_run(
 
 def _settings(blocks: Mapping[str, str]) -> dict[str, object]:
     """Plain values, and the text of what has a tag, by key."""
-    tagged, plain = {}, []
-    for key, block in blocks.items():
-        if not key or key in MAY_DIFFER:
-            continue
-        body = block[len(comments_above(block)) :]
-        lines = [re.sub(r"\s+#.*$", "", x) for x in body.splitlines()]
-        body = "\n".join(x.rstrip() for x in lines if x.strip())
-        if "!" in body:
-            tagged[key] = body.partition(":")[2].strip()
-        else:
-            plain.append(block)
-    return (parse_yaml("".join(plain), "the YAML") or {}) | tagged
+    kept = {k: block for k, block in blocks.items() if k not in MAY_DIFFER}
+    plain, tagged = plain_values(kept, "the YAML")
+    return plain | tagged
 
 
 def add_data(
@@ -257,7 +247,11 @@ def leave_results(
         for rule in ("last", "source")
     }
     results = {**content, **scores[chosen], **other} | {
-        "notes": [*prep_notes(hparams), *score_notes(scores[chosen])],
+        "notes": [
+            *prep_notes(hparams),
+            *_encoding_notes(content),
+            *score_notes(scores[chosen]),
+        ],
         "store": settings["data"]["store"],
         "settings_hash": settings_hash(settings),
     }
@@ -269,6 +263,16 @@ def leave_results(
         write_predictions(predictions, test, posteriors[chosen], target)
         write_results(path, results)
     return [*results["notes"], _result_line(results, where)]
+
+
+def _encoding_notes(content: Mapping) -> list[str]:
+    """Say how many utterances could not be encoded."""
+    undecodable = content.get("undecodable_audio") or {}
+    return [
+        f"The audio of {len(ids)} utterance{'s' * (len(ids) > 1)} of {corpus} "
+        "cannot be decoded: dropped; results.json names them."
+        for corpus, ids in undecodable.items()
+    ]
 
 
 def _result_line(results: Mapping, where: str) -> str:

@@ -43,16 +43,16 @@ def test_a_value_stands_after_a_space_or_an_equals_sign(argument):
     ],
 )
 def test_values_are_read_as_in_a_yaml_file(text, value, toy):
-    for argv in (["--lr", text], [f"--lr={text}"]):
+    for argv in (["--last", text], [f"--last={text}"]):
         overrides = overrides_of(*argv)
-        assert overrides == {"lr": value}
-        assert type(overrides["lr"]) is type(value)
-        loaded = load(toy, {"data_folder": "/d", **overrides})["lr"]
+        assert overrides == {"last": value}
+        assert type(overrides["last"]) is type(value)
+        loaded = load(toy, {"data_folder": "/d", **overrides})["last"]
         assert loaded == value
         assert type(loaded) is type(value)
     if "=" not in text and " " not in text:
-        path = over(toy, f"lr: {text}\n")
-        assert load(path, {"data_folder": "/d"})["lr"] == value
+        path = over(toy, f"last: {text}\n")
+        assert load(path, {"data_folder": "/d"})["last"] == value
 
 
 @pytest.mark.parametrize("argv", [["--skip_prep"], ["--skip_prep", "--lr=1"]])
@@ -69,6 +69,35 @@ def test_an_empty_value_is_no_value():
 def test_a_value_that_is_no_yaml_is_one_message():
     with pytest.raises(UserError, match=r"--label_map .*\{calm"):
         overrides_of("--label_map", "{calm: null")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--mix_layers", "[2, 3"],
+            r"^--mix_layers \[2, 3 is no valid YAML: expected ',' or .* It "
+            r"takes all, top, not_anchored or a list of layers from 1, \"\[1",
+        ),
+        (
+            ["--mine=a: b: c"],
+            "^--mine a: b: c is no valid YAML: .* a value in Y",
+        ),
+        (
+            ["--debug_batches=few"],
+            "^--debug_batches: invalid int value: 'few'.$",
+        ),
+        (
+            ["--eval_precision", "64"],
+            "^--eval_precision: invalid choice: '64' ",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence(words, message, capsys):
+    with pytest.raises(UserError, match=message) as error:
+        overrides_of(*words)
+    assert "\n" not in str(error.value)
+    assert capsys.readouterr().err == ""
 
 
 def test_run_options_go_to_speechbrain():

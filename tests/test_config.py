@@ -51,11 +51,11 @@ def test_a_replaced_block_leaves_no_line_behind(toy):
 
 
 def test_a_scalar_may_become_a_block_and_a_block_a_scalar(toy):
-    text = "gamma:\n- 1\n- 2\n# No object.\ncounter: null\n"
+    text = "gamma: 1\nlast:\n- 1\n- 2\n# No object.\ncounter: null\n"
     hparams = load_toy(over(toy, text))
-    assert hparams["gamma"] == [1, 2]
+    assert hparams["last"] == [1, 2]
     assert hparams["counter"] is None
-    assert hparams["last"] == "end"
+    assert hparams["patience"] == 2
 
 
 def test_a_chain_of_bases_is_followed_the_nearest_wins(toy):

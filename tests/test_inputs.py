@@ -15,7 +15,6 @@ from lam_sb.inputs import (
     check_phones,
     choose_device,
     prep_notes,
-    process_rank,
     read_rows,
     validation_manifest,
 )
@@ -159,12 +158,25 @@ def test_segments_need_phones_in_both_corpora():
     with_phones, without = {"a": {"phones": phones}}, {"b": {"phones": []}}
     rows = {"source_train": with_phones | without, "target_train": without}
     hparams = {"segment": "vowels", "gamma": 1, "source": "x", "target": "y"}
+    hparams["manifest_folder"] = "nowhere"
     message = r"segment: vowels needs .* the 1 rows of target_train \(y\) none"
     with pytest.raises(UserError, match=message):
         check_phones(hparams, rows)
     check_phones(hparams, rows | {"target_train": with_phones})
     check_phones(hparams | {"gamma": 0}, rows)
     check_phones(hparams | {"segment": "utterance"}, rows)
+
+
+def test_phones_of_no_set_are_said_where_a_system_needs_them(tmp_path):
+    path = tmp_path / "y/prep_report.json"
+    problem = "The alignments of y are not used: Name the set."
+    write(path, json.dumps({"phones": {"rows": 2, "problem": problem}}))
+    row = {"a": {"phones": []}}
+    hparams = {"segment": "vowels", "gamma": 1, "source": "x", "target": "y"}
+    hparams["manifest_folder"] = str(tmp_path)
+    rows = {"source_train": {"b": {"phones": [["i", 0, 1]]}}}
+    with pytest.raises(UserError, match=r"has any\. .*Name the set\.$"):
+        check_phones(hparams, rows | {"target_train": row})
 
 
 def test_a_run_says_what_preparation_left_out(tmp_path):
@@ -184,15 +196,6 @@ def test_a_run_says_what_preparation_left_out(tmp_path):
     assert prep_notes(hparams | {"target": "one"}) == lines
     # Manifests of the user's own have no report.
     assert prep_notes(hparams | {"target": "three"}) == lines
-
-
-def test_torchrun_says_which_process_this_is(monkeypatch):
-    monkeypatch.delenv("RANK", raising=False)
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert process_rank() == (0, 1)
-    monkeypatch.setenv("RANK", "2")
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert process_rank() == (2, 4)
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch):

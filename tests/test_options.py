@@ -46,6 +46,7 @@ def hparams_of(**changes) -> dict:
         "source": "left",
         "target": "right",
         "protocol": "speakers",
+        "similarity": "centroid",
         "normalise": "domain",
         "target_rows": "four",
         "select_on": "source",

@@ -3,26 +3,73 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
+import numpy as np
 import soundfile
+
+BLOCK = 2**18  # frames that are decoded at once
+# Formats that libsndfile does not read, by a file's beginning or its suffix.
+UNSUPPORTED_BEGINNING = re.compile(
+    rb".{4}ftyp|\x30\x26\xb2\x75|#!AMR|\x1a\x45\xdf\xa3", re.DOTALL
+)
+UNSUPPORTED_SUFFIXES = (
+    *(".m4a", ".mp4", ".aac", ".wma", ".amr", ".3gp", ".webm", ".mkv"),
+)
+UNSUPPORTED = "audio of a format that is not supported"
+# What libsndfile says of a file that ends before its header says it does.
+SIZES = re.compile(
+    r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE
+)
+STREAMED = 0x7FFFFF00  # bytes or frames; what writes to a pipe claims more
+WHOLE = 0.95  # of what a header promises: those of whole files are a bit off
 
 
 def check_audio(path: Path) -> dict:
-    """Give ``duration`` in seconds and ``audio_sha``, or the ``problem``.
+    """Give what a file holds, or the ``problem`` with it.
 
-    ``audio_sha`` is the beginning of the SHA-256 of the whole file, 16 digits.
+    The whole file is decoded, as damage may lie behind a good header.
+
+    Returns
+    -------
+    dict
+        ``duration`` in seconds; ``audio_sha``, the beginning of the SHA-256 of
+        the file, 16 digits; ``signal_sha``, that of its samples, which are the
+        same in any lossless format.
     """
+    content = b""
     try:
         content = path.read_bytes()
         if not content:
             return {"problem": "empty audio file"}
-        info = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, OSError):
-        return {"problem": "unreadable audio"}
-    if info.frames == 0:
+        with soundfile.SoundFile(path) as file:
+            return _decode(file) | {
+                "audio_sha": hashlib.sha256(content).hexdigest()[:16]
+            }
+    except (soundfile.SoundFileError, OSError):
+        is_other = path.suffix.lower() in UNSUPPORTED_SUFFIXES or (
+            UNSUPPORTED_BEGINNING.match(content)
+        )
+        return {"problem": UNSUPPORTED if is_other else "unreadable audio"}
+
+
+def _decode(file: soundfile.SoundFile) -> dict:
+    frames, digest = 0, hashlib.sha256(f"{file.samplerate}".encode())
+    while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+        if not np.isfinite(block).all():
+            return {"problem": "audio with samples that are no numbers"}
+        frames += len(block)
+        digest.update(f"{block.shape[1]}".encode() + block.tobytes())
+    if frames == 0:
         return {"problem": "audio without samples"}
+    sizes = SIZES.search(file.extra_info)
+    pairs = [(file.frames, frames)]
+    pairs += [tuple(map(int, sizes.groups()))] if sizes else []
+    for promised, held in pairs:
+        if promised < STREAMED and held < WHOLE * promised:
+            return {"problem": "unreadable audio"}
     return {
-        "duration": round(info.frames / info.samplerate, 4),
-        "audio_sha": hashlib.sha256(content).hexdigest()[:16],
+        "duration": round(frames / file.samplerate, 4),
+        "signal_sha": digest.hexdigest()[:16],
     }

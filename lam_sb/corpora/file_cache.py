@@ -10,6 +10,8 @@ from joblib import Parallel, delayed
 
 from lam_sb.files import file_stamp, write_json
 
+# Raised by hand when readers give something else of the same file.
+FORMAT = 2
 FEW = 500  # files that are not worth starting processes for
 Stamps = Mapping[str, "Mapping[str, int] | None"]
 
@@ -54,7 +56,8 @@ def read_files(
     """
     cache = {}
     if cache_path.is_file():
-        cache = json.loads(cache_path.read_text(encoding="utf-8"))
+        kept = json.loads(cache_path.read_text(encoding="utf-8"))
+        cache = kept["files"] if kept.get("format") == FORMAT else {}
     contents = {p: _cached(s, cache.get(p), what) for p, s in stamps.items()}
     new = [path for path, content in contents.items() if content is None]
     new_contents = Parallel(n_jobs=-1 if len(new) > FEW else 1, prefer=prefer)(
@@ -63,7 +66,7 @@ def read_files(
     for path, content in zip(new, new_contents, strict=True):
         contents[path] = {**stamps[path], **content}
     if contents != cache:
-        write_json(cache_path, contents)
+        write_json(cache_path, {"format": FORMAT, "files": contents})
     return contents
 
 

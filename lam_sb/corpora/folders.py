@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from lam_sb.corpora.audio import UNSUPPORTED_SUFFIXES
+
 AUDIO_SUFFIXES = (".wav", ".flac")
 
 
@@ -26,15 +28,16 @@ def audio_files(folder: Path) -> Iterator[str]:
                 yield os.path.relpath(os.path.join(parent, name), folder)
 
 
-def files_by_name(folder: Path, subfolders: Iterable[str]) -> dict[str, str]:
-    """Path of every file in some subfolders and one level below them.
+def files_by_name(
+    folder: Path, subfolders: Iterable[str]
+) -> dict[str, list[str]]:
+    """Paths of every file in some subfolders and one level below, by name.
 
     Rows come from the label table: this only says where each file lies, in one
     pass, as asking for each variant of each path is slow on network drives.
-    Subfolders may lie elsewhere or be missing; of two files of one name the
-    first counts; hidden files are left out.
+    Subfolders may lie elsewhere or be missing; hidden files are left out.
     """
-    paths: dict[str, str] = {}
+    paths: dict[str, list[str]] = {}
     for subfolder in subfolders:
         if (folder / subfolder).is_dir():
             with os.scandir(folder / subfolder) as entries:
@@ -42,5 +45,26 @@ def files_by_name(folder: Path, subfolders: Iterable[str]) -> dict[str, str]:
             for parent in (subfolder, *(f"{subfolder}/{b}" for b in below)):
                 for name in os.listdir(folder / parent):
                     path = os.path.join(parent, name).removeprefix("./")
-                    paths.setdefault(name, path)
-    return {n: p for n, p in paths.items() if not n.startswith(".")}
+                    paths.setdefault(name, []).append(path)
+    return {n: ps for n, ps in paths.items() if not n.startswith(".")}
+
+
+def unsupported_audio(folder: Path) -> str:
+    """Say how to convert audio that cannot be read, if a folder holds any.
+
+    The sentence begins with a space; it is empty if there is none.
+    """
+    for parent, _, names in os.walk(folder, followlinks=True):
+        for name in sorted(names):
+            if name.lower().endswith(UNSUPPORTED_SUFFIXES) and name[0] != ".":
+                return f" {how_to_convert(os.path.join(parent, name))}"
+    return ""
+
+
+def how_to_convert(path: str | Path) -> str:
+    """Command that makes a WAV of audio in another format."""
+    wav = Path(path).with_suffix(".wav")
+    return (
+        f"The format of {Path(path).name} is not supported; convert such files "
+        f"to WAV, for example: ffmpeg -i '{path}' '{wav}'."
+    )

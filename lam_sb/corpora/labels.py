@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from lam_sb.corpora.manifests import EMOTIONS, SPLITS
+from lam_sb.corpora.manifests import EMOTIONS, SPLITS, UNKNOWN
 from lam_sb.corpora.options import check_mapping
 from lam_sb.errors import UserError
 
@@ -16,18 +16,31 @@ SYNONYMS = {
     "sad": ("sad", "sadness"),
 }
 OTHERS = (
-    *("anxiety", "boredom", "bored", "calm", "contempt", "disgust"),
+    *("amused", "annoyed", "anxiety", "boredom", "bored", "calm", "concerned"),
+    *("confused", "contempt", "depressed", "disappointed", "disgust"),
     *("disgusted", "excited", "excitement", "fear", "fearful", "frustrated"),
     *("frustration", "other", "surprise", "surprised"),
 )
 KNOWN_EMOTIONS: dict[str, str | None] = {
     name: emo for emo, names in SYNONYMS.items() for name in names
 } | dict.fromkeys(OTHERS)
+NO_NAMES = ("", "unknown", "unk", "nan", "na", "n/a", "none", "null", "-", "?")
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "valid": ("valid", "validation", "dev", "development"),
     "test": ("test", "test1", "testing"),
 }
+
+
+def known_name(value: str) -> str:
+    """Name of a speaker, gender or language, ``unknown`` where it is none.
+
+    Example
+    -------
+    >>> [known_name(value) for value in ("30", "Unknown", "nan", "-", "")]
+    ['30', 'unknown', 'unknown', 'unknown', 'unknown']
+    """
+    return UNKNOWN if value.lower() in NO_NAMES else value
 
 
 def map_emotions(

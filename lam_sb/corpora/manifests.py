@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from lam_sb.files import whole_file
 EMOTIONS = ("neutral", "happy", "angry", "sad")
 SPLITS = ("train", "valid", "test")
 UNKNOWN = "unknown"
+# MSP-PODCAST_0001_0008_0002: the first two tokens name the podcast.
+PODCAST = re.compile(r"[^_]*PODCAST[^_]*_[^_]+(?=_)", re.IGNORECASE)
 FIELDS = {
     "wav": str,
     "audio_sha": str,
@@ -142,10 +145,11 @@ def target_train_path(manifest_folder: str, target: str, protocol: str) -> str:
 
 
 def cluster_of(utt_id: str, speaker: str) -> str:
-    """Cluster of an utterance for intervals: its speaker, or its recording.
+    """Cluster of an utterance for intervals and splits.
 
-    The first two tokens of an id name a podcast or recording. A cluster is
-    never the utterance itself: where nothing is known, all are one cluster.
+    That is its speaker; where that is unknown, the podcast that its id names;
+    where it names none, each utterance is a recording of its own, so that an
+    interval may be too narrow.
 
     Example
     -------
@@ -153,8 +157,24 @@ def cluster_of(utt_id: str, speaker: str) -> str:
     '30'
     >>> cluster_of("MSP-PODCAST_0001_0008", "unknown")
     'MSP-PODCAST_0001'
+    >>> cluster_of("s1_sad_3", "unknown")
+    's1_sad_3'
     """
     if speaker != UNKNOWN:
         return speaker
-    tokens = utt_id.split("_")
-    return "_".join(tokens[:2]) if len(tokens) > 2 else UNKNOWN
+    podcast = PODCAST.match(utt_id)
+    return podcast[0] if podcast else utt_id
+
+
+def speakers_known(speakers: Iterable[str]) -> str:
+    """Say whether the speakers of some rows are known, partly or unknown.
+
+    Example
+    -------
+    >>> speakers_known(["1", "2"]), speakers_known(["1", "unknown"])
+    ('known', 'partly')
+    """
+    are_known = {speaker != UNKNOWN for speaker in speakers}
+    if len(are_known) > 1:
+        return "partly"
+    return "known" if True in are_known else "unknown"

@@ -20,9 +20,9 @@ class PrepOptions:
     protocol : str
         ``speakers``: speaker-disjoint splits, about 60/20/20 of the speakers,
         unless the corpus has its own. ``transductive``: test.json holds every
-        row, train.json and valid.json 80/20 of the speakers; a target corpus
-        then adapts and tests on test.json, a source corpus trains on the
-        other two.
+        row, train.json and valid.json 80/20 of the speakers (of one speaker,
+        valid.json is empty); a target corpus then adapts and tests on
+        test.json, a source corpus trains on the other two.
     split_seed : int
         Decides the splits.
     folds, fold : int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -69,4 +70,18 @@ def prepare_pair(
             options,
             readers_folder,
             **{"label_map": label_map} | dict(reader_options),
+        )
+    _check_source(source, Path(manifest_folder, source, "prep_report.json"))
+
+
+def _check_source(source: str, path: Path) -> None:
+    """Refuse a source without rows to validate on, which a target may be."""
+    if not path.is_file():  # a reader of the user's own may leave none
+        return
+    report = json.loads(path.read_text(encoding="utf-8"))
+    if not report["splits"]["valid"]:
+        raise UserError(
+            f"All rows of {source} are of one speaker: as a source it needs "
+            "others to validate on. Name the speakers in the column speaker, "
+            "or choose another --source."
         )

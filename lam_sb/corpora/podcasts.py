@@ -8,17 +8,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lam_sb.corpora.folders import files_by_name, listing
-from lam_sb.corpora.labels import KNOWN_EMOTIONS
-from lam_sb.corpora.manifests import UNKNOWN, cluster_of
+from lam_sb.corpora.audio import UNSUPPORTED_SUFFIXES
+from lam_sb.corpora.copies import choose_copies
+from lam_sb.corpora.folders import (
+    AUDIO_SUFFIXES,
+    files_by_name,
+    listing,
+    unsupported_audio,
+)
+from lam_sb.corpora.labels import KNOWN_EMOTIONS, known_name
+from lam_sb.corpora.manifests import UNKNOWN
 from lam_sb.corpora.options import PrepOptions, check_mapping
 from lam_sb.corpora.readers import write_records
 from lam_sb.corpora.tables import (
-    columns_of,
+    COLUMNS,
+    Table,
     find_column,
     missing_column,
     read_table,
+    table_facts,
 )
+from lam_sb.corpora.votes import most_votes, vote_columns
 from lam_sb.errors import UserError
 
 AUDIO_FOLDERS = ("Audios", "Audio", "wavs", "wav")
@@ -33,12 +43,12 @@ ALIGNMENT_FOLDERS = (
     *("ForceAligned", "TextGrid", "TextGrids"),
     *("MFA", "Alignments"),
 )
-COLUMNS = {
-    "file": ("FileName", "file_name", "file", "utt", "wav", "", "Unnamed: 0"),
-    "emotion": ("EmoClass", "emotion", "emo", "label"),
-    "split": ("Split_Set", "split", "partition"),
-    "speaker": ("SpkrID", "speaker", "speaker_id"),
-    "gender": ("Gender",),
+NAMES = {
+    "file": ("filename", "utt", *COLUMNS["path"]),
+    "emotion": ("emoclass", *COLUMNS["emotion"]),
+    "split": ("splitset", *COLUMNS["split"]),
+    "speaker": ("spkrid", *COLUMNS["speaker"]),
+    "gender": COLUMNS["gender"],
 }
 EMOTION_VALUES: dict[str, str | None] = {
     **KNOWN_EMOTIONS,
@@ -56,7 +66,7 @@ def prepare_podcast(
     language: str,
     label_map: Mapping[str, str | None] | None = None,
     splits: Mapping | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | list[str] | None] | None = None,
     label_file: str | None = None,
     alignment_dir: str | None = None,
     phone_set: str = "auto",
@@ -74,9 +84,9 @@ def prepare_podcast(
         their usual variants.
     language : str
         Written into every row.
-    columns : Mapping[str, str], optional
+    columns : Mapping[str, str | list[str]], optional
         The table's columns by what they hold: file, emotion, split, speaker,
-        gender.
+        gender; for emotion a list of columns with votes, too.
     label_file, alignment_dir : str, optional
         Where they are, relative to the folder, if at no usual place.
     phone_set : str
@@ -92,17 +102,15 @@ def prepare_podcast(
     """
     path = _label_file(corpus, folder, label_file)
     table = read_table(path)
-    columns = check_mapping(corpus, "columns", columns, [*COLUMNS])
-    names = {w: find_column(table, w, COLUMNS[w], columns) for w in COLUMNS}
-    notes = {"label_file": os.path.relpath(path, folder)}
-    if names["speaker"] is None:
-        notes["speakers"] = "no such column: each podcast stands for a speaker"
-        if require_known_speaker:
-            what = "of speakers, but they are required"
-            raise missing_column(table, what)
-    records = _records(table, names, language)
+    columns = check_mapping(corpus, "columns", columns, [*NAMES])
+    names = _column_names(table, columns)
+    if names["speaker"] is None and require_known_speaker:
+        raise missing_column(table, "of speakers, but they are required")
+    votes, facts, notes = _read_votes(corpus, table, names, columns)
+    facts = {"label_file": os.path.relpath(path, folder)} | facts
+    records = _records(table, names, votes, language)
     _add_splits(table, names["split"], records, folder, splits)
-    _add_audio(corpus, folder, records)
+    _add_audio(corpus, folder, save_folder, records)
     _add_alignments(corpus, folder, records, alignment_dir, require_alignment)
     dropped = {}
     if require_known_speaker:
@@ -112,9 +120,51 @@ def prepare_podcast(
     options = replace(
         options, require_alignment=require_alignment, phone_set=phone_set
     )
-    mapping = {"known": EMOTION_VALUES, "label_map": label_map}
-    mapping |= {"splits": splits, "dropped": dropped, "notes": notes}
+    known = EMOTION_VALUES | dict.fromkeys(
+        c.lower() for c in votes if c.lower() not in EMOTION_VALUES
+    )
+    mapping = {"known": known, "label_map": label_map, "splits": splits}
+    mapping |= {"dropped": dropped, "facts": facts, "notes": notes}
     write_records(corpus, folder, save_folder, options, records, **mapping)
+
+
+def _column_names(table: Table, columns: Mapping) -> dict[str, str | None]:
+    """Columns by what they hold; of emotions none, if they are votes."""
+    columns = {w: c for w, c in columns.items() if not isinstance(c, list)}
+    names = {w: find_column(table, w, NAMES[w], columns) for w in NAMES}
+    if names["file"] is None:  # the index of a table that pandas wrote
+        index = [c for c in table.columns if c in ("", "Unnamed: 0")]
+        names["file"] = next(iter(index), None)
+    if names["file"] is None:
+        raise missing_column(table, "of file names")
+    return names
+
+
+def _read_votes(
+    corpus: str,
+    table: Table,
+    names: dict[str, str | None],
+    columns: Mapping[str, object],
+) -> tuple[list[str], dict, list[str]]:
+    """Columns of votes, if they are the emotions; facts and notes on them."""
+    votes, others = [], []
+    if isinstance(columns.get("emotion"), list):
+        votes, names["emotion"] = columns["emotion"], None
+        for column in votes:
+            if column not in table.columns:
+                raise missing_column(table, f"'{column}' (emotion)")
+    elif names["emotion"] is None:
+        votes, others = vote_columns(table, names.values(), EMOTION_VALUES)
+    used = names | {f"votes for {column}": column for column in votes}
+    facts, notes = table_facts(table, used, {"emotion": None, **columns})
+    if votes:
+        facts |= {"votes": votes, "numbers_that_are_no_votes": others}
+        rest = f" (no votes: {', '.join(others)})" if others else ""
+        notes.append(
+            f"The emotion of {corpus} is the one with the most votes in the "
+            f"columns {', '.join(votes)}{rest}."
+        )
+    return votes, facts, notes
 
 
 def _label_file(corpus: str, folder: Path, label_file: str | None) -> Path:
@@ -139,72 +189,36 @@ def _label_file(corpus: str, folder: Path, label_file: str | None) -> Path:
 
 
 def _records(
-    table: Sequence[Mapping], names: Mapping[str, str | None], language: str
+    table: Table,
+    names: Mapping[str, str | None],
+    votes: Sequence[str],
+    language: str,
 ) -> list[dict]:
     """Fields of each row as far as the table alone tells them."""
-    if names["file"] is None:
-        raise missing_column(table, "of file names")
     records = []
-    for line, emotion in zip(table, _emotions(table, names), strict=True):
+    for line in table.rows:
         file = Path(line.get(names["file"], "").replace("\\", "/")).name
         if not file:
             raise UserError(f"A row of the label table names no file: {line}.")
-        utt_id = file.removesuffix(".wav")
-        gender = line.get(names["gender"], "").lower()
+        is_path = file.lower().endswith(
+            (*AUDIO_SUFFIXES, *UNSUPPORTED_SUFFIXES)
+        )
+        emotion = line.get(names["emotion"], "")
         records.append(
             {
-                "id": utt_id,
-                "path": f"{utt_id}.wav",
-                "emotion": emotion,
-                "speaker": _speaker(line, names["speaker"], utt_id),
-                "gender": gender or UNKNOWN,
+                "id": Path(file).stem if is_path else file,
+                "path": file if is_path else f"{file}.wav",
+                "emotion": most_votes(line, votes) if votes else emotion,
+                "speaker": known_name(line.get(names["speaker"], "")),
+                "gender": known_name(line.get(names["gender"], "").lower()),
                 "language": language,
             }
         )
     return records
 
 
-def _speaker(line: Mapping, column: str | None, utt_id: str) -> str:
-    if column is None:
-        return cluster_of(utt_id, UNKNOWN)
-    value = line.get(column, "")
-    return UNKNOWN if value.lower() in ("", UNKNOWN) else value
-
-
-def _emotions(
-    table: Sequence[Mapping], names: Mapping[str, str | None]
-) -> list[str]:
-    """Emotion of each row, by its column or by one column an emotion."""
-    if names["emotion"] is not None:
-        return [line.get(names["emotion"], "") for line in table]
-    columns = [
-        c
-        for c in columns_of(table)
-        if c.lower() in EMOTION_VALUES and c not in names.values()
-    ]
-    if len(columns) < 2:
-        raise missing_column(table, "of emotions")
-    return [_most_votes(line, columns) for line in table]
-
-
-def _most_votes(line: Mapping, columns: Sequence[str]) -> str:
-    """Name of the column with the single largest count or share."""
-    try:
-        votes = {c: float(line.get(c) or 0) for c in columns}
-    except ValueError as error:
-        raise UserError(
-            f"The columns {', '.join(columns)} of the label table are read as "
-            f"votes, but {error}: {dict(line)}."
-        ) from None
-    most = max(votes.values())
-    if not most > 0:
-        return "no votes"
-    winners = [c for c in columns if votes[c] == most]
-    return winners[0] if len(winners) == 1 else "tie"
-
-
 def _add_splits(
-    table: Sequence[Mapping],
+    table: Table,
     column: str | None,
     records: Sequence[dict],
     folder: Path,
@@ -213,7 +227,7 @@ def _add_splits(
     """Add the table's splits, or those of Partitions.txt, if any."""
     path = folder / "Partitions.txt"
     if column is not None:
-        for line, record in zip(table, records, strict=True):
+        for line, record in zip(table.rows, records, strict=True):
             record["split"] = line.get(column, "")
     elif path.is_file():
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -225,23 +239,26 @@ def _add_splits(
         raise missing_column(table, "of splits")
 
 
-def _add_audio(corpus: str, folder: Path, records: Sequence[dict]) -> None:
+def _add_audio(
+    corpus: str, folder: Path, save_folder: Path, records: Sequence[dict]
+) -> None:
     """Say in which variant of the audio folder each file lies."""
     wanted = {record["path"] for record in records}
     files = files_by_name(folder, AUDIO_FOLDERS)
     if not wanted & files.keys():
         files = files_by_name(folder, ["."])
-    present = sorted(wanted & files.keys())
+    present = {name: files[name] for name in sorted(wanted & files.keys())}
     if not present:
         raise UserError(
             f"{corpus}: none of the {len(records)} files of the label table "
             f"({', '.join(sorted(wanted)[:1])} the first) is in "
             f"{', '.join(AUDIO_FOLDERS)} or {folder} itself, nor one level "
-            f"below; it holds: {listing(folder)}."
+            f"below; it holds: {listing(folder)}.{unsupported_audio(folder)}"
         )
-    usual = Path(files[present[0]]).parent
+    chosen = choose_copies(corpus, folder, save_folder, present)
+    usual = Path(next(iter(chosen.values()))).parent
     for record in records:
-        record["path"] = files.get(record["path"], str(usual / record["path"]))
+        record["path"] = chosen.get(record["path"], str(usual / record["path"]))
 
 
 def _add_alignments(
@@ -254,7 +271,8 @@ def _add_alignments(
     folders = [alignment_dir] if alignment_dir else ALIGNMENT_FOLDERS
     files = files_by_name(folder, folders)
     for record in records:
-        record["alignment"] = files.get(f"{record['id']}.TextGrid")
+        paths = files.get(f"{record['id']}.TextGrid", [None])
+        record["alignment"] = paths[0]
     missing = not any(record["alignment"] for record in records)
     if missing and (required or alignment_dir):
         raise UserError(

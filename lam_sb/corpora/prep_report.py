@@ -1,4 +1,4 @@
-"""What became of a corpus's rows: counts of each step, for prep_report.json."""
+"""What became of a corpus's rows: prep_report.json, and its sentences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
-from lam_sb.corpora.manifests import EMOTIONS, SPLITS, UNKNOWN, Utterance
+from lam_sb.corpora.manifests import (
+    EMOTIONS,
+    PODCAST,
+    SPLITS,
+    UNKNOWN,
+    Utterance,
+    speakers_known,
+)
 from lam_sb.corpora.options import PrepOptions
 
 
@@ -66,28 +73,34 @@ class PrepReport:
         self,
         splits: Mapping[str, Sequence[Utterance]],
         options: PrepOptions,
-        notes: Mapping[str, object],
+        facts: Mapping[str, object],
+        notes: Sequence[str],
     ) -> dict:
         """Give what prep_report.json holds, once the rows are split."""
         emotions = {
             s: Counter(u.emo or "none" for u in rows)
             for s, rows in splits.items()
         }
+        absent = {
+            s: [e for e in EMOTIONS if e not in emotions[s]] for s in splits
+        }
         speakers = {
             s: {u.speaker for u in rows} - {UNKNOWN}
             for s, rows in splits.items()
         }
+        limits = [self._absent(absent), self._unknown_speakers()]
+        limits.append(self.phones.get("problem"))
         return {
             "corpus": self.corpus,
             "options": asdict(options),
-            "notes": notes,
+            "notes": [*notes, *filter(None, limits)],
+            "facts": facts,
             "steps": self.steps,
             "alignments": self.alignments,
             "phones": self.phones,
             "splits": {s: dict(sorted(c.items())) for s, c in emotions.items()},
-            "emotions_absent": {
-                s: [e for e in EMOTIONS if e not in emotions[s]] for s in splits
-            },
+            "emotions_absent": absent,
+            "speaker_labels": speakers_known(u.speaker for u in self.kept),
             "speakers": {s: len(names) for s, names in speakers.items()},
             "speakers_in_two_splits": {
                 f"{a}+{b}": sorted(speakers[a] & speakers[b])
@@ -95,3 +108,28 @@ class PrepReport:
             },
             "skipped": dict(sorted(self.skipped.items())),
         }
+
+    def _absent(self, absent: Mapping[str, Sequence[str]]) -> str:
+        """Say which emotions nobody can learn; of the tested, the run does."""
+        everywhere = [
+            e for e in EMOTIONS if all(e in a for a in absent.values())
+        ]
+        if len(everywhere) == len(EMOTIONS) or not absent["train"]:
+            return ""
+        if everywhere:
+            return f"{self.corpus} has no rows of {', '.join(everywhere)}."
+        listed = ", ".join(absent["train"])
+        return f"The training rows of {self.corpus} hold no {listed}."
+
+    def _unknown_speakers(self) -> str:
+        """Say how rows of unknown speaker are split."""
+        unknown = [u.id for u in self.kept if u.speaker == UNKNOWN]
+        if not unknown:
+            return ""
+        each = "each as a recording of its own"
+        how = "by podcast" if all(map(PODCAST.match, unknown)) else each
+        return (
+            f"The speaker of {len(unknown)} of {len(self.kept)} rows of "
+            f"{self.corpus} is unknown: they count {how}, and one speaker may "
+            "stand in two splits."
+        )

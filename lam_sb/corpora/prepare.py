@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from lam_sb.corpora.audio import check_audio
+from lam_sb.corpora.audio import UNSUPPORTED, check_audio
 from lam_sb.corpora.file_cache import Stamps, file_stamps, read_files
-from lam_sb.corpora.folders import listing
+from lam_sb.corpora.folders import how_to_convert, listing
 from lam_sb.corpora.manifests import SPLITS, Utterance, write_manifest
 from lam_sb.corpora.options import PrepOptions
 from lam_sb.corpora.phones import detect_phone_set, phone_class
@@ -32,7 +32,7 @@ from lam_sb.files import file_stamp, write_json
 MISSING_AUDIO_LIMIT = 0.05
 # Raised by hand when the same files give other manifests: those that are there
 # are then written anew.
-FORMAT = 1
+FORMAT = 2
 
 
 def prepare_corpus(
@@ -73,10 +73,14 @@ def prepare_corpus(
     """
     folder = Path(data_folder)
     if not folder.is_dir():
-        near = folder.parent if folder.parent.is_dir() else Path()
+        near = folder.parent
+        found = f"nor does {near}"
+        if near.is_dir():
+            found = f"{near.resolve()} holds: {listing(near)}"
         raise UserError(
-            f"The corpus folder {folder} of {corpus} does not exist; "
-            f"{near.resolve()} holds: {listing(near)}."
+            f"The corpus folder {folder} of {corpus} does not exist; {found}. "
+            "Set --data_folder to the folder that holds your corpora, or "
+            "--source_folder and --target_folder to those of the corpora."
         )
     has_table = (folder / "labels.csv").is_file()
     name = "csv" if has_table else reader or corpus
@@ -124,7 +128,8 @@ def write_corpus(
     utterances: Iterable[Utterance],
     options: PrepOptions,
     dropped: Mapping[str, str] | None = None,
-    notes: Mapping[str, object] | None = None,
+    facts: Mapping[str, object] | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Check, split and write what a reader listed.
 
@@ -140,22 +145,25 @@ def write_corpus(
         Protocol and filters.
     dropped : Mapping[str, str], optional
         Reason by id for what the reader itself left out.
-    notes : Mapping[str, object], optional
-        What the reader wants to be read in the report.
+    facts : Mapping[str, object], optional
+        What the reader found, for prep_report.json.
+    notes : Sequence[str]
+        Sentences of the reader that are to be said beside the result.
 
     Raises
     ------
     UserError
-        Two rows of one id, too much audio missing, phones of no one set, or
-        an empty split.
+        Two rows of one id, too much audio missing, filters that leave no row,
+        required phones of no one set, or an empty split.
     """
     utterances = list(utterances)
-    dropped, notes = dict(dropped or {}), dict(notes or {})
+    dropped, facts = dict(dropped or {}), dict(facts or {})
     _check_texts(corpus, utterances)
     save_folder.mkdir(parents=True, exist_ok=True)
     files = [f for u in utterances for f in (u.path, u.alignment) if f]
     stamps = file_stamps(folder, files)
-    inputs = (FORMAT, corpus, options, dropped, notes, utterances, stamps)
+    given = (corpus, options, dropped, facts, [*notes], utterances)
+    inputs = (FORMAT, *given, stamps)
     fingerprint = hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]
     if _is_done(save_folder, fingerprint):
         return
@@ -172,14 +180,14 @@ def write_corpus(
     phones = _read_phones(report, folder, save_folder, stamps, options)
     phone_set = _phone_set(report, phones, options)
     splits = split_utterances(report.kept, options)
-    _check_splits(corpus, splits)
+    _check_splits(report, splits, options)
     for split in SPLITS:
         rows = (
             (u.id, _row(u, corpus, audio, phones, phone_set))
             for u in sorted(splits[split], key=lambda u: u.id)
         )
         write_manifest(save_folder / f"{split}.json", rows)
-    content = report.content(splits, options, notes)
+    content = report.content(splits, options, facts, notes)
     write_json(save_folder / "prep_report.json", content)
     done = {"inputs": fingerprint, "outputs": _outputs(save_folder)}
     write_json(save_folder / "prep_stamp.json", done)
@@ -191,7 +199,8 @@ def _check_texts(corpus: str, utterances: Sequence[Utterance]) -> None:
     twice = [i for i, n in counts.items() if n > 1]
     if twice:
         raise UserError(
-            f"{corpus}: {len(twice)} ids have two rows, {twice[0]} the first."
+            f"{corpus}: {len(twice)} ids have two rows, {twice[0]} the first; "
+            "leave one of each in the label table, or give it another id."
         )
     for u in utterances:
         for text in (u.path, u.id, u.speaker, u.gender, u.language):
@@ -223,18 +232,30 @@ def _drop_unusable(
     if listed == 0 or sum(lost.values()) > MISSING_AUDIO_LIMIT * listed:
         reasons = ", ".join(f"{n} {r}" for r, n in sorted(lost.items()))
         first = next((i for i, r in report.skipped.items() if r in lost), "-")
+        other = [p for p, a in audio.items() if a.get("problem") == UNSUPPORTED]
+        hint = f"Is {folder} complete? It holds: {listing(folder)}."
+        if other:
+            hint = how_to_convert(folder / other[0])
         raise UserError(
             f"{report.corpus}: of {listed} rows in the label table, "
             f"{reasons or 'none are listed'} (more than "
-            f"{MISSING_AUDIO_LIMIT:.0%}; the first: {first}). Is {folder} "
-            f"complete? It holds: {listing(folder)}."
+            f"{MISSING_AUDIO_LIMIT:.0%}; the first: {first}). {hint}"
         )
+    durations = [audio[u.path]["duration"] for u in report.kept]
     report.drop(
         "duration", lambda u: _out_of_range(audio[u.path]["duration"], options)
     )
+    if not report.kept:
+        raise UserError(
+            f"{report.corpus}: none of its {len(durations)} utterances, of "
+            f"{min(durations):g} to {max(durations):g} seconds, lies within "
+            f"min_duration: {options.min_duration} and max_duration: "
+            f"{options.max_duration}; set --min_duration or --max_duration so "
+            "that some do."
+        )
     first_with: dict[str, str] = {}
     for u in report.kept:
-        first_with.setdefault(audio[u.path]["audio_sha"], u.id)
+        first_with.setdefault(audio[u.path]["signal_sha"], u.id)
     first_ids = set(first_with.values())
     report.drop(
         "duplicates",
@@ -288,7 +309,7 @@ def _read_phones(
 def _phone_set(
     report: PrepReport, phones: Mapping[str | None, str], options: PrepOptions
 ) -> str:
-    """Set of the kept rows' phones; empty where no row has any."""
+    """Set of the kept rows' phones; empty where no row has any of one set."""
     counts: Counter[str] = Counter()
     rows = 0
     for u in report.kept:
@@ -296,33 +317,48 @@ def _phone_set(
         counts.update(labels)
         rows += bool(labels)
     phone_set = options.phone_set if counts else ""
+    report.phones = {"phone_set": phone_set, "rows": rows, "foreign": {}}
     if phone_set == "auto":
         try:
             phone_set = detect_phone_set(counts)
         except UserError as error:
-            raise UserError(f"{report.corpus}: {error}") from None
+            if options.require_alignment:
+                raise UserError(f"{report.corpus}: {error}") from None
+            problem = f"The alignments of {report.corpus} are not used: {error}"
+            report.phones |= {"phone_set": "", "problem": problem}
+            return ""
     foreign = {
         label: count
         for label, count in sorted(counts.items())
         if not phone_class(label, phone_set)
     }
-    report.phones = {"phone_set": phone_set, "rows": rows, "foreign": foreign}
+    report.phones |= {"phone_set": phone_set, "foreign": foreign}
     return phone_set
 
 
-def _check_splits(corpus: str, splits: Mapping[str, Sequence]) -> None:
-    empty = [split for split in SPLITS if not splits[split]]
+def _check_splits(
+    report: PrepReport, splits: Mapping[str, Sequence], options: PrepOptions
+) -> None:
+    """Refuse an empty split; a transductive target validates on nothing."""
+    transductive = options.protocol == "transductive"
+    needed = [s for s in SPLITS if s != "valid" or not transductive]
+    empty = [split for split in needed if not splits[split]]
     if empty:
+        gone = [s["step"] for s in report.steps if empty[0] not in s["kept"]]
+        why = "check the split column, or the protocol"
+        if has_official_splits(report.kept, options) and len(gone) < len(
+            report.steps
+        ):
+            why = f"its last rows were dropped by {gone[0]}, see the filters"
         raise UserError(
-            f"{corpus}: the split {empty[0]} is empty; check the split column, "
-            "or the protocol and filters."
+            f"{report.corpus}: the split {empty[0]} is empty; {why}."
         )
 
 
 def _row(
     u: Utterance, corpus: str, audio: Mapping, phones: Mapping, phone_set: str
 ) -> dict:
-    phones_of_row = json.loads(phones[u.alignment])
+    phones_of_row = json.loads(phones[u.alignment]) if phone_set else []
     return {
         "wav": str(Path("{data_root}", u.path)),
         "audio_sha": audio[u.path]["audio_sha"],

@@ -9,10 +9,12 @@ everything itself, to `lam_sb.corpora.prepare.write_corpus`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from lam_sb.corpora.folders import audio_files, listing
+from lam_sb.corpora.copies import choose_copies
+from lam_sb.corpora.folders import audio_files, listing, unsupported_audio
 from lam_sb.corpora.labels import (
     KNOWN_EMOTIONS,
     count_unlabelled,
@@ -35,13 +37,14 @@ def write_records(
     label_map: Mapping[str, str | None] | None = None,
     splits: Mapping | None = None,
     dropped: Mapping[str, str] | None = None,
-    notes: Mapping[str, object] | None = None,
+    facts: Mapping[str, object] | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Map emotions and splits of what a reader listed, and write it.
 
     Arguments
     ---------
-    corpus, folder, save_folder, options, dropped, notes
+    corpus, folder, save_folder, options, dropped, facts, notes
         As in `lam_sb.corpora.prepare.write_corpus`.
     records : Iterable[Mapping[str, str]]
         Fields of `Utterance`, but ``emotion`` and ``split`` in the corpus's
@@ -73,10 +76,9 @@ def write_records(
         kept_values.append(value)
         utterances.append(Utterance(**record, emo=emotions[value], split=split))
     unlabelled = count_unlabelled(kept_values, emotions)
-    notes = {"unlabelled": unlabelled, **(notes or {})}
-    write_corpus(
-        corpus, folder, save_folder, utterances, options, dropped, notes
-    )
+    facts = {"unlabelled": unlabelled, **(facts or {})}
+    given = (utterances, options, dropped, facts, notes)
+    write_corpus(corpus, folder, save_folder, *given)
 
 
 def prepare_by_file_name(
@@ -107,29 +109,39 @@ def prepare_by_file_name(
     Raises
     ------
     UserError
-        No such files, or whatever `write_records` finds.
+        No such files, different recordings under one name, or whatever
+        `write_records` finds.
     """
-    records: dict[str, Mapping[str, str]] = {}
+    described: dict[str, Mapping[str, str]] = {}
     dropped: dict[str, str] = {}
+    places: dict[str, list[str]] = defaultdict(list)
     for path in sorted(audio_files(folder)):
-        name = Path(path).stem
-        match = re.fullmatch(pattern, name)
+        match = re.fullmatch(pattern, Path(path).stem)
         row = describe(match, path) if match else "another kind of file name"
-        if name in records:
-            row = "same name as another file"  # a corpus that holds its copy
         if isinstance(row, str):
             dropped[path] = row
         else:
-            records[name] = {"id": name, "path": path, **row}
-    if not records:
+            places[Path(path).stem].append(path)
+            described[path] = row
+    if not described:
         raise UserError(
             f"{corpus}: {folder} holds no audio of this corpus (its names "
             f"are {pattern}); found {len(dropped)} other audio files"
             f"{f', {next(iter(dropped))} the first' if dropped else ''}. "
-            f"The folder holds: {listing(folder)}."
+            f"The folder holds: {listing(folder)}.{unsupported_audio(folder)}"
         )
+    chosen = choose_copies(corpus, folder, save_folder, places)
+    dropped |= {
+        path: "copy of a file of the same name"
+        for name, paths in places.items()
+        for path in paths
+        if path != chosen[name]
+    }
+    rows = [
+        {"id": name, "path": path, **described[path]}
+        for name, path in chosen.items()
+    ]
     mapping = {"known": known, "label_map": label_map, "splits": splits}
-    rows = records.values()
     write_records(
         corpus, folder, save_folder, options, rows, dropped=dropped, **mapping
     )

@@ -26,7 +26,9 @@ def split_utterances(
     """
     seed = options.split_seed
     if options.protocol == "transductive":
-        train, valid = _speaker_groups(utterances, (0.8, 0.2), seed)
+        train, valid = [*utterances], []
+        if len({cluster_of(u.id, u.speaker) for u in utterances}) > 1:
+            train, valid = _speaker_groups(utterances, (0.8, 0.2), seed)
         return {"train": train, "valid": valid, "test": [*utterances]}
     if options.folds:
         shares = (1 / options.folds,) * options.folds
@@ -64,7 +66,8 @@ def _speaker_groups(
         raise UserError(
             f"{len(speakers)} speakers or recordings are too few for "
             f"{len(shares)} speaker-disjoint groups; name the speakers or the "
-            "splits in the label table."
+            "splits in the label table, or use --protocol transductive, where "
+            "a target needs no split."
         )
     emotions = {s: {u.emo for u in rows[s]} - {None} for s in speakers}
     possible = len(set().union(*emotions.values())) * len(shares)

@@ -5,37 +5,92 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lam_sb.errors import UserError
 
+DELIMITERS = ",;\t|"
+# The names of a column by what it holds; case, spaces and signs do not count.
+# The first is taken before the others, of which there must be one alone.
+COLUMNS = {
+    "path": (
+        *("path", "filename", "file", "filepath", "wav", "wavfile"),
+        *("wavpath", "audio", "audiofile", "audiopath", "audiofilename"),
+    ),
+    "emotion": (
+        *("emotion", "emoclass", "emo", "label", "emotions", "emolabel"),
+        *("emotionlabel", "emotionclass", "emotionname"),
+    ),
+    "speaker": (
+        *("speaker", "spkrid", "speakerid", "spk", "spkid", "spkr"),
+        *("speakername", "speakerlabel", "actor", "actorid", "talker"),
+    ),
+    "split": ("split", "splitset", "partition", "subset", "splitname"),
+    "gender": ("gender", "sex", "speakergender", "speakersex"),
+    "language": ("language", "lang", "languagecode"),
+    "alignment": ("alignment", "textgrid", "alignmentpath", "textgridpath"),
+    "id": ("id", "utteranceid", "uttid", "utt"),
+}
+# What a column that nothing reads may have been meant for.
+ROOTS = {
+    "path": r"path|file|wav|audio",
+    "emotion": r"^emo(?!act|val|dom)|emotion|label",
+    "speaker": r"speaker|^spk|^actor|talker",
+    "split": r"split|partition|subset",
+    "gender": r"gender|^sex",
+    "language": r"^lang",
+    "alignment": r"textgrid|align",
+    "id": r"^utt",
+}
 
-def read_table(path: Path) -> list[dict[str, str]]:
+
+@dataclass(frozen=True)
+class Table:
+    """A label table.
+
+    Arguments
+    ---------
+    name : str
+        Of its file, for messages.
+    columns : list[str]
+        As the file spells them, in its order.
+    rows : list[dict[str, str]]
+        Stripped text by column.
+    blank_rows : int
+        Rows without any text, which are not among ``rows``.
+    """
+
+    name: str
+    columns: list[str]
+    rows: list[dict[str, str]]
+    blank_rows: int = 0
+
+
+def read_table(path: Path) -> Table:
     """Read a label table, in UTF-8 with or without a byte order mark.
 
     Arguments
     ---------
     path : Path
-        ``.json`` holds ``{"<file>": {column: value}}``; anything else is read
-        as CSV with a header.
-
-    Returns
-    -------
-    list[dict[str, str]]
-        Stripped text by column, a row each; a JSON's file names stand in the
-        column ``FileName``.
+        ``.json`` holds ``{"<file>": {column: value}}``, whose file names come
+        to stand in a column ``FileName``; anything else is read as CSV with a
+        header, whose fields a comma, semicolon, tab or bar parts.
 
     Raises
     ------
     UserError
-        No such file, no UTF-8, or no such JSON.
+        No such file, no UTF-8, no such JSON, two columns of one name, or a
+        row with more fields than columns.
 
     Example
     -------
     >>> path = getfixture("tmp_path") / "labels.json"
     >>> _ = path.write_text('{"a.wav": {"EmoClass": "N", "SpkrID": 30}}')
-    >>> read_table(path)
+    >>> read_table(path).rows
     [{'FileName': 'a.wav', 'EmoClass': 'N', 'SpkrID': '30'}]
     """
     try:
@@ -45,13 +100,37 @@ def read_table(path: Path) -> list[dict[str, str]]:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is no UTF-8: {error}; save it so.") from None
     if path.suffix.lower() == ".json":
-        return _json_rows(text, path)
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    reader.fieldnames = [(c or "").strip() for c in reader.fieldnames or []]
-    return [
-        {k: (v or "").strip() for k, v in row.items() if k is not None}
-        for row in reader
-    ]
+        rows = _json_rows(text, path)
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        return Table(path.name, columns, rows)
+    return _csv_table(text, path)
+
+
+def _csv_table(text: str, path: Path) -> Table:
+    header = text.partition("\n")[0]
+    delimiter = max(DELIMITERS, key=header.count)  # of equals, the first
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    columns = [name.strip() for name in next(lines, [])]
+    twice = [c for c, n in Counter(columns).items() if n > 1 and c]
+    if twice:
+        raise UserError(
+            f"{path} has two columns '{twice[0]}'; rename or remove one."
+        )
+    rows, blank = [], 0
+    for line in lines:
+        values = [value.strip() for value in line]
+        if any(values[len(columns) :]):
+            raise UserError(
+                f"{path}, line {lines.line_num}, has {len(values)} fields, but "
+                f"there are {len(columns)} columns: put quotes around a value "
+                f"that holds '{delimiter}'."
+            )
+        if any(values):
+            values += [""] * (len(columns) - len(values))
+            rows.append(dict(zip(columns, values, strict=False)))
+        else:
+            blank += 1
+    return Table(path.name, columns, rows, blank)
 
 
 def _json_rows(text: str, path: Path) -> list[dict[str, str]]:
@@ -71,56 +150,112 @@ def _json_rows(text: str, path: Path) -> list[dict[str, str]]:
 
 
 def find_column(
-    table: Sequence[Mapping],
+    table: Table,
     what: str,
-    variants: Sequence[str],
-    columns: Mapping[str, str] | None = None,
+    names: Sequence[str],
+    columns: Mapping[str, str | None] | None = None,
 ) -> str | None:
-    """Name of a column among its variants, in any case.
+    """Find the column that holds something, by its usual names.
 
     Arguments
     ---------
-    table : Sequence[Mapping]
-        Rows by column.
+    table : Table
+        The label table.
     what : str
-        What the column holds: file, emotion, speaker, ...
-    variants : Sequence[str]
-        Names, the first that is there is taken.
-    columns : Mapping[str, str], optional
-        The user's own names by what they hold; they go before the variants.
+        What the column holds: path, emotion, speaker, ...
+    names : Sequence[str]
+        Usual names, as in `COLUMNS`.
+    columns : Mapping[str, str | None], optional
+        The user's own names by what they hold, None for what is not to be
+        read; they go before the others.
 
     Returns
     -------
     str | None
-        The column as the table spells it, None if there is none; a user's
-        column that is not there is an error.
+        The column as the table spells it, None if there is none.
+
+    Raises
+    ------
+    UserError
+        The user's column is not there, or several may be meant.
 
     Example
     -------
-    >>> find_column([{"Utt": "a", "EMO": "sad"}], "emotion", ["emotion", "emo"])
-    'EMO'
+    >>> table = Table("labels.csv", ["Utt", "Speaker ID", "EMO"], [])
+    >>> find_column(table, "speaker", COLUMNS["speaker"])
+    'Speaker ID'
     """
-    names = columns_of(table)
     if columns and what in columns:
-        if columns[what] not in names:
+        if columns[what] not in (*table.columns, None):
             raise missing_column(table, f"'{columns[what]}' ({what})")
         return columns[what]
-    spelled = {name.lower(): name for name in reversed(names)}
-    return next(
-        (spelled[v.lower()] for v in variants if v.lower() in spelled), None
-    )
+    found = [c for c in table.columns if _plain(c) in names]
+    first = [c for c in found if _plain(c) == names[0]]
+    if len(first or found) > 1:
+        raise UserError(
+            f"{table.name} has several columns that may hold the {what}: "
+            f"{', '.join(first or found)}. Say which does: "
+            f"{_option(what, (first or found)[0])}."
+        )
+    return next(iter(first or found), None)
 
 
-def columns_of(table: Sequence[Mapping]) -> list[str]:
-    """Columns of a table, in order; rows of a JSON may differ in theirs."""
-    return list(dict.fromkeys(name for row in table for name in row))
-
-
-def missing_column(table: Sequence[Mapping], what: str) -> UserError:
+def missing_column(table: Table, what: str) -> UserError:
     """Error to raise, which shows the columns that there are."""
-    names = ", ".join(c or "(unnamed)" for c in columns_of(table))
+    names = ", ".join(c or "(unnamed)" for c in table.columns)
     return UserError(
-        f"The label table has no column {what}; its columns: "
-        f"{names or 'none'}. Name yours with the option columns, for example "
-        "{columns: {emotion: EmoClass}}."
+        f"The label table {table.name} has no column {what}; its columns: "
+        f"{names or 'none'}. Name yours with the option columns: "
+        f"{_option('emotion', 'EmoClass')}."
     )
+
+
+def table_facts(
+    table: Table,
+    used: Mapping[str, str | None],
+    columns: Mapping[str, object],
+) -> tuple[dict, list[str]]:
+    """Say what of a table was not read.
+
+    Arguments
+    ---------
+    table : Table
+        The label table.
+    used : Mapping[str, str | None]
+        The columns that are read, by what they hold.
+    columns : Mapping[str, object]
+        The user's own, as in `find_column`.
+
+    Returns
+    -------
+    facts : dict
+        ``blank_rows`` and ``unused_columns``, as far as there are any.
+    notes : list[str]
+        A sentence on each unused column that looks like one that is missing.
+
+    Example
+    -------
+    >>> table = Table("labels.csv", ["path", "the_speakers", "age"], [], 2)
+    >>> table_facts(table, {"path": "path", "speaker": None}, {})[0]
+    {'blank_rows': 2, 'unused_columns': ['the_speakers', 'age']}
+    """
+    unused = [c for c in table.columns if c not in used.values() and c]
+    facts = {"blank_rows": table.blank_rows, "unused_columns": unused}
+    notes = [
+        f"The column {column} of {table.name} is not read; if it holds the "
+        f"{what}, say so: {_option(what, column)}."
+        for what in used.keys() - columns.keys()
+        for column in unused
+        if used[what] is None and re.search(ROOTS[what], _plain(column))
+    ]
+    return {name: fact for name, fact in facts.items() if fact}, sorted(notes)
+
+
+def _option(what: str, column: str) -> str:
+    option = f'"{{columns: {{{what}: {column}}}}}"'
+    return f"--source_options {option} (or --target_options)"
+
+
+def _plain(name: str) -> str:
+    """Name without case, spaces and signs: Speaker_ID is speakerid."""
+    return re.sub(r"[\W_]", "", name).lower()

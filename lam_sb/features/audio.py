@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
-import torchaudio
+from scipy.signal import resample_poly
 from speechbrain.dataio import audio_io
 
 from lam_sb.errors import UserError
 
 SAMPLE_RATE = 16000  # of all encoders
+ZERO_CROSSINGS = 6  # of the resampling filter, to each side
+ROLLOFF = 0.99  # its cutoff, as a part of the lower Nyquist frequency
+
+
+class UnreadableAudioError(UserError):
+    """A file cannot be read, or only its header can."""
 
 
 def load_audio(path: str | Path) -> torch.Tensor:
@@ -28,16 +37,42 @@ def load_audio(path: str | Path) -> torch.Tensor:
 
     Raises
     ------
-    UserError
-        The file cannot be read.
+    UnreadableAudioError
+        The file cannot be read, or holds no samples, or some that are no
+        numbers.
     """
     try:
         wav, rate = audio_io.load(str(path), dtype=torch.float32)
     except (RuntimeError, OSError) as error:
-        raise UserError(
-            f"Audio that was readable is not now: {error}"
-        ) from error
+        raise UnreadableAudioError(f"{path} cannot be read: {error}") from error
+    if not wav.numel():
+        raise UnreadableAudioError(f"{path} holds no samples that can be read.")
+    if not wav.isfinite().all():
+        raise UnreadableAudioError(f"{path} holds samples that are no numbers.")
     wav = wav.mean(0)
     if rate != SAMPLE_RATE:
-        wav = torchaudio.functional.resample(wav, rate, SAMPLE_RATE)
+        wav = _resample(wav, rate)
     return wav
+
+
+def _resample(wav: torch.Tensor, rate: int) -> torch.Tensor:
+    """Bring a waveform (N,) to 16 kHz, from any rate.
+
+    By the filter of ``torchaudio.functional.resample``, but one phase of it at
+    a time: that function holds all phases at once, gigabytes where the rates
+    have hardly a divisor in common (24414 Hz).
+    """
+    divisor = math.gcd(rate, SAMPLE_RATE)
+    up, down = SAMPLE_RATE // divisor, rate // divisor
+    resampled = resample_poly(wav.numpy(), up, down, window=_filter(up, down))
+    return torch.from_numpy(resampled.astype(np.float32))
+
+
+@cache
+def _filter(up: int, down: int) -> np.ndarray:
+    """Sinc with a Hann window, at the rate that both rates divide."""
+    cutoff = ROLLOFF / max(up, down)
+    half = math.ceil(ZERO_CROSSINGS / cutoff)
+    time = np.arange(-half, half + 1) * cutoff
+    window = np.cos(time.clip(-ZERO_CROSSINGS, ZERO_CROSSINGS) * np.pi / 12)
+    return np.sinc(time) * window**2 * cutoff

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from speechbrain.dataio.dataio import length_to_mask
+from speechbrain.utils.logger import get_logger
 from torch import nn
 
 from lam_sb.errors import UserError, check_choice
 from lam_sb.features import hub, wav2vec, whisper
 from lam_sb.features.audio import SAMPLE_RATE
 
-# Weights that transformers adds and that are used in training only.
-NOT_READ = ("masked_spec_embed",)
+logger = get_logger(__name__)
+# Weights that are not read: used in training only, or behind the blocks.
+NOT_READ = ("masked_spec_embed", "adapter.")
+
+
+class TooShortError(UserError):
+    """An utterance is too short for one frame."""
 
 
 class FrozenEncoder(nn.Module):
@@ -84,17 +90,26 @@ class FrozenEncoder(nn.Module):
         self.reachable = True
         try:
             description = hub.describe(self.source)
-        except UserError:
+        except hub.OutOfReachError:
             if feature_folder is None:
                 raise
             stores = hub.read_store_descriptions(self.name, feature_folder)
             if not stores:
                 raise
-            description = next(iter(stores.values()))["encoder"]
+            store = next(iter(stores.values()))
+            settings = store["settings"]
+            seconds = settings.get("whisper_window", 30)
+            description = store["encoder"] | {
+                "adapter": "adapter" in settings,
+                "positions": seconds * SAMPLE_RATE // whisper.HOP,
+            }
             self.reachable = False
         self.family: str = description["family"]
         self.num_layers: int = description["num_layers"]
         self.dim: int = description["dim"]
+        self.adapter: bool = description["adapter"]
+        # Samples that a Whisper sees at once.
+        self.window = int(description.get("positions", 0)) * whisper.HOP
         self.model: nn.Module | None = None
         self.options: dict[str, object] = {}  # of the family's own forward
         self.eval()
@@ -105,21 +120,42 @@ class FrozenEncoder(nn.Module):
         return Path(self.source).name
 
     @property
+    def phone_revision(self) -> int:
+        """Raised when frames of this family come to lie in other phones.
+
+        1: Whisper's frames had been taken to be 0.01 s later than they are.
+        """
+        return int(self.family == "whisper")
+
+    @property
     def settings(self) -> dict[str, object]:
         """What the layers depend on besides weights and configs."""
         settings: dict[str, object] = {"final_norm": self.final_norm}
+        if self.adapter:  # stores without this word lack most frames
+            settings["adapter"] = "left out"
         if self.family == "whisper":
             settings["whisper_context"] = self.whisper_context
-            settings["whisper_window"] = whisper.WINDOW // SAMPLE_RATE
+            seconds = self.window / SAMPLE_RATE
+            whole = seconds.is_integer()
+            settings["whisper_window"] = int(seconds) if whole else seconds
         return settings
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of weights, config and preprocessor config, by content."""
+        """SHA-256 of weights, config and preprocessor config, by content.
+
+        Raises
+        ------
+        UserError
+            They cannot be read, or are those of another front end.
+        """
         if not self.reachable:
-            raise UserError(f"The encoder {self.source} cannot be read.")
+            raise hub.OutOfReachError(
+                f"The encoder {self.source} cannot be read."
+            )
         if not hub.weight_files(self.source):
             self.load()  # downloads them
+        _ = self.standardises  # refused or guessed before anything is encoded
         return hub.content_hash(self.source)
 
     def train(self, mode: bool = True) -> FrozenEncoder:
@@ -148,7 +184,7 @@ class FrozenEncoder(nn.Module):
 
         Raises
         ------
-        UserError
+        TooShortError
             A row is too short for one frame.
         """
         self.load()
@@ -165,15 +201,19 @@ class FrozenEncoder(nn.Module):
             **self.options,
         )
         if frames.min() < 1:
-            raise UserError(
+            raise TooShortError(
                 f"An utterance of {int(lens.min())} samples is too short for "
                 f"one frame of {self.source}; set min_duration."
             )
         return layers, frames
 
     def frame_centres(self, count: int) -> list[float]:
-        """When the middle of each frame's samples is heard, in seconds."""
-        shift = width = whisper.HOP
+        """When the middle of each frame's samples is heard, in seconds.
+
+        Whisper's windows and convolutions are centred on their first sample,
+        those of the others begin there.
+        """
+        shift, width = whisper.HOP, 0
         if self.family != "whisper":
             self.load()
             shift, width = wav2vec.frame_geometry(self.model.config)
@@ -181,7 +221,7 @@ class FrozenEncoder(nn.Module):
 
     def seconds_encoded(self, duration: float) -> float:
         """Seconds that it works on for an utterance of this duration."""
-        window = whisper.WINDOW / SAMPLE_RATE
+        window = self.window / SAMPLE_RATE
         if self.family == "whisper" and (
             duration > window or self.whisper_context == "full"
         ):
@@ -201,20 +241,22 @@ class FrozenEncoder(nn.Module):
         if not self.reachable:
             hub.fetch(self.source, "config.json")  # says why it can't be read
         model, missing = hub.load_model(self.source)
+        standardises = self.standardises
         if self.family == "whisper":
-            from transformers import WhisperFeatureExtractor
-
-            log_mel = WhisperFeatureExtractor(
-                feature_size=model.config.num_mel_bins
-            )
-            self.options = {"log_mel": log_mel, "context": self.whisper_context}
+            bins = model.config.num_mel_bins
+            self.options = {
+                "log_mel": whisper.make_log_mel(bins, self.window),
+                "window": self.window,
+                "context": self.whisper_context,
+            }
             model = model.encoder
             missing = [k for k in missing if k.startswith("encoder.")]
         else:
-            self.options = {"standardise": self._standardises(model.config)}
+            self.options = {"standardise": standardises}
             first = model.feature_extractor.conv_layers[0]
             wav2vec.RowGroupNorm.replace_first(first)
-        missing = [k for k in missing if k not in NOT_READ]
+            model.adapter = None  # behind the blocks
+        missing = [k for k in missing if not k.startswith(NOT_READ)]
         if missing:
             raise UserError(
                 f"The checkpoint {self.source} lacks {len(missing)} weights of "
@@ -222,9 +264,42 @@ class FrozenEncoder(nn.Module):
             )
         self.model = model.eval().requires_grad_(False)
 
-    def _standardises(self, config: object) -> bool:
-        """Whether waveforms are standardised, as in the encoder's training."""
-        path = hub.fetch_preprocessor_config(self.source)
-        if path is None:
-            return config.feat_extract_norm == "layer"
-        return json.loads(path.read_text()).get("do_normalize", True)
+    @cached_property
+    def standardises(self) -> bool:
+        """Whether waveforms are standardised, as in the encoder's training.
+
+        A checkpoint without a preprocessor config does what is usual for its
+        kind of front end, which is said.
+
+        Raises
+        ------
+        UserError
+            The feature extractor is one that is not supported.
+        """
+        found = hub.read_preprocessor(self.source)
+        settings = {} if found is None else found[1]
+        self._check_front_end(settings)
+        if self.family == "whisper":
+            return False
+        if found is not None:
+            return settings.get("do_normalize", True)
+        guess = hub.has_layer_norm_in_front(self.source)
+        logger.warning_once(
+            f"{self.source} has neither preprocessor_config.json nor "
+            "processor_config.json: its waveforms are "
+            f"{'standardised' if guess else 'not standardised'}, which is a "
+            "guess; fetch that file if it should be otherwise."
+        )
+        return guess
+
+    def _check_front_end(self, settings: Mapping) -> None:
+        known = {"sampling_rate": SAMPLE_RATE}
+        if self.family == "whisper":
+            known = whisper.FRONT_END
+        for key, value in known.items():
+            if settings.get(key, value) != value:
+                raise UserError(
+                    f"The encoder {self.source} wants {key}: {settings[key]}, "
+                    f"but only {key}: {value} is supported; name another "
+                    "with --encoder_source."
+                )

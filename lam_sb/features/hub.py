@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import re
 import sys
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from lam_sb.errors import UserError
 
 FAMILIES = ("wavlm", "hubert", "wav2vec2", "whisper")
+# What tells a feature extractor's settings from those of other processors.
+EXTRACTOR_KEYS = {"do_normalize", "sampling_rate", "feature_extractor_type"}
+# What the loaders of weights raise on files that are not whole.
+UNLOADABLE = (
+    *(OSError, ValueError, RuntimeError, EOFError, SafetensorError),
+    pickle.UnpicklingError,
+)
+POINTER = b"version https://git-lfs"
+
+
+class OutOfReachError(UserError):
+    """A checkpoint, or its weights, is not there and cannot be fetched."""
 
 
 def fetch(source: str, filename: str) -> Path:
@@ -21,7 +35,7 @@ def fetch(source: str, filename: str) -> Path:
     if Path(source).is_dir():
         path = Path(source) / filename
         if not path.is_file():
-            raise UserError(
+            raise OutOfReachError(
                 f"The encoder folder {source} holds no {filename}; found: "
                 f"{', '.join(sorted(p.name for p in Path(source).iterdir()))}."
             )
@@ -40,28 +54,47 @@ def fetch(source: str, filename: str) -> Path:
         reason = "it is neither a folder here nor a Hugging Face id"
     except Exception as error:  # the hub's client raises many kinds
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-    raise UserError(
+    raise OutOfReachError(
         f"The encoder {source} cannot be read ({reason}). Give "
         "--encoder_source a local folder, or download it where there is "
         f"internet: hf download {source}"
     )
 
 
-def fetch_preprocessor_config(source: str) -> Path | None:
-    """Path of preprocessor_config.json, which not all checkpoints have."""
+def read_preprocessor(source: str) -> tuple[Path, dict] | None:
+    """File with the feature extractor's settings, and these.
+
+    That is preprocessor_config.json or, as transformers 5 writes,
+    processor_config.json, where they may be nested. None where a checkpoint
+    has neither.
+    """
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        try:
+            path = fetch(source, name)
+        except UserError:
+            continue
+        content = _read_json(path)
+        settings = content.get("feature_extractor", content)
+        if name.startswith("pre") or EXTRACTOR_KEYS & settings.keys():
+            return path, settings
+    return None
+
+
+def _read_json(path: Path) -> dict:
+    refuse_pointer(path)
     try:
-        return fetch(source, "preprocessor_config.json")
-    except UserError:
-        return None
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is broken: {error}") from error
 
 
 def describe(source: str) -> dict:
-    """Read ``family``, ``num_layers`` and ``dim`` from config.json alone."""
-    text = fetch(source, "config.json").read_text(encoding="utf-8")
-    try:
-        config = dict(json.loads(text))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{source}/config.json is broken: {error}") from error
+    """Read ``family``, ``num_layers`` and ``dim`` from config.json alone.
+
+    And ``adapter``, whether the checkpoint has layers behind its blocks; of
+    Whisper also ``positions``, the frames of its window.
+    """
+    config = _read_json(fetch(source, "config.json"))
     family = config.get("model_type")
     if family not in FAMILIES:
         raise UserError(
@@ -73,7 +106,24 @@ def describe(source: str) -> dict:
         depth, dim = "encoder_layers", "d_model"
     if not {depth, dim} <= config.keys():
         raise UserError(f"{source}/config.json lacks {depth} or {dim}.")
-    return {"family": family, "num_layers": config[depth], "dim": config[dim]}
+    found = {
+        "family": family,
+        "num_layers": config[depth],
+        "dim": config[dim],
+        "adapter": bool(config.get("add_adapter")),
+    }
+    if family == "whisper":
+        found["positions"] = config.get("max_source_positions", 1500)
+    return found
+
+
+def has_layer_norm_in_front(source: str) -> bool:
+    """Whether the convolutional front end has a layer norm, says config.json.
+
+    Those that have one were trained on standardised waveforms.
+    """
+    config = _read_json(fetch(source, "config.json"))
+    return config.get("feat_extract_norm") == "layer"
 
 
 def read_store_descriptions(
@@ -112,6 +162,8 @@ def load_model(source: str) -> tuple[nn.Module, list[str]]:
             super()._from_pretrained(*args, output_loading_info=True, **kwargs)
             self.model, self.loading_info = self.model
 
+    for path in weight_files(source):
+        check_weights(source, path)
     try:
         interface = Interface(
             source,
@@ -119,9 +171,12 @@ def load_model(source: str) -> tuple[nn.Module, list[str]]:
             freeze=True,
             dtype=torch.float32,
         )
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"The weights of {source} cannot be loaded: {error}"
+    except UNLOADABLE as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        kind = UserError if weight_files(source) else OutOfReachError
+        raise kind(
+            f"The weights of {source} cannot be loaded ({reason[0]}); "
+            f"{_fetch_again(source)}"
         ) from error
     return interface.model, sorted(interface.loading_info["missing_keys"])
 
@@ -132,19 +187,64 @@ def weight_files(source: str) -> list[Path]:
     return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
 
 
+def refuse_pointer(path: Path) -> None:
+    """Refuse a file that git clone left without git-lfs.
+
+    Raises
+    ------
+    UserError
+        It is a git-LFS pointer.
+    """
+    with open(path, "rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise UserError(
+                f"{path} is only a git-LFS pointer to the file; fetch it: "
+                f"git -C {path.parent} lfs pull"
+            )
+
+
+def check_weights(source: str, path: Path) -> None:
+    """Refuse weights that are not whole, as far as can be told quickly.
+
+    Raises
+    ------
+    UserError
+        A git-LFS pointer, or a file that ends early.
+    """
+    refuse_pointer(path)
+    if path.suffix != ".safetensors":
+        return
+    try:
+        with safe_open(path, "pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} is damaged or only half downloaded ({error}); "
+            f"{_fetch_again(source)}"
+        ) from error
+
+
+def _fetch_again(source: str) -> str:
+    if Path(source).is_dir():
+        return f"fetch its files again into {source}."
+    return f"fetch it again: hf download --force-download {source}"
+
+
 def content_hash(source: str) -> str:
     """SHA-256 of config, preprocessor config and weights."""
     config, weights = fetch(source, "config.json"), weight_files(source)
     if not weights:
-        raise UserError(
+        raise OutOfReachError(
             f"The weights of {source} are not beside its config.json in "
             f"{config.parent}; fetch both: hf download {source}"
         )
+    for path in weights:
+        check_weights(source, path)
+    preprocessor = read_preprocessor(source)
     digest = hashlib.sha256()
-    for path in (config, fetch_preprocessor_config(source), *weights):
-        if path is not None:
-            digest.update(path.name.encode())
-            with open(path, "rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+    for path in (config, *(preprocessor or ())[:1], *weights):
+        digest.update(path.name.encode())
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()

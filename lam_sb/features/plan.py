@@ -12,15 +12,18 @@ ROWS_PER_SHARD = 256
 Row = tuple[str, Mapping]  # utterance id and row of a manifest
 
 
-def row_key(utt_id: str, row: Mapping) -> str:
+def row_key(utt_id: str, row: Mapping, phone_revision: int = 0) -> str:
     """Identity of a row's features: its id, audio content and phones.
 
     The phones are those of the segments, vowels and consonants with their
-    times: another phone set is another key. Labels and paths are in no key:
-    relabelling or moving a corpus costs nothing.
+    times: another phone set is another key, and so is another
+    ``phone_revision`` of the encoder where there are phones. Labels and paths
+    are in no key: relabelling or moving a corpus costs nothing.
     """
-    content = json.dumps([utt_id, row["audio_sha"], classified_phones(row)])
-    return hashlib.sha256(content.encode()).hexdigest()[:32]
+    content = [utt_id, row["audio_sha"], classified_phones(row)]
+    if content[-1] and phone_revision:
+        content.append(phone_revision)
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
 def classified_phones(row: Mapping) -> list[list]:
@@ -57,7 +60,7 @@ def plan_shards(
                 shard = []
                 shards.append(shard)
             shard.append(batch)
-    return [{"name": _name(shard), "batches": shard} for shard in shards]
+    return [named_shard(batches) for batches in shards]
 
 
 def _batches(
@@ -75,5 +78,7 @@ def _batches(
     return batches
 
 
-def _name(batches: list[list[str]]) -> str:
-    return hashlib.sha256(json.dumps(batches).encode()).hexdigest()[:16]
+def named_shard(batches: list[list[str]]) -> dict:
+    """Give a shard of these batches of row keys, named by their hash."""
+    name = hashlib.sha256(json.dumps(batches).encode()).hexdigest()[:16]
+    return {"name": name, "batches": batches}

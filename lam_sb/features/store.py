@@ -35,8 +35,14 @@ from lam_sb.features.encoding import (
     exact_matmul,
     size_in_bytes,
 )
-from lam_sb.features.hub import read_store_descriptions
-from lam_sb.features.plan import Row, keys_of, plan_shards, row_key
+from lam_sb.features.hub import OutOfReachError, read_store_descriptions
+from lam_sb.features.plan import (
+    Row,
+    keys_of,
+    named_shard,
+    plan_shards,
+    row_key,
+)
 from lam_sb.features.shards import FeatureRows, Shard
 from lam_sb.files import whole_file, write_json
 
@@ -97,7 +103,7 @@ class FeatureStore:
         self._shards: dict[str, Shard] = {}
         try:
             self.settings["digest"] = encoder.digest
-        except UserError as error:
+        except OutOfReachError as error:
             self.path = self._find_copy(feature_folder, error)
             return
         text = json.dumps(self.settings, sort_keys=True)
@@ -128,27 +134,33 @@ class FeatureStore:
         rank: int = 0,
         world: int = 1,
         progress: bool = True,
-    ) -> None:
+    ) -> list[Row]:
         """Encode the rows that are missing.
 
         Rows are utterance ids and manifest rows, of any number of manifests.
         Of ``world`` processes, each is a ``rank`` and writes its own shards.
         A progress bar shows hours done, on a terminal.
 
+        Returns
+        -------
+        list[Row]
+            Rows whose audio this process could not decode; they are tried
+            again the next time.
+
         Raises
         ------
         UserError
-            No room on the disk, audio that cannot be read, a value that the
-            storage type cannot hold, or an encoder out of reach.
+            No room on the disk or in memory, a value that the storage type
+            cannot hold, or an encoder out of reach.
         """
-        by_key = {row_key(i, row): (i, row) for i, row in rows}
+        by_key = {self._key(i, row): (i, row) for i, row in rows}
         todo = [
             shard
             for n, shard in self._plan_missing(by_key)
             if n % world == rank and self._shard(shard["name"]) is None
         ]
         if not todo:
-            return
+            return []
         waiting = [by_key[key] for shard in todo for key in keys_of(shard)]
         self._announce(waiting)
         self.encoder.load()  # before the bar is drawn
@@ -160,8 +172,12 @@ class FeatureStore:
             "[{elapsed}<{remaining}]",
         )
         with bar, exact_matmul():
-            for shard in todo:
-                self._write_shard(shard, by_key, device, bar)
+            unread = [
+                key
+                for shard in todo
+                for key in self._write_shard(shard, by_key, device, bar)
+            ]
+        return [by_key[key] for key in unread]
 
     def estimate(self, rows: Iterable[Row], device: str = "cpu") -> str:
         """Say what encoding the missing rows would take; write nothing.
@@ -174,7 +190,7 @@ class FeatureStore:
         UserError
             The encoder is out of reach and rows are missing.
         """
-        by_key = {row_key(i, row): (i, row) for i, row in rows}
+        by_key = {self._key(i, row): (i, row) for i, row in rows}
         planned, missing = self._planned(by_key)
         for _, shard in planned:
             if self._shard(shard["name"]) is None:
@@ -208,7 +224,7 @@ class FeatureStore:
         UserError
             Rows whose features are not in the store.
         """
-        wanted = {row_key(i, row): i for i, row in rows.items()}
+        wanted = {self._key(i, row): i for i, row in rows.items()}
         locations: dict[str, tuple[Shard, int]] = {}
         for planned in self._read_plan():
             keys = keys_of(planned)
@@ -226,6 +242,9 @@ class FeatureStore:
                 "python -m lam_sb extract <YAML>"
             )
         return FeatureRows([locations[key] for key in wanted])
+
+    def _key(self, utt_id: str, row: Mapping) -> str:
+        return row_key(utt_id, row, self.encoder.phone_revision)
 
     def _plan_missing(
         self, by_key: Mapping[str, Row]
@@ -301,14 +320,36 @@ class FeatureStore:
 
     def _write_shard(
         self, shard: Mapping, by_key: Mapping[str, Row], device: str, bar: tqdm
-    ) -> None:
-        tensors = defaultdict(list)
+    ) -> list[str]:
+        """Encode a shard; give the keys of its rows that cannot be read."""
+        tensors, unread = defaultdict(list), []
         for batch in shard["batches"]:
             rows = [by_key[key] for key in batch]
-            part = encode_rows(self.encoder, self.settings, rows, device)
+            part, lost = encode_rows(self.encoder, self.settings, rows, device)
             for name, values in part.items():
                 tensors[name] += values
+            unread += [batch[n] for n in lost]
             bar.update(_hours(rows))
+        if unread:
+            shard = self._plan_without(shard, unread)
+        if tensors:
+            self._save_shard(shard, tensors)
+        return unread
+
+    def _plan_without(self, shard: Mapping, unread: Sequence[str]) -> dict:
+        """Take rows out of a planned shard, which keeps its place."""
+        batches = [
+            [key for key in batch if key not in unread]
+            for batch in shard["batches"]
+        ]
+        rest = named_shard([batch for batch in batches if batch])
+        with FileLock(self.path / ".plan.lock"):
+            shards = self._read_plan()
+            shards = [rest if s["name"] == shard["name"] else s for s in shards]
+            write_json(self.path / "plan.json", {"shards": shards})
+        return rest
+
+    def _save_shard(self, shard: Mapping, tensors: Mapping[str, list]) -> None:
         path = self.path / f"{shard['name']}.safetensors"
         stacked = {n: torch.stack(t) for n, t in sorted(tensors.items())}
         with whole_file(path) as temporary:

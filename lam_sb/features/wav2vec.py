@@ -51,7 +51,7 @@ def encode(
     The model's first norm is a `RowGroupNorm`; ``standardise`` is the
     checkpoint's ``do_normalize``.
     """
-    frames = model._get_feat_extract_output_lengths(lens)
+    frames = frame_counts(model.config, lens)
     if frames.min() < 1:
         return wavs, frames
     inside = length_to_mask(lens, wavs.shape[1], torch.bool)
@@ -74,13 +74,25 @@ def encode(
     position = model.encoder.pos_conv_embed.conv
     hooks.append(position.register_forward_pre_hook(_zeroing(frames)))
     try:
-        last = model(wavs, attention_mask=inside.long()).last_hidden_state
+        model(wavs, attention_mask=inside.long())
     finally:
         for hook in hooks:
             hook.remove()
     if final_norm and model.config.do_stable_layer_norm:
-        outputs[-1] = last
+        outputs[-1] = model.encoder.layer_norm(outputs[-1])
     return torch.stack(outputs, dim=1).float(), frames
+
+
+def frame_counts(config: object, samples: torch.Tensor) -> torch.Tensor:
+    """Count the frames that the transformer's blocks see of so many samples.
+
+    Transformers' own count may be that of an adapter behind the blocks.
+    """
+    for kernel, stride in zip(
+        config.conv_kernel, config.conv_stride, strict=True
+    ):
+        samples = (samples - kernel) // stride + 1
+    return samples
 
 
 def frame_geometry(config: object) -> tuple[int, int]:

@@ -11,30 +11,41 @@ from torch.nn import functional as F
 
 from lam_sb.features.audio import SAMPLE_RATE
 
-WINDOW = 30 * SAMPLE_RATE  # samples
 HOP = 320  # samples a frame: a hop of 160, then a stride of 2
+# What the log-mel spectrogram of all Whispers is made with.
+FRONT_END = {"sampling_rate": SAMPLE_RATE, "hop_length": 160, "n_fft": 400}
+
+
+def make_log_mel(mel_bins: int, window: int) -> Callable:
+    """Give transformers' log-mel spectrogram of windows of so many samples."""
+    from transformers import WhisperFeatureExtractor
+
+    log_mel = WhisperFeatureExtractor(feature_size=mel_bins)
+    log_mel.n_samples = window
+    return log_mel
 
 
 def encode(
     model: nn.Module,
     log_mel: Callable,
+    window: int,
     wavs: torch.Tensor,
     lens: torch.Tensor,
     context: str = "full",
     final_norm: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Encode in windows of 30 s, which are joined again row by row.
+    """Encode in windows of so many samples, joined again row by row.
 
-    As `FrozenEncoder.forward`, with transformers' feature extractor for the
-    log-mel spectrogram: its floor is that of each window.
+    As `FrozenEncoder.forward`, with `make_log_mel` for the log-mel
+    spectrogram: its floor is that of each window.
     """
     frames = (lens + HOP - 1) // HOP
     if frames.min() < 1:
         return wavs, frames
     windows = [
-        wav[start : min(start + WINDOW, n)]
+        wav[start : min(start + window, n)]
         for wav, n in zip(wavs, lens.tolist(), strict=True)
-        for start in range(0, n, WINDOW)
+        for start in range(0, n, window)
     ]
     valid = [-(-len(w) // HOP) for w in windows]
     mel = log_mel(
@@ -48,7 +59,7 @@ def encode(
     kept = [x[:, :t] for x, t in zip(layers, valid, strict=True)]
     rows = []
     for n in lens.tolist():
-        count = -(-n // WINDOW)
+        count = -(-n // window)
         rows.append(torch.cat(kept[:count], dim=1))
         kept = kept[count:]
     longest = int(frames.max())

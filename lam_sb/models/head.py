@@ -7,6 +7,7 @@ import itertools
 import torch
 from torch import nn
 
+from lam_sb.errors import UserError
 from lam_sb.models.projector import masked_mean
 
 EMBEDDING = 64  # width before the last layer of the head
@@ -29,6 +30,11 @@ class EmotionHead(nn.Module):
     dropout : float
         In the transformer and between the fully connected layers.
 
+    Raises
+    ------
+    UserError
+        ``num_heads`` does not divide ``dim``.
+
     Example
     -------
     >>> head = EmotionHead(dim=16, num_heads=2, ffn_dim=32)
@@ -46,6 +52,11 @@ class EmotionHead(nn.Module):
         dropout: float = 0.2,
     ):
         super().__init__()
+        if dim % num_heads:
+            raise UserError(
+                f"num_heads is {num_heads}; it takes a whole number that "
+                f"divides projection_dim, {dim}."
+            )
         block = nn.TransformerEncoderLayer(
             dim, num_heads, ffn_dim, dropout, batch_first=True
         )

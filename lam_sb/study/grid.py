@@ -20,7 +20,7 @@ from lam_sb.analysis.anchor_layers import (
     is_analysed,
 )
 from lam_sb.config import load, load_study, recipe_folder
-from lam_sb.errors import UserError
+from lam_sb.errors import UserError, check_choice
 from lam_sb.evaluation.catalogue import REFERENCE
 from lam_sb.inputs import PARTS
 from lam_sb.options import unused_keys
@@ -40,14 +40,17 @@ SET_BY_STUDY = {
 KEY_TYPES = {
     "corpora": (dict, "name two or more, [one, other]"),
     "encoders": (dict, "name some, {whisper: openai/whisper-base}"),
-    "systems": (dict, "name some, {lam_gl: {}}"),
+    "systems": (dict, "name some, [cc, lam_gl], or {lam_gl: {}}"),
     "seeds": (list, "give their number or a list"),
     "include": (list, "give a list of folders"),
     "keys": (dict, "give keys of train.py, {normalise: domain}"),
     "jobs": (int, "give a number"),
-    "keep_weights": (bool, "use True or False"),
+    **dict.fromkeys(
+        ("keep_weights", "dry_run", "print_commands", "report_only"),
+        (bool, "use True or False"),
+    ),
 }
-MAY_BE_EMPTY = ("include", "keys", "keep_weights")
+MAY_BE_EMPTY = ("include", "keys")
 # What of a run's YAML a study has to know.
 PATHS = (
     *("output_folder", "analysis_folder", "encoder_source", "feature_folder"),
@@ -100,7 +103,8 @@ def read_study(path: str, overrides: Mapping[str, object]) -> Study:
     path : str
         The file.
     overrides : Mapping[str, object]
-        Keys of the study; all others join its ``keys``.
+        Keys of the study; all others join its ``keys``. A list of ``systems``
+        selects among those of the file, a mapping takes their place.
 
     Returns
     -------
@@ -112,13 +116,20 @@ def read_study(path: str, overrides: Mapping[str, object]) -> Study:
     UserError
         A key that the study sets for each run, or a value without sense.
     """
-    values, rest = load_study(path, overrides)
+    given = dict(overrides)
+    selected = given.get("systems")
+    if isinstance(selected, list):
+        del given["systems"]
+    values, rest = load_study(path, given)
+    if isinstance(selected, list):
+        values["systems"] = _select(path, values["systems"], selected)
     if isinstance(values["seeds"], int):
         values["seeds"] = [*range(values["seeds"])]
     if isinstance(values["corpora"], list):
         values["corpora"] = dict.fromkeys(values["corpora"])
     for key, (kind, hint) in KEY_TYPES.items():
-        value, needed = values[key], key not in MAY_BE_EMPTY
+        value = values[key]
+        needed = kind is not bool and key not in MAY_BE_EMPTY
         if not isinstance(value, kind) or (needed and not value):
             raise UserError(f"{path}: {key} is {value!r}; {hint}.")
     if values["jobs"] < 1:
@@ -139,6 +150,13 @@ def read_study(path: str, overrides: Mapping[str, object]) -> Study:
     if not study.directions:
         raise UserError(f"{path}: corpora: {KEY_TYPES['corpora'][1]}.")
     return study
+
+
+def _select(path: str, systems: Mapping, names: list) -> dict:
+    """Give the systems of these names, in their order in the file."""
+    for name in names:
+        check_choice(f"{path}: one of systems", name, systems)
+    return {name: keys for name, keys in systems.items() if name in names}
 
 
 def make_jobs(study: Study, run_opts: RunOptions) -> list[Job]:

@@ -12,6 +12,7 @@ from speechbrain.utils.logger import get_logger
 from lam_sb.command_line import option_words, parse_arguments
 from lam_sb.commands import analyse, encoded_rows
 from lam_sb.errors import UserError
+from lam_sb.processes import wants_group
 from lam_sb.study.data import with_data
 from lam_sb.study.grid import make_jobs, read_study
 from lam_sb.study.job import Job, command_line
@@ -34,12 +35,20 @@ def reproduce(argv: Sequence[str]) -> None:
     from lam_sb.study.report.report import write_report
 
     path, run_opts, overrides = parse_arguments(argv)
+    if wants_group(os.environ):
+        raise UserError(
+            "reproduce starts its runs itself: call it with python, not with "
+            "torchrun; --jobs says how many run at a time."
+        )
     study, options = read_study(path, overrides), option_words(run_opts)
     jobs = make_jobs(study, run_opts)
     if not study["report_only"]:
         jobs = with_data(jobs)
     if study["print_commands"]:
         _print_commands(jobs, options)
+        return
+    if study["dry_run"]:
+        print(describe_plan(study, jobs))
         return
     failures: list[Failure] = []
     if not study["report_only"]:

@@ -21,6 +21,7 @@ from lam_sb.losses.cross_entropy import (
     weighted_cross_entropy,
 )
 from lam_sb.losses.prototypes import class_means, prototype_logits
+from lam_sb.processes import process_rank
 from lam_sb.training.alignment import (
     AlignmentInputs,
     aligns_embeddings,
@@ -28,7 +29,6 @@ from lam_sb.training.alignment import (
     unwrap,
 )
 from lam_sb.training.finite import FiniteLosses, finite
-from lam_sb.training.gather import process_number
 from lam_sb.training.history import History
 from lam_sb.training.layer_log import (
     epoch_stats,
@@ -148,7 +148,7 @@ class AlignmentBrain(FiniteLosses):
         share their dropout masks.
         """
         epoch = self.hparams.epoch_counter.current
-        words = [self.hparams.seed, epoch, self.step, process_number()]
+        words = [self.hparams.seed, epoch, self.step, process_rank()[0]]
         state = np.random.SeedSequence(words).generate_state(1, np.uint64)
         torch.manual_seed(int(state[0]))
 

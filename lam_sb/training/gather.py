@@ -6,12 +6,6 @@ import torch
 import torch.distributed as dist
 
 
-def process_number() -> int:
-    """Tell the number of this process, 0 without distributed processes."""
-    started = dist.is_available() and dist.is_initialized()
-    return dist.get_rank() if started else 0
-
-
 def gather_batch(x: torch.Tensor) -> torch.Tensor:
     """Join the batches of all processes, differentiably.
 

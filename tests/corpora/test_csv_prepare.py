@@ -57,8 +57,8 @@ def test_other_emotions_are_kept_unlabelled_and_counted(tmp_path, save):
     assert len(manifests["train"]) == 7
     assert column(manifests["train"], "emo") == {None}
     counts = dict.fromkeys(["(empty)", *names[:-1]], 1)
-    notes = manifests["prep_report"]["notes"]
-    assert notes == {"unlabelled": counts}
+    facts = manifests["prep_report"]["facts"]
+    assert facts == {"unlabelled": counts}
 
 
 def test_label_map_names_other_labels_and_null_is_no_label(tmp_path, save):
@@ -87,8 +87,8 @@ def test_unknown_emotions_are_listed_with_their_counts(tmp_path, save):
 
 
 def test_a_table_without_path_names_the_columns_it_has(tmp_path, save):
-    (tmp_path / "labels.csv").write_text("file,emotion\na.wav,sad\n")
-    with pytest.raises(UserError, match=r"column 'path'.*file, emotion"):
+    (tmp_path / "labels.csv").write_text("take,emotion\na.wav,sad\n")
+    with pytest.raises(UserError, match=r"no column of paths.*take, emotion"):
         prepare(tmp_path, save)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from toy_corpora import by_speaker, prepare, write_corpus_of, write_damaged
 from toy_podcasts import write_podcast, write_textgrid
 
 import lam_sb.corpora.prepare
+from lam_sb.corpora.audio import check_audio
 from lam_sb.corpora.manifests import SPLITS
 
 
@@ -35,13 +37,13 @@ def damaged(tmp_path) -> Path:
 @pytest.fixture
 def reads(monkeypatch) -> list[str]:
     """Names of the audio files that were opened, in order."""
-    opened, info = [], soundfile.info
+    opened = []
 
-    def recording(path: str):
-        opened.append(Path(path).name)
-        return info(path)
+    def recording(path: Path) -> dict:
+        opened.append(path.name)
+        return check_audio(path)
 
-    monkeypatch.setattr(soundfile, "info", recording)
+    monkeypatch.setattr(lam_sb.corpora.prepare, "check_audio", recording)
     return opened
 
 
@@ -52,7 +54,7 @@ def test_a_second_preparation_reads_no_audio(
         raise AssertionError(f"{path} was read again")
 
     first = prepare(damaged, save)
-    monkeypatch.setattr(soundfile, "info", refuse)
+    monkeypatch.setattr(soundfile, "SoundFile", refuse)
     monkeypatch.setattr(Path, "read_bytes", refuse)
     assert prepare(damaged, save) == first
     prepare(damaged, save, max_duration=1.0)  # other options, same audio
@@ -85,6 +87,23 @@ def test_a_file_of_another_time_is_read_again(ten_speakers, save, reads):
     reads.clear()
     assert prepare(ten_speakers, save) == before
     assert reads == ["007.wav"]
+
+
+def test_what_an_earlier_version_kept_is_read_again(ten_speakers, save, reads):
+    before = prepare(ten_speakers, save)
+    path = save / "audio_cache.json"
+    cache = json.loads(path.read_text())
+    assert len(cache["files"]) == 40
+    (save / "prep_stamp.json").unlink()
+    reads.clear()
+    assert prepare(ten_speakers, save) == before
+    assert reads == []
+    for older in (cache["files"], cache | {"format": 1}):
+        path.write_text(json.dumps(older))
+        (save / "prep_stamp.json").unlink()
+        reads.clear()
+        assert prepare(ten_speakers, save) == before
+        assert len(reads) == 40
 
 
 def test_a_file_that_appears_is_taken_in(damaged, save, reads):

@@ -138,11 +138,15 @@ def test_a_row_that_is_no_mapping_is_an_error(row, tmp_path):
         ("MSP-PODCAST_0001_0008", "30", "30"),
         ("MSP-PODCAST_0001_0008", "unknown", "MSP-PODCAST_0001"),
         ("MSP-PODCAST_0001_0008_0002", "unknown", "MSP-PODCAST_0001"),
-        ("03a01Fa", "unknown", "unknown"),
-        ("talk_7", "unknown", "unknown"),
+        ("myPodcast2_17_4", "unknown", "myPodcast2_17"),
+        ("MSP-PODCAST_0001", "unknown", "MSP-PODCAST_0001"),
+        ("03a01Fa", "unknown", "03a01Fa"),
+        ("s1_sad_7_b", "unknown", "s1_sad_7_b"),
     ],
 )
-def test_a_cluster_is_the_speaker_or_the_recording(utt_id, speaker, cluster):
+def test_a_cluster_is_the_speaker_the_podcast_or_the_recording(
+    utt_id, speaker, cluster
+):
     assert cluster_of(utt_id, speaker) == cluster
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def test_emodb_is_read_in_its_own_names(tmp_path):
     assert genders == {f"emodb_{s}": g for s, g in speakers.items()}
     assert {r["language"] for r in rows.values()} == {"de"}
     counts = {"anxiety": 8, "boredom": 8, "disgust": 8}
-    assert manifests["prep_report"]["notes"] == {"unlabelled": counts}
+    assert manifests["prep_report"]["facts"] == {"unlabelled": counts}
 
 
 def ravdess_names(actors=range(1, 6), kind: str = "03-01") -> list[str]:
@@ -56,23 +57,24 @@ def test_ravdess_is_read_in_its_own_names(tmp_path):
     expected = ["male", "female", "male", "female", "male"]
     assert genders == {f"ravdess_0{n}": g for n, g in enumerate(expected, 1)}
     counts = {"calm": 5, "disgust": 5, "fearful": 5, "surprised": 5}
-    assert manifests["prep_report"]["notes"] == {"unlabelled": counts}
+    assert manifests["prep_report"]["facts"] == {"unlabelled": counts}
     rows = all_rows(prepare(folder, "ravdess", label_map={"calm": "neutral"}))
     assert rows["03-01-02-01-02-01-04"]["emo"] == "neutral"
 
 
 def test_songs_videos_and_copies_are_counted_not_read(tmp_path):
     names = ravdess_names()  # 40
-    copies = [f"copy/{name}" for name in names[:3]]
+    folder = write_named(tmp_path / "r", names)
+    shutil.copytree(folder / "Actor_01", folder / "copy")  # 8
     songs = ravdess_names([1], "03-02") + ravdess_names([1], "01-02")  # 16
-    names += [*copies, *songs, *ravdess_names([2], "01-01")]  # 8
+    names = [*songs, *ravdess_names([2], "01-01")]  # 8
     names += ["Actor_01/note.wav", "Actor_01/._03-01-01-01-02-01-01.wav"]
-    manifests = prepare(write_named(tmp_path / "r", names), "ravdess")
+    manifests = prepare(write_named(folder, names), "ravdess")
     assert len(all_rows(manifests)) == 40
     steps = manifests["prep_report"]["steps"]
     assert steps[0]["dropped"] == {
         "another kind of file name": 1,
-        "same name as another file": 3,
+        "copy of a file of the same name": 8,
         "song": 16,
         "sound of a video": 8,
     }
@@ -115,7 +117,7 @@ def test_cremad_is_read_in_its_own_names(tmp_path):
     assert rows["1002_DFA_ANG_XX"]["gender"] == "female"
     assert rows["1003_DFA_ANG_XX"]["speaker"] == "cremad_1003"
     counts = {"disgust": 5, "fear": 5}
-    assert manifests["prep_report"]["notes"] == {"unlabelled": counts}
+    assert manifests["prep_report"]["facts"] == {"unlabelled": counts}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_esd_is_read_in_its_layouts(layout, chinese, tmp_path):
         assert emotions == ["neutral", "happy", "sad", "angry", None]
         row = rows[f"{speaker}_000000"]
         assert (row["speaker"], row["language"]) == (f"esd_{speaker}", language)
-    counts = manifests["prep_report"]["notes"]["unlabelled"]
+    counts = manifests["prep_report"]["facts"]["unlabelled"]
     assert sum(counts.values()) == 18
     assert set(counts) == {"Surprise", chinese[4]}
 

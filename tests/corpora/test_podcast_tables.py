@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from toy_podcasts import HEADER, KEPT, column, prepare, rows_of, write_podcast
 
-from lam_sb.corpora.manifests import SPLITS
+from lam_sb.corpora.manifests import SPLITS, cluster_of
 from lam_sb.errors import UserError
 
 
@@ -145,7 +145,7 @@ def test_emotions_may_be_whole_words_in_any_case(tmp_path):
     report = prepare(folder, "biic_podcast")["prep_report"]
     assert report["splits"] == KEPT
     counts = {"No agreement": 4, "Other": 4, "surprise": 4, "xxx": 4}
-    assert report["notes"]["unlabelled"] == counts
+    assert report["facts"]["unlabelled"] == counts
 
 
 @pytest.mark.parametrize("share", [False, True])
@@ -170,7 +170,7 @@ def test_votes_are_read_by_the_single_largest(share, tmp_path):
     assert report["splits"] == KEPT
     # X and U of Train are the ties; those of Test2 are not used.
     counts = {"disgust": 4, "no votes": 4, "tie": 8}
-    assert report["notes"]["unlabelled"] == counts
+    assert report["facts"]["unlabelled"] == counts
 
 
 def test_votes_that_are_no_numbers_are_an_error(tmp_path):
@@ -183,16 +183,23 @@ def test_votes_that_are_no_numbers_are_an_error(tmp_path):
         prepare(folder, "biic_podcast")
 
 
-def test_a_podcast_stands_for_the_speaker_where_no_column_does(tmp_path):
+def test_without_a_column_of_speakers_rows_count_by_podcast(tmp_path):
     rows = rows_of("BIIC")
     for row in rows:
         del row["SpkrID"]
     folder = write_podcast(tmp_path / "c", rows=rows)
     manifests = prepare(folder, "biic_podcast")
     speakers = column(manifests["valid"], "speaker")
-    assert set(speakers.values()) == {"BIIC-PODCAST_0004"}
-    note = manifests["prep_report"]["notes"]["speakers"]
-    assert "each podcast stands for a speaker" in note
+    assert set(speakers.values()) == {"unknown"}
+    clusters = {cluster_of(i, s) for i, s in speakers.items()}
+    assert clusters == {"BIIC-PODCAST_0004"}
+    report = manifests["prep_report"]
+    assert report["speaker_labels"] == "unknown"
+    assert report["speakers"] == {"train": 0, "valid": 0, "test": 0}
+    assert (
+        "The speaker of 44 of 44 rows of biic_podcast is unknown: they count "
+        "by podcast, and one speaker may stand in two splits."
+    ) in report["notes"]
     with pytest.raises(UserError, match=r"of speakers, .*FileName, EmoClass"):
         prepare(folder, "biic_podcast", require_known_speaker=True)
 

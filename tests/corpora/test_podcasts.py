@@ -30,10 +30,12 @@ def test_msp_podcast_is_read_as_published(msp):
     manifests = prepare(msp)
     report = manifests["prep_report"]
     assert report["splits"] == KEPT
-    assert report["notes"] == {
+    assert report["facts"] == {
         "unlabelled": UNLABELLED,
         "label_file": "Labels/labels_consensus.csv",
+        "unused_columns": ["EmoAct", "EmoVal", "EmoDom"],
     }
+    assert report["speaker_labels"] == "partly"
     row = manifests["train"]["MSP-PODCAST_0001_0000"]
     assert row["wav"] == "{data_root}/Audios/MSP-PODCAST_0001_0000.wav"
     assert (row["emo"], row["speaker"]) == ("neutral", "1")
@@ -88,7 +90,7 @@ def test_rows_of_unknown_speakers_are_dropped_where_one_is_required(msp):
     assert report["steps"][0]["dropped"] == dropped
     train = {"happy": 4, "neutral": 4, "none": 8, "sad": 4}
     assert report["splits"] == KEPT | {"train": train}
-    assert report["notes"]["unlabelled"] == {"C": 4, "U": 4, "X": 4}
+    assert report["facts"]["unlabelled"] == {"C": 4, "U": 4, "X": 4}
 
 
 @pytest.mark.parametrize(
@@ -109,8 +111,8 @@ def test_label_tables_are_found_in_their_variants(labels, corpus, tmp_path):
     folder = write_podcast(tmp_path / "c", labels=labels)
     report = prepare(folder, corpus)["prep_report"]
     assert report["splits"] == KEPT
-    assert report["notes"]["unlabelled"] == UNLABELLED
-    assert report["notes"]["label_file"] == labels
+    assert report["facts"]["unlabelled"] == UNLABELLED
+    assert report["facts"]["label_file"] == labels
 
 
 def test_the_csv_goes_before_the_json(msp):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from toy_corpora import by_speaker, write_corpus_of
 from toy_originals import esd_names, write_named
 
 from lam_sb.corpora.manifests import SPLITS
@@ -56,3 +57,23 @@ def test_one_name_cannot_be_two_corpora(tmp_path):
 def test_options_must_be_a_mapping(tmp_path):
     with pytest.raises(UserError, match=re.escape("target_options of esd_zh")):
         prepare(tmp_path, target_options="language")
+
+
+@pytest.mark.parametrize("speakers", [1, 2])
+def test_a_source_needs_speakers_to_validate_on(speakers, tmp_path):
+    for name, number in (("many", 6), ("few", speakers)):
+        write_corpus_of(tmp_path / name, by_speaker(number))
+
+    def run(source: str, target: str) -> None:
+        keys = {"source": source, "target": target}
+        keys |= {f"{role}_folder": tmp_path / keys[role] for role in keys}
+        keys |= {"source_options": {}, "target_options": {}}
+        keys["options"] = PrepOptions(protocol="transductive")
+        prepare(tmp_path / "any", **keys)
+
+    run("many", "few")
+    if speakers == 2:
+        run("few", "many")
+    else:
+        with pytest.raises(UserError, match="All rows of few are of one"):
+            run("few", "many")

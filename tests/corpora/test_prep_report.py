@@ -97,6 +97,26 @@ def test_the_report_counts_each_step_by_split_and_emotion(damaged, save):
     assert report["splits"] == report["steps"][-1]["kept"]
 
 
+def test_emotions_that_nobody_has_are_said(tmp_path, save):
+    lines = [row for row in by_speaker(6) if row["emotion"] != "happy"]
+    folder = write_corpus_of(tmp_path / "toy", lines)
+    report = prepare(folder, save)["prep_report"]
+    assert report["notes"] == ["toy has no rows of happy."]
+    lines = in_splits({"emotion": "neutral"}, {"emotion": "angry"})
+    lines = [row | {"speaker": row["split"]} for row in lines]
+    folder = write_corpus_of(tmp_path / "other", lines)
+    report = prepare(folder, tmp_path / "m")["prep_report"]
+    assert report["notes"] == ["toy has no rows of happy."]
+    lines[-1]["emotion"] = "happy"  # in the test
+    folder = write_corpus_of(tmp_path / "other", lines)
+    report = prepare(folder, tmp_path / "m")["prep_report"]
+    note = "The training rows of toy hold no happy, sad."
+    assert report["notes"] == [note]
+    lines = [row | {"emotion": ""} for row in lines]  # no labels at all
+    folder = write_corpus_of(tmp_path / "none", lines)
+    assert prepare(folder, save)["prep_report"]["notes"] == []
+
+
 def test_the_report_lists_what_was_skipped_and_why(damaged, save):
     report = prepare(damaged, save)["prep_report"]
     assert report["skipped"] == {

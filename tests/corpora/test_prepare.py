@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import write_table
+from conftest import write_table, write_wav
 from toy_corpora import (
     FOUR_FILES,
     by_speaker,
@@ -147,6 +147,37 @@ def test_a_missing_corpus_folder_names_what_the_parent_holds(tmp_path, save):
     with pytest.raises(UserError, match="holds: emodb, esd") as error:
         prepare(tmp_path / "corpora/emo-db", save, corpus="emo-db")
     assert str(tmp_path / "corpora/emo-db") in str(error.value)
+
+
+def test_a_missing_data_folder_shows_no_other_folder(tmp_path, save):
+    with pytest.raises(UserError) as error:
+        prepare(tmp_path / "data/emodb", save, corpus="emodb")
+    message = str(error.value)
+    assert f"does not exist; nor does {tmp_path}/data." in message
+    assert "--data_folder" in message
+    assert "holds:" not in message
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"min_duration": 0.3}, "min_duration: 0.3 and max_duration: None"),
+        ({"max_duration": 0.15}, "min_duration: 0.1 and max_duration: 0.15"),
+    ],
+)
+def test_a_limit_that_leaves_no_row_is_named(limits, said, ten_speakers, save):
+    for number in (3, 9):
+        write_wav(ten_speakers / f"{number:03d}.wav", 90 + number, 4000)
+    message = r"none of its 40 utterances, of 0\.2 to 0\.25 seconds, .* "
+    with pytest.raises(UserError, match=message + said):
+        prepare(ten_speakers, save, **limits)
+
+
+def test_a_step_that_empties_a_split_is_named(tmp_path, save):
+    folder = write_corpus_of(tmp_path / "toy", in_splits({}, {}))
+    write_wav(folder / "004.wav", 4, 900)  # the only test row
+    with pytest.raises(UserError, match=r"split test is empty; .* by duration"):
+        prepare(folder, save)
 
 
 def test_a_corpus_without_a_reader_names_both_ways(tmp_path, save):

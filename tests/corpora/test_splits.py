@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -79,9 +80,9 @@ def test_the_report_says_which_split_lacks_an_emotion(tmp_path, save):
     assert sorted(absent.values()) == [[], ["sad"], ["sad"]]
 
 
-def test_recordings_stand_for_speakers_that_are_unknown(tmp_path, save):
+def test_podcasts_stand_for_speakers_that_are_unknown(tmp_path, save):
     lines = [
-        {"path": f"pod_{show}_{n}.wav", "emotion": "sad"}
+        {"path": f"PODCAST_{show}_{n}.wav", "emotion": "sad"}
         for show in range(5)
         for n in range(3)
     ]
@@ -89,6 +90,43 @@ def test_recordings_stand_for_speakers_that_are_unknown(tmp_path, save):
     shows = [{i.split("_")[1] for i in manifests[split]} for split in SPLITS]
     assert [len(s) for s in shows] == [3, 1, 1]
     assert len(set.union(*shows)) == 5
+
+
+def test_rows_of_which_nothing_is_known_are_split_one_by_one(tmp_path, save):
+    lines = [{"path": f"x{n}.wav"} for n in range(10)]
+    manifests = prepare(write_corpus_of(tmp_path / "toy", lines), save)
+    assert [len(manifests[split]) for split in SPLITS] == [6, 2, 2]
+    report = manifests["prep_report"]
+    assert report["speaker_labels"] == "unknown"
+    assert report["notes"] == [
+        "The speaker of 10 of 10 rows of toy is unknown: they count each as a "
+        "recording of its own, and one speaker may stand in two splits."
+    ]
+
+
+@pytest.mark.parametrize("name", ["Unknown", "nan", "NA", "none", "-", ""])
+def test_rows_without_a_name_are_no_speaker_of_their_own(name, tmp_path, save):
+    lines = by_speaker(3, takes=2)
+    for line in lines[1::2]:  # 12 of 24
+        line["speaker"] = name
+    report = prepare(write_corpus_of(tmp_path / "toy", lines), save)[
+        "prep_report"
+    ]
+    assert report["speaker_labels"] == "partly"
+    named = set()
+    for split in SPLITS:
+        rows = json.loads((save / f"{split}.json").read_text()).values()
+        named |= {row["speaker"] for row in rows}
+    assert named == {"s00", "s01", "s02", "unknown"}
+    assert report["notes"][0].startswith("The speaker of 12 of 24 rows of toy")
+
+
+def test_a_transductive_target_needs_no_split(tmp_path, save):
+    folder = write_corpus_of(tmp_path / "toy", by_speaker(1, takes=2))
+    manifests = prepare(folder, save, protocol="transductive")
+    assert [len(manifests[split]) for split in SPLITS] == [8, 0, 8]
+    with pytest.raises(UserError, match=r"1 speakers .*protocol transductive"):
+        prepare(folder, save)
 
 
 def test_too_few_speakers_are_an_error(tmp_path, save):

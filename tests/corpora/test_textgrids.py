@@ -18,7 +18,7 @@ from toy_podcasts import (
     write_textgrid,
 )
 
-from lam_sb.corpora.textgrids import read_phones
+from lam_sb.corpora.textgrids import check_alignment, read_phones
 from lam_sb.errors import UserError
 
 
@@ -123,6 +123,31 @@ def test_silences_are_no_phones(tmp_path):
     assert read_phones(tmp_path / "a.TextGrid") == [["S", 0.8, 0.9]]
 
 
+def test_phones_that_overlap_by_rounding_are_cut(tmp_path):
+    entries = [(0, 0.301, "AH0"), (0.3, 0.7, "N"), (0.6993, 0.9, "sil")]
+    entries += [(0.6996, 1, "D"), (0.9995, 1, "T")]
+    text = textgrid(
+        {"words": [(0, 1, "and"), (0.5, 1, "x")], "phones": entries}
+    )
+    write_textgrid(tmp_path / "a.TextGrid", text)
+    assert read_phones(tmp_path / "a.TextGrid") == [
+        *(["AH0", 0.0, 0.301], ["N", 0.301, 0.7], ["D", 0.7, 1.0]),
+    ]
+    assert "phones" in check_alignment(tmp_path / "a.TextGrid")
+
+
+@pytest.mark.parametrize(
+    "entries", [[(0, 0.5, "S"), (0.4985, 1, "T")], [(0.5, 0.4, "S")]]
+)
+def test_phones_that_overlap_by_more_are_unreadable(entries, tmp_path):
+    text = textgrid({"phones": entries})
+    write_textgrid(tmp_path / "a.TextGrid", text)
+    problem = {"problem": "unreadable alignment"}
+    assert check_alignment(tmp_path / "a.TextGrid") == problem
+    write_textgrid(tmp_path / "a.TextGrid", "17")
+    assert check_alignment(tmp_path / "a.TextGrid") == problem
+
+
 def test_labels_csv_may_name_alignments(tmp_path):
     lines = [
         {"path": f"{n}.wav", "speaker": n, "alignment": f"tg/{n}.TextGrid"}
@@ -190,12 +215,26 @@ def test_only_the_rows_that_are_kept_decide_the_set(msp):
     assert prepare(msp)["prep_report"]["phones"]["phone_set"] == "arpa"
 
 
-def test_a_mixture_of_two_sets_is_refused_with_its_phones(msp):
+def test_a_mixture_of_two_sets_is_refused_where_phones_are_required(msp):
     write_phones(msp, 10, "DH", "AH0", "B", "T")
     write_phones(msp, 11, "zh", "ong1")
     with pytest.raises(UserError, match=r"^msp_podcast: the .* ong1, zh\."):
-        prepare(msp)
+        prepare(msp, require_alignment=True)
     assert not (msp.parent / "manifests/msp_podcast/train.json").exists()
+
+
+def test_a_mixture_of_two_sets_is_left_aside_and_said(msp):
+    write_phones(msp, 10, "DH", "AH0", "B", "T")
+    write_phones(msp, 11, "zh", "ong1")
+    manifests = prepare(msp)
+    rows = all_rows(manifests).values()
+    assert {(str(r["phones"]), r["phone_set"]) for r in rows} == {("[]", "")}
+    report = manifests["prep_report"]
+    problem = report["phones"]["problem"]
+    assert problem.startswith("The alignments of msp_podcast are not used: the")
+    assert "ong1, zh. Name the set with the option phone_set" in problem
+    assert problem in report["notes"]
+    assert report["phones"]["rows"] == 2
 
 
 def test_phones_that_a_named_set_does_not_have_are_counted(msp):
@@ -213,8 +252,8 @@ def test_phones_that_a_named_set_does_not_have_are_counted(msp):
 
 def test_phones_of_several_sets_need_a_name(msp):
     name = write_phones(msp, 10, "k", "i")
-    with pytest.raises(UserError, match=r"alike: i, k\. Name .* phone_set"):
-        prepare(msp)
+    problem = prepare(msp)["prep_report"]["phones"]["problem"]
+    assert "alike: i, k. Name the set with the option phone_set" in problem
     manifests = prepare(msp, phone_set="mfa_mandarin")
     assert manifests["train"][name]["phone_set"] == "mfa_mandarin"
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import make_encoder
 from encoder_kinds import (
     LENS,
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from lam_sb.errors import UserError
 from lam_sb.features.encoders import FrozenEncoder
+from lam_sb.features.store import FeatureStore
 
 
 def test_an_encoder_of_another_type_is_refused(tmp_path):
@@ -131,3 +133,58 @@ def test_weights_used_in_training_only_may_be_missing(tmp_path):
     weights.pop("masked_spec_embed", None)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     FrozenEncoder(str(folder)).load()
+
+
+def test_an_encoder_of_another_sampling_rate_is_refused(
+    folders, clips, tmp_path
+):
+    copy = shutil.copytree(folders["hubert"], tmp_path / "hubert-44k")
+    change_json("preprocessor_config.json", "sampling_rate", 44100)(copy)
+    message = "hubert-44k wants sampling_rate: 44100, but only sampling_rate: 1"
+    with pytest.raises(UserError, match=message):
+        FeatureStore(str(tmp_path), FrozenEncoder(str(copy)))
+    with pytest.raises(UserError, match=message):
+        FrozenEncoder(str(copy)).load()
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("model.safetensors", POINTER, r"LFS pointer .* git -C \S+ lfs pull"),
+        ("pytorch_model.bin", POINTER, r"LFS pointer .* git -C \S+ lfs pull"),
+        ("config.json", POINTER, r"LFS pointer .* git -C \S+ lfs pull"),
+        ("model.safetensors", None, r"half downloaded .* files again into"),
+        ("model.safetensors", "", r"half downloaded .* files again into"),
+        ("pytorch_model.bin", None, r"cannot be loaded .* files again into"),
+    ],
+)
+def test_weights_that_are_not_whole_are_one_sentence(
+    name, content, message, folders, tmp_path
+):
+    copy = shutil.copytree(folders["wav2vec2"], tmp_path / "part")
+    if name.endswith(".bin"):
+        tensors = load_file(copy / "model.safetensors")
+        torch.save(tensors, copy / name)
+        (copy / "model.safetensors").unlink()
+    whole = (copy / name).read_bytes()
+    half = whole[: len(whole) // 2] if content is None else content.encode()
+    (copy / name).write_bytes(half)
+    with pytest.raises(UserError, match=message) as error:
+        FrozenEncoder(str(copy)).load()
+    assert "\n" not in str(error.value)
+    assert name in str(error.value) or name.endswith(".bin")
+
+
+def test_a_checkpoint_that_lacks_a_shard_is_refused(folders, tmp_path):
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(folders["wavlm"])
+    model.save_pretrained(tmp_path / "parts", max_shard_size="60KB")
+    parts = sorted((tmp_path / "parts").glob("*.safetensors"))
+    assert len(parts) > 1
+    parts[-1].unlink()
+    with pytest.raises(UserError, match=r"cannot be loaded .* files again"):
+        FrozenEncoder(str(tmp_path / "parts")).load()

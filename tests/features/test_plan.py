@@ -68,9 +68,11 @@ def test_a_row_key_follows_id_audio_and_phones_alone(clips):
         row_key("u01", row),
         row_key("u00", row | {"audio_sha": "0" * 16}),
         row_key("u00", row | PHONES),
+        row_key("u00", row | PHONES, phone_revision=1),
         row_key("u00", row | PHONES | {"phones": PHONES["phones"][:2]}),
     }
-    assert len(others | {key}) == 5
+    assert len(others | {key}) == 6
+    assert row_key("u00", row, phone_revision=1) == key
 
 
 def test_the_key_of_a_row_without_phones_is_that_of_stores_that_exist():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -8,7 +9,12 @@ from conftest import make_encoder
 from encoder_kinds import (
     LENS,
     RATE,
+    STABLE,
     batch_error,
+    layer_errors,
+    plain_input,
+    plain_layers,
+    plain_model,
 )
 from torch import nn
 
@@ -64,3 +70,88 @@ def test_waveforms_are_standardised_where_no_file_says_otherwise(
     ours, frames = FrozenEncoder(str(copy))(wavs, LENS)
     expected, _ = FrozenEncoder(str(folders["wav2vec2_stable"]))(wavs, LENS)
     assert torch.equal(ours[5, :, : frames[5]], expected[5, :, : frames[5]])
+
+
+@pytest.mark.parametrize(
+    "kind", ["wav2vec2_stable", "hubert_stable", "wavlm_stable"]
+)
+def test_a_click_moves_the_frames_around_whose_centre_it_lies(kind, folders):
+    encoder = FrozenEncoder(str(folders[kind]))
+    encoder.load()
+    front, clicks = encoder.model.feature_extractor, range(900, 2000)
+    wavs = torch.zeros(len(clicks) + 1, 2400)
+    for n, sample in enumerate(clicks):
+        wavs[n, sample] = 1.0
+    frames = torch.cat([front(part) for part in wavs.split(100)])
+    moved = (frames - frames[-1:]).abs().amax(1)[:-1] > 1e-3  # clicks, frames
+    # A frame of 400 samples every 320: 200 + 320 * 3 = 1160, 1480.
+    for t, middle in ((3, 1160), (4, 1480)):
+        seen = moved[:, t].nonzero()[:, 0] + clicks.start
+        assert (int(seen[0]) + int(seen[-1]) + 1) / 2 == middle
+        assert encoder.frame_centres(5)[t] == middle / RATE
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "wavlm_stable"])
+@pytest.mark.parametrize("final_norm", [False, True])
+def test_an_adapter_behind_the_blocks_changes_nothing(
+    kind, final_norm, folders, wavs, tmp_path
+):
+    family, _, stable = kind.partition("_")
+    config = STABLE if stable else {}
+    folder = make_encoder(
+        *(tmp_path / "adapted", family),
+        **{"add_adapter": True, "num_adapter_layers": 2, **config},
+    )
+    encoder = FrozenEncoder(str(folder), final_norm=final_norm)
+    layers, frames = encoder(wavs, LENS)
+    assert frames.tolist() == [(n - 400) // 320 + 1 for n in LENS.tolist()]
+    plain = FrozenEncoder(str(folder), final_norm=final_norm)
+    plain.load()
+    weights = dict(encoder.model.named_parameters())
+    assert not any(name.startswith("adapter") for name in weights)
+    model = plain_model(folder)  # of transformers, which has the adapter
+    assert model.adapter is not None
+    t = int(frames[5])
+    theirs, _ = plain_layers(model, plain_input(folder, wavs[5, : LENS[5]]))
+    if final_norm and stable:
+        theirs[-1] = model.encoder.layer_norm(theirs[-1])
+    assert layer_errors(layers[5, :, :t], theirs).max() < 1e-5
+    # A store that was made of an eighth of the frames is not taken for it.
+    assert encoder.settings["adapter"] == "left out"
+    assert "adapter" not in FrozenEncoder(str(folders[kind])).settings
+
+
+def test_without_a_file_it_is_said_that_waveforms_are_guessed(
+    folders, tmp_path, caplog
+):
+    copy = shutil.copytree(folders["hubert_stable"], tmp_path / "bare")
+    (copy / "preprocessor_config.json").unlink()
+    assert FrozenEncoder(str(copy)).digest
+    (said,) = [r.message for r in caplog.records if "guess" in r.message]
+    assert f"{copy} has neither preprocessor_config.json nor" in said
+    assert "its waveforms are standardised, which is a guess" in said
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_settings_may_stand_in_the_processors_config(
+    nested, folders, wavs, tmp_path, caplog
+):
+    # transformers 5 nests them; the guess for this kind would be True.
+    copy = shutil.copytree(folders["wavlm_stable"], tmp_path / "copy")
+    before = FrozenEncoder(str(copy)).digest
+    (copy / "preprocessor_config.json").unlink()
+    settings = {"do_normalize": False, "sampling_rate": 16000}
+    content = {"processor_class": "Wav2Vec2Processor"}
+    content |= {"feature_extractor": settings} if nested else settings
+    path = copy / "processor_config.json"
+    path.write_text(json.dumps(content))
+    encoder = FrozenEncoder(str(copy))
+    digests = [before, encoder.digest]
+    assert not encoder.standardises
+    loud, quiet = (encoder(x * wavs[:1], LENS[:1])[0] for x in (1e4, 1))
+    assert not torch.allclose(loud, quiet, rtol=0.1)
+    assert "guess" not in caplog.text
+    path.write_text(json.dumps(content).replace("false", "true"))
+    other = FrozenEncoder(str(copy))
+    assert other.standardises
+    assert len({*digests, other.digest}) == 3

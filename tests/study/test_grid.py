@@ -164,6 +164,8 @@ def test_runs_wait_for_the_analysis_that_selects_layers(read):
         ({"jobs": -1}, "jobs is -1; use 1 or more"),
         ({"jobs": "all"}, "jobs is 'all'; give a number"),
         ({"keep_weights": "no"}, "keep_weights is 'no'; use True or False"),
+        ({"dry_run": "yes"}, "dry_run is 'yes'; use True or False"),
+        ({"systems": []}, "systems is {}; name some"),
         ({"directions": [["left", "wrong"]]}, "'wrong'] is no pair"),
         ({"directions": [["left"]]}, "is no pair"),
     ],
@@ -176,6 +178,21 @@ def test_a_study_without_sense_is_refused(read, overrides, message):
 def test_a_wrong_key_of_the_runs_is_refused(read):
     with pytest.raises(UserError, match=r"no key 'gama'.*'gamma'"):
         jobs_of(read(gama=1))
+
+
+def test_a_list_selects_among_the_systems_of_the_file(read):
+    study = read(systems=["lam_wl", "within", "cc"])
+    assert study["systems"] == {  # as open.yaml has them, in its order
+        "cc": {},
+        "lam_wl": {"file": "lam_gl", "anchor_layers": "worst"},
+        "within": {
+            **{"file": "layer_atn", "bound": "within", "anchor_layers": []},
+            **{"protocol": "speakers", "folds": 5},
+        },
+    }
+    assert read(systems={"lam_wl": {}})["systems"] == {"lam_wl": {}}
+    with pytest.raises(UserError, match="is 'lam_xl'; use one of cc, ensem"):
+        read(systems=["cc", "lam_xl"])
 
 
 def test_a_file_of_a_run_is_no_study():

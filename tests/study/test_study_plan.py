@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+from conftest import HPARAMS
 from toy_study import jobs_of, study_over_open
 
+from lam_sb import __main__ as commands
 from lam_sb.run_folder import settings_hash
 from lam_sb.study.plan import describe_plan, expected_seconds
 
@@ -36,3 +38,16 @@ def test_time_is_estimated_by_system(tmp_path, corpora, wavlm, monkeypatch):
     assert "leave about 3.3 GB" in describe_plan(study, jobs)
     study.values["keep_weights"] = False
     assert "GB" not in describe_plan(study, jobs)
+
+
+def test_a_dry_run_says_what_is_to_be_done_and_does_nothing(
+    tmp_path, wavlm, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    study = ["reproduce", str(HPARAMS / "study/open.yaml"), "--seeds=3"]
+    keys = ["--data_folder=nowhere", "--corpora=[a, b]", "--systems=[cc]"]
+    encoder = f"--encoders={{tiny: {wavlm}}}"
+    commands.main([*study, *keys, encoder, "--dry_run=True"])
+    said = capsys.readouterr().out
+    assert "  cc: 0, 6\n6 runs: 0 done, 6 to do.\n" in said
+    assert [*tmp_path.iterdir()] == []

@@ -1,0 +1,151 @@
+"""What the keys of a run's YAML take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from lam_sb.errors import UserError
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a value must be.
+
+    Arguments
+    ---------
+    takes : str
+        In words.
+    fits : Callable[[object], bool]
+        Whether a value is one.
+    """
+
+    takes: str
+    fits: Callable[[object], bool]
+
+    def or_null(self) -> Kind:
+        """Give the same, or null for none."""
+        return Kind(
+            f"{self.takes}, or null", lambda v: v is None or self.fits(v)
+        )
+
+
+def whole(least: int, most: float = math.inf) -> Kind:
+    """Whole numbers from one on, to another if that is given."""
+    to = f"{least} or more" if most == math.inf else f"from {least} to {most}"
+    return Kind(
+        f"a whole number, {to}", lambda v: _is_whole(v) and least <= v <= most
+    )
+
+
+def _is_whole(value: object) -> bool:
+    return type(value) is int
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and not math.isnan(value)
+
+
+def _is_text(value: object) -> bool:
+    """Whether it can be a name; 8 and 3.5 can."""
+    return _is_number(value) or (isinstance(value, str) and value.strip() != "")
+
+
+def _are_layers(value: object) -> bool:
+    """Whether it is a list of layer numbers, or a rule by its name."""
+    if isinstance(value, list):
+        return all(_is_whole(layer) and layer > 0 for layer in value)
+    return isinstance(value, str)
+
+
+TEXT = Kind("a text", _is_text)
+PATH = Kind("a path", _is_text)
+SWITCH = Kind("True or False", lambda v: isinstance(v, bool))
+SHARE = Kind(
+    "a number, 0 or more", lambda v: _is_number(v) and 0 <= v < math.inf
+)
+ABOVE_0 = Kind("a number above 0", lambda v: _is_number(v) and 0 < v < math.inf)
+MAPPING = Kind('a mapping, "{one: other}"', lambda v: isinstance(v, Mapping))
+# By key; those with a few names as values are checked where these are used.
+KINDS: dict[str, Kind] = {
+    **dict.fromkeys(
+        ("experiment", "system", "source", "target", "encoder_source"), TEXT
+    ),
+    **dict.fromkeys(
+        (
+            *("data_folder", "source_folder", "target_folder", "output_root"),
+            *("output_folder", "save_folder", "train_log", "manifest_folder"),
+            *("feature_folder", "analysis_folder", "source_train"),
+            *("source_valid", "target_train", "target_valid", "target_test"),
+            "valid",
+        ),
+        PATH,
+    ),
+    **dict.fromkeys(
+        ("dry_run", "skip_prep", "final_norm", "use_target_labels"), SWITCH
+    ),
+    **dict.fromkeys(
+        (
+            *("split_seed", "folds", "fold", "num_blocks", "target_shots"),
+            "min_steps",
+        ),
+        whole(0),
+    ),
+    **dict.fromkeys(
+        (
+            *("time_chunks", "episode_shots", "episode_queries", "num_heads"),
+            *("projection_dim", "ffn_dim", "number_of_epochs", "patience"),
+            *("average_last", "eval_batch_size"),
+        ),
+        whole(1),
+    ),
+    **dict.fromkeys(("min_duration", "gamma", "margin", "weight_decay"), SHARE),
+    **dict.fromkeys(("extract_batch_seconds", "lr"), ABOVE_0),
+    **dict.fromkeys(
+        ("label_map", "source_options", "target_options"), MAPPING.or_null()
+    ),
+    "seed": whole(0, 2**32 - 1),
+    "batch_size": whole(2),
+    "max_steps": whole(1).or_null(),
+    "max_duration": ABOVE_0.or_null(),
+    "max_grad_norm": Kind(
+        "a number above 0; .inf clips nothing",
+        lambda v: _is_number(v) and v > 0,
+    ),
+    "dropout": Kind(
+        "a number from 0 to below 1", lambda v: _is_number(v) and 0 <= v < 1
+    ),
+    "vowels": Kind(
+        'a list of vowels, "[a, i]"',
+        lambda v: isinstance(v, list) and all(isinstance(x, str) for x in v),
+    ),
+    "anchor_layers": Kind(
+        'a list of layers from 1, "[1, 2]", all, group, best, worst or '
+        "random:<seed>",
+        _are_layers,
+    ),
+    "mix_layers": Kind(
+        'all, top, not_anchored or a list of layers from 1, "[1, 2]"',
+        _are_layers,
+    ),
+}
+
+
+def check_values(values: Mapping[str, object]) -> None:
+    """Refuse values that their keys do not take.
+
+    Arguments
+    ---------
+    values : Mapping[str, object]
+        Plain values by key, other keys among them.
+
+    Raises
+    ------
+    UserError
+        A value of the wrong type or size.
+    """
+    for key, value in values.items():
+        if key in KINDS and not KINDS[key].fits(value):
+            given = "null" if value is None else repr(value)
+            raise UserError(f"{key} is {given}; it takes {KINDS[key].takes}.")

@@ -1,0 +1,105 @@
+"""Which columns of a label table are votes for an emotion."""
+
+from __future__ import annotations
+
+import pytest
+from toy_podcasts import prepare, rows_of, write_podcast
+
+from lam_sb.corpora.tables import Table
+from lam_sb.corpora.votes import most_votes, vote_columns
+from lam_sb.errors import UserError
+
+KNOWN = ["happy", "sad", "neutral"]
+
+
+def votes_of(*rows: dict) -> tuple[list[str], list[str]]:
+    rows = [{c: str(v) for c, v in row.items()} for row in rows]
+    return vote_columns(Table("t", list(rows[0]), rows), ["FileName"], KNOWN)
+
+
+def test_an_emotion_that_nobody_foresaw_has_a_vote():
+    row = {"FileName": "a", "melancholic": 0.6, "sad": 0.4, "happy": 0}
+    votes, others = votes_of(row)
+    assert (votes, others) == (["melancholic", "sad", "happy"], [])
+    strings = {c: str(v) for c, v in row.items()}
+    assert most_votes(strings, votes) == "melancholic"
+
+
+def test_other_numbers_are_no_votes():
+    votes, others = votes_of(
+        {"happy": 2, "sad": 1, "serene": 3, "EmoVal": 4.5, "Age": 31},
+        {"happy": 0, "sad": 4, "serene": 1, "EmoVal": 3.5, "Age": 24},
+    )
+    assert votes == ["happy", "sad", "serene"]
+    assert others == ["EmoVal", "Age"]
+    # No share, whatever its name is.
+    votes, others = votes_of({"happy": 0.5, "sad": 0, "serene": 0.5, "f0": 120})
+    assert votes == ["happy", "sad", "serene"]
+    assert others == ["f0"]
+
+
+def test_shares_that_are_whole_without_it_leave_no_vote_to_a_column():
+    votes, others = votes_of(
+        {"happy": 0.75, "sad": 0.25, "clarity": 0.5},
+        {"happy": 0, "sad": 1, "clarity": 0.9},
+    )
+    assert (votes, others) == (["happy", "sad"], ["clarity"])
+
+
+def test_text_and_negative_numbers_are_no_votes():
+    row = {"happy": 1, "sad": 0, "text": "so", "bias": -1, "calmness": ""}
+    assert votes_of(row) == (["happy", "sad", "calmness"], ["bias"][:0])
+
+
+def test_too_few_known_emotions_are_no_votes():
+    with pytest.raises(UserError, match="no column of emotions"):
+        votes_of({"happy": 1, "serene": 0})
+
+
+@pytest.fixture
+def wary(tmp_path):
+    """BIIC's table: 3/5 wary, 2/5 angry in rows labelled A, else whole."""
+    rows = rows_of("BIIC")
+    names = {"N": "neutral", "H": "happy", "S": "sad"}
+    for row in rows:
+        emotion = row.pop("EmoClass")
+        shares = dict.fromkeys(("angry", "wary", "neutral", "happy", "sad"), 0)
+        row |= shares | (
+            {"wary": 0.6, "angry": 0.4}
+            if emotion == "A"
+            else {names.get(emotion, "wary"): 1.0}
+        )
+    return write_podcast(tmp_path / "c", rows=rows)
+
+
+def test_a_row_is_not_angry_where_another_emotion_has_more(wary):
+    report = prepare(wary, "biic_podcast")["prep_report"]
+    train = {"happy": 4, "neutral": 4, "none": 16, "sad": 4}
+    assert report["splits"]["train"] == train
+    facts = report["facts"]
+    assert facts["unlabelled"] == {"wary": 20}  # A, X, O, U, C of 44 rows
+    assert facts["votes"] == ["angry", "wary", "neutral", "happy", "sad"]
+    numbers = ["EmoAct", "EmoVal", "EmoDom"]
+    assert facts["numbers_that_are_no_votes"] == numbers
+    assert facts["unused_columns"] == numbers
+    assert report["notes"][0] == (
+        "The emotion of biic_podcast is the one with the most votes in the "
+        "columns angry, wary, neutral, happy, sad (no votes: EmoAct, EmoVal, "
+        "EmoDom)."
+    )
+
+
+def test_the_user_may_name_the_votes(wary):
+    columns = {"emotion": ["angry", "neutral", "happy", "sad"]}
+    report = prepare(wary, "biic_podcast", columns=columns)["prep_report"]
+    assert report["splits"]["train"]["angry"] == 4
+    assert report["facts"]["votes"] == columns["emotion"]
+    assert "wary" in report["facts"]["unused_columns"]
+    with pytest.raises(UserError, match=r"no column 'calm' \(emotion\)"):
+        prepare(wary, "biic_podcast", columns={"emotion": ["calm", "sad"]})
+
+
+def test_an_emotion_of_ones_own_may_be_mapped(wary):
+    label_map = {"wary": "angry"}
+    report = prepare(wary, "biic_podcast", label_map=label_map)["prep_report"]
+    assert report["splits"]["train"]["angry"] == 16
