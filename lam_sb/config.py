@@ -328,7 +328,7 @@ def _load_blocks(blocks: Mapping[str, str], path: str | Path) -> dict:
 
 
 def resolved(path: str, overrides: Mapping[str, object]) -> str:
-    """Give one plain YAML that loads to a run's values, references filled in."""
+    """Give one plain YAML that loads to the same values, without references."""
     text = "".join(key_blocks(path, overrides).values())
     return resolve_references(text).read()
 

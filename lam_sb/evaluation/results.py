@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lam_sb.corpora.manifests import EMOTIONS, UNKNOWN
+from lam_sb.corpora.manifests import EMOTIONS, speakers_known
 from lam_sb.errors import UserError
 from lam_sb.evaluation.metrics import scores
 from lam_sb.evaluation.statistics import FEW_CLUSTERS, Predictions, interval
@@ -41,8 +41,8 @@ def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
         uar, uar_ci95 (of this one run), macro_f1, accuracy, recall, ovr_uar,
         confusion, n_test, n_speakers (clusters of the interval), speakers
         (whether they are ``known``, ``partly`` or ``unknown``: such rows are
-        clustered by recording) and few_speakers (None where it cannot be
-        known); the scores are None without labels.
+        clustered by podcast or each alone) and few_speakers (None where it
+        cannot be known); the scores are None without labels.
 
     Raises
     ------
@@ -57,9 +57,7 @@ def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
     labels, guesses = rows.labels.numpy(), posteriors.argmax(1)
     known = labels != UNLABELLED
     clusters = np.array(rows.clusters)[known]
-    unknown = [s == UNKNOWN for s in np.array(rows.speakers)[known]]
-    speakers = "unknown" if all(unknown) else "partly"
-    speakers = speakers if any(unknown) else "known"
+    speakers = speakers_known(np.array(rows.speakers)[known])
     few = len(set(clusters)) < FEW_CLUSTERS
     counts = {
         "n_test": len(rows),
@@ -108,9 +106,9 @@ def _unknown_note(scores: Mapping) -> str:
         return ""
     which = "some" if scores["speakers"] == "partly" else "all"
     return (
-        f"The speakers of {which} test rows are unknown: for the interval "
-        "their recordings, by the first two parts of their ids, stand for "
-        f"speakers ({scores['n_speakers']} in all)."
+        f"The speakers of {which} test rows are unknown: the podcasts that "
+        "their ids name, or else single rows, stand for speakers "
+        f"({scores['n_speakers']} in all), so the interval may be too narrow."
     )
 
 

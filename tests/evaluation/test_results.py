@@ -136,9 +136,9 @@ def test_a_file_that_is_missing_is_named(path, name):
             "partly",
             True,
             [
-                "The speakers of some test rows are unknown: for the interval "
-                "their recordings, by the first two parts of their ids, stand "
-                "for speakers (7 in all).",
+                "The speakers of some test rows are unknown: the podcasts "
+                "that their ids name, or else single rows, stand for speakers "
+                "(7 in all), so the interval may be too narrow.",
                 "The test set has 7 recordings, fewer than 10: the interval is "
                 "rough.",
             ],
@@ -148,9 +148,9 @@ def test_a_file_that_is_missing_is_named(path, name):
             "unknown",
             None,
             [
-                "The speakers of all test rows are unknown: for the interval "
-                "their recordings, by the first two parts of their ids, stand "
-                "for speakers (12 in all).",
+                "The speakers of all test rows are unknown: the podcasts "
+                "that their ids name, or else single rows, stand for speakers "
+                "(12 in all), so the interval may be too narrow.",
             ],
         ),
     ],
