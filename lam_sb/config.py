@@ -278,7 +278,8 @@ def load_study(
     Returns
     -------
     values : dict
-        Of the study, the command line on top.
+        Of the study, the command line on top; its ``hparams`` is relative to
+        the file that sets it, or, from the command line, to the study's.
     rest : dict[str, object]
         Overrides that are no keys of the study.
 
@@ -292,7 +293,18 @@ def load_study(
         raise UserError(f"{path} is no study; see hparams/study/.")
     own = {key: value for key, value in overrides.items() if key in known}
     rest = {key: overrides[key] for key in overrides.keys() - own.keys()}
-    return _load_blocks(key_blocks(path, own), path), rest
+    values = _load_blocks(key_blocks(path, own), path)
+    file = Path(path) if "hparams" in own else _setter(Path(path), "hparams")
+    values["hparams"] = str(file.parent / values["hparams"])
+    return values, rest
+
+
+def _setter(path: Path, key: str) -> Path:
+    """Find which of a file and its bases sets a key that one of them has."""
+    own, bases = _read(path, ())
+    if key in own:
+        return path
+    return _setter([b for b in bases if key in key_blocks(b, {})][-1], key)
 
 
 def _load_blocks(blocks: Mapping[str, str], path: str | Path) -> dict:
@@ -316,20 +328,7 @@ def _load_blocks(blocks: Mapping[str, str], path: str | Path) -> dict:
 
 
 def resolved(path: str, overrides: Mapping[str, object]) -> str:
-    """Text that a run leaves as hyperparams.yaml, references filled in.
-
-    Arguments
-    ---------
-    path : str
-        The YAML file.
-    overrides : Mapping[str, object]
-        Values by key.
-
-    Returns
-    -------
-    str
-        One plain YAML that loads to the same values.
-    """
+    """Give one plain YAML that loads to the same values, without references."""
     text = "".join(key_blocks(path, overrides).values())
     return resolve_references(text).read()
 

@@ -53,6 +53,20 @@ def alignment_class(alignment: Callable | None) -> object:
     return alignment if named else type(alignment)
 
 
+def uses_anchors(alignment: Callable | None, mix_layers: object) -> bool:
+    """Whether a system aligns anchored layers, leaves them out, or logs them.
+
+    Example
+    -------
+    >>> uses_anchors(None, "top"), uses_anchors(None, "not_anchored")
+    (False, True)
+    """
+    if alignment is None:
+        return mix_layers not in ("top", BEST_ON_SOURCE)
+    keys = getattr(alignment_class(alignment), "keys", ALIGNMENT_KEYS)
+    return "anchor_layers" in keys
+
+
 def unused_keys(hparams: dict) -> set[str]:
     """Keys of a run that its system does not use.
 
@@ -72,8 +86,7 @@ def unused_keys(hparams: dict) -> set[str]:
     if alignment is not None:
         keys = getattr(alignment, "keys", ALIGNMENT_KEYS)
         used = used | {"gamma", *keys}
-    elif hparams["mix_layers"] not in ("top", BEST_ON_SOURCE):
-        # Left out of the mixture, or only logged.
+    elif uses_anchors(None, hparams["mix_layers"]):
         used = used | {"anchor_layers"}
     return set().union(*FIT_KEYS.values(), ALIGNMENT_KEYS, {"gamma"}) - used
 
@@ -123,6 +136,7 @@ def check_options(
             "would be tested in its own language; name two corpora, or, to "
             "train within the target, use --bound within."
         )
+    _check_anchors(hparams, overrides, path)
     # These decide the result only through such a rule; analyse reads them too.
     if hparams["anchor_layers"] not in ANALYSIS_RULES:
         unused |= SELECTION_KEYS
@@ -140,6 +154,38 @@ def check_options(
     if hparams["bound"] == "within":
         _put_target_for_source(hparams)
     return unused
+
+
+def _check_anchors(hparams: dict, overrides: Iterable[str], path: str) -> None:
+    """Refuse numbers of layers that were chosen on another kind of encoder.
+
+    Whoever names layers himself, on the command line or in a file of his own,
+    means them. Anchors that would only be logged are none then.
+    """
+    chosen_on, anchors = hparams["anchors_chosen_on"], hparams["anchor_layers"]
+    named = own_keys(path) & {"anchor_layers", "anchors_chosen_on"}
+    if (
+        chosen_on is None
+        or not hparams["anchored_layers"]
+        or isinstance(anchors, str)
+        or named == {"anchor_layers"}
+        or "anchor_layers" in overrides
+    ):
+        return
+    encoder = hparams["encoder"]
+    if encoder.family == chosen_on:
+        return
+    left_out = hparams["mix_layers"] == "not_anchored"
+    if hparams["alignment"] is None and not left_out:
+        hparams["anchored_layers"] = hparams["anchor_layers"] = []
+        return
+    raise UserError(
+        f"anchor_layers: {anchors} of {path} were chosen on {chosen_on}, not "
+        f"on {encoder.family} ({encoder.source}). Choose some for it by "
+        f"python -m lam_sb analyse {path} with the same options, and add "
+        "--anchor_layers group; or name them, --anchor_layers [...]; or use "
+        "another --encoder_source."
+    )
 
 
 def _put_target_for_source(hparams: dict) -> None:

@@ -28,8 +28,8 @@ DECIDING_OPTIONS = {
     *("precision", "eval_precision", "grad_accumulation_factor"),
     *("optimizer_step_limit", "skip_nonfinite_grads"),
 }
-# Keys that may differ when a run goes on: how far to train, and where things
-# lie.
+# Keys that may differ when a run goes on: how far to train, where things lie,
+# and what only a check reads.
 MAY_DIFFER = (
     "number_of_epochs",
     "patience",
@@ -53,6 +53,7 @@ MAY_DIFFER = (
     "dry_run",
     "eval_batch_size",
     "extract_batch_seconds",
+    "anchors_chosen_on",
 )
 
 
@@ -246,7 +247,11 @@ def leave_results(
         for rule in ("last", "source")
     }
     results = {**content, **scores[chosen], **other} | {
-        "notes": [*prep_notes(hparams), *score_notes(scores[chosen])],
+        "notes": [
+            *prep_notes(hparams),
+            *_encoding_notes(content),
+            *score_notes(scores[chosen]),
+        ],
         "store": settings["data"]["store"],
         "settings_hash": settings_hash(settings),
     }
@@ -258,6 +263,16 @@ def leave_results(
         write_predictions(predictions, test, posteriors[chosen], target)
         write_results(path, results)
     return [*results["notes"], _result_line(results, where)]
+
+
+def _encoding_notes(content: Mapping) -> list[str]:
+    """Say how many utterances could not be encoded."""
+    undecodable = content.get("undecodable_audio") or {}
+    return [
+        f"The audio of {len(ids)} utterance{'s' * (len(ids) > 1)} of {corpus} "
+        "cannot be decoded: dropped; results.json names them."
+        for corpus, ids in undecodable.items()
+    ]
 
 
 def _result_line(results: Mapping, where: str) -> str:

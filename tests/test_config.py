@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from conftest import TOY, over, write
 
-from lam_sb.config import flatten, load, own_keys, recipe_folder, resolved
+from lam_sb.config import (
+    flatten,
+    load,
+    load_study,
+    own_keys,
+    recipe_folder,
+    resolved,
+)
 from lam_sb.errors import UserError
 
 
@@ -245,3 +253,27 @@ def test_a_study_is_no_system_and_says_who_runs_it(tmp_path):
     path = write(tmp_path / "s.yaml", "study: s\nmade: !apply:no.such.thing\n")
     with pytest.raises(UserError, match="is a study, no system: python -m"):
         load(path, {"anchor_layers": []})  # before anything of it is built
+
+
+def test_a_studys_hparams_are_relative_to_the_file_that_sets_them(tmp_path):
+    study = "study: one\nhparams: ../{file}.yaml\nseeds: 1\n"
+    one = write(tmp_path / "recipe/study/one.yaml", study)
+    other = write(tmp_path / "recipe/other.yaml", "study: x\nseeds: 2\n")
+    bases = f"base: [{one}, {other}]\nstudy: mine\n"
+    mine = write(tmp_path / "elsewhere/mine.yaml", bases)
+    found = [
+        load_study(str(path), given)[0]["hparams"]
+        for path, given in (
+            (one, {}),
+            (mine, {}),
+            (mine, {"hparams": "own/{file}.yaml"}),
+            (over(mine, "hparams: there/{file}.yaml\n"), {}),
+        )
+    ]
+    beside = tmp_path / "elsewhere"
+    assert [os.path.normpath(path) for path in found] == [
+        str(tmp_path / "recipe/{file}.yaml"),
+        str(tmp_path / "recipe/{file}.yaml"),
+        str(beside / "own/{file}.yaml"),
+        str(beside / "there/{file}.yaml"),
+    ]

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import HPARAMS
+from conftest import HPARAMS, make_encoder
 from hyperpyyaml import load_hyperpyyaml
+from speechbrain.utils.run_opts import RunOptions
 
 from lam_sb.config import flatten, load, resolved
-from lam_sb.options import check_options
-from lam_sb.run import MAY_DIFFER
+from lam_sb.errors import UserError
+from lam_sb.options import check_options, uses_anchors
+from lam_sb.run import MAY_DIFFER, load_run
 
 COMPLETE = HPARAMS / "lam_gl_wavlm.yaml"
 FILES = sorted(
@@ -47,7 +49,8 @@ def root(tmp_path_factory) -> Path:
 def folders(encoders: dict, path: Path, root: Path) -> dict:
     """Where a run of the file finds and leaves things here."""
     asked = asked_by(path).get("encoder_source", "")
-    family = "whisper" if "whisper" in asked else "wavlm"
+    whisper = "whisper" in asked or path.parent.name == "small"
+    family = "whisper" if whisper else "wavlm"
     return {
         "data_folder": str(root / "corpora"),
         "output_root": str(root),
@@ -69,14 +72,16 @@ def test_each_file_loads_to_what_it_asks_for(path, encoders, root):
         if plain and key not in MADE_OF_OTHERS:
             assert hparams[key] == direct[key] == value, key
     everything = set(range(1, 13))
-    assert hparams["anchored_layers"] == hparams["anchor_layers"]
+    used = uses_anchors(hparams["alignment"], hparams["mix_layers"])
+    anchors = hparams["anchor_layers"] if used else []
+    assert hparams["anchored_layers"] == anchors
     anchored = set(hparams["anchored_layers"])
     assert (
         set(hparams["layers"])
         == {
             "all": everything,
             "top": {12},
-            "best_on_source": {12},  # until the features are there
+            "best_on_source": {12},  # until the features are known
             "not_anchored": everything - anchored,
         }[hparams["mix_layers"]]
     )
@@ -174,3 +179,34 @@ def test_the_small_files_share_one_setting():
             text = flatten(path)
             assert "normalise: domain" in text
             assert "max_steps: 200" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "anchors"),
+    [("cc", 2, []), ("pc_avg", 2, []), ("layer_atn", 4, [])],
+)
+def test_whispers_anchors_hold_up_no_system_that_aligns_none(
+    name, depth, anchors, tmp_path
+):
+    keys = {"data_folder": "x", "output_root": str(tmp_path)}
+    keys["encoder_source"] = str(make_encoder(tmp_path / "e", layers=depth))
+    path = str(HPARAMS / f"small/{name}.yaml")
+    hparams, settings = load_run(path, RunOptions(), keys)
+    assert hparams["anchored_layers"] == settings["anchored_layers"] == anchors
+
+
+def test_whispers_anchors_are_not_put_on_wavlm(encoders, tmp_path):
+    keys = {"data_folder": "x", "output_root": str(tmp_path)}
+    path = str(HPARAMS / "small/lam_gl.yaml")
+    for family, refused in (("whisper", False), ("wavlm", True)):
+        given = keys | {"encoder_source": str(encoders[family])}
+        if not refused:
+            assert load_run(path, RunOptions(), given)[0]["layers"]
+            continue
+        with pytest.raises(
+            UserError, match="were chosen on whisper, not on wa"
+        ):
+            load_run(path, RunOptions(), given)
+        named = given | {"anchor_layers": [1, 2]}
+        hparams, _ = load_run(path, RunOptions(), named)
+        assert hparams["anchored_layers"] == [1, 2]

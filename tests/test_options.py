@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from conftest import over, write
@@ -11,7 +12,12 @@ from lam_sb.errors import UserError
 from lam_sb.losses.adversary import DomainAdversary
 from lam_sb.losses.coral import LayerCoral
 from lam_sb.losses.phonetic import PhoneticAnchor
-from lam_sb.options import alignment_class, check_options, unused_keys
+from lam_sb.options import (
+    alignment_class,
+    check_options,
+    unused_keys,
+    uses_anchors,
+)
 
 EPISODES = {"episode_shots", "episode_queries", "target_shots"}
 OF_CORAL = {"anchor_layers", "scale", "reduce"}
@@ -50,6 +56,7 @@ def hparams_of(**changes) -> dict:
         "gamma": 0.5,
         "anchor_layers": [1, 2],
         "anchored_layers": [1, 2],
+        "anchors_chosen_on": None,
         "alignment": LayerCoral(),
     } | changes
 
@@ -206,3 +213,53 @@ def test_holding_out_shots_decides_only_where_the_target_is_tested_whole(
     for protocol, decides in (("speakers", False), ("transductive", True)):
         found = check_options(hparams_of(protocol=protocol), {}, path)
         assert ("hold_out_shots" not in found) == decides
+
+
+WAVLM = SimpleNamespace(family="wavlm", source="microsoft/wavlm-base")
+
+
+def test_anchors_chosen_on_another_kind_of_encoder_are_refused(tmp_path):
+    write(
+        tmp_path / "a.yaml", "anchor_layers: [2]\nanchors_chosen_on: hubert\n"
+    )
+    path = over(tmp_path / "a.yaml", "")
+    given = hparams_of(anchors_chosen_on="hubert", encoder=WAVLM)
+    message = (
+        r"anchor_layers: \[1, 2\] of .* were chosen on hubert, not on wavlm "
+        r"\(microsoft/wavlm-base\)\. .*analyse .*--anchor_layers group"
+    )
+    with pytest.raises(UserError, match=message):
+        check_options(dict(given), {}, path)
+    left_out = {"alignment": None, "mix_layers": "not_anchored"}
+    with pytest.raises(UserError, match=message):
+        check_options(given | left_out, {}, path)
+    check_options(given | {"anchors_chosen_on": "wavlm"}, {}, path)
+    # Whoever names them means them.
+    check_options(dict(given), {"anchor_layers"}, path)
+    check_options(dict(given), {}, over(path, "anchor_layers: [1]\n", "b.yaml"))
+    # A rule asks the encoder itself.
+    check_options(given | {"anchor_layers": "all"}, {}, path)
+
+
+def test_anchors_of_another_encoder_that_are_only_logged_are_none(tmp_path):
+    path = write(tmp_path / "a.yaml", "x: 1\n")
+    given = hparams_of(anchors_chosen_on="hubert", encoder=WAVLM)
+    given["alignment"] = None
+    check_options(given, {}, path)
+    assert given["anchored_layers"] == given["anchor_layers"] == []
+
+
+@pytest.mark.parametrize(
+    ("alignment", "mix_layers", "expected"),
+    [
+        (LayerCoral(), "top", True),
+        (partial(mean_distance, power=1), "top", True),  # may use any key
+        (DomainAdversary(4), "all", False),
+        (None, "top", False),
+        (None, "best_on_source", False),
+        (None, "not_anchored", True),
+        (None, "all", True),
+    ],
+)
+def test_some_systems_have_no_use_for_anchors(alignment, mix_layers, expected):
+    assert uses_anchors(alignment, mix_layers) == expected

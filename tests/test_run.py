@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import EMOTIONS, HPARAMS, TOY, over, write
 
+from lam_sb import run
 from lam_sb.command_line import parse_arguments
 from lam_sb.run import MAY_DIFFER, leave_results, load_run
 from lam_sb.run_folder import settings_hash
@@ -20,6 +21,7 @@ RUN_KEYS = """\
 system: toy
 fit: brain
 bound: none
+anchors_chosen_on: null
 source: left
 target: right
 protocol: speakers
@@ -226,3 +228,12 @@ def test_a_debug_run_leaves_nothing(tmp_path):
     line = "Test UAR 0.7500 [0.7500, 0.7500] --debug leaves no result"
     assert leave(tmp_path, 10, debug=True) == [line]
     assert not any(tmp_path.iterdir())
+
+
+def test_a_run_says_what_it_could_not_decode():
+    content = {"undecodable_audio": {"right": ["a", "b"]}}
+    assert run._encoding_notes(content) == [
+        "The audio of 2 utterances of right cannot be decoded: dropped; "
+        "results.json names them."
+    ]
+    assert run._encoding_notes({}) == []

@@ -25,6 +25,7 @@ def resolve_anchor_layers(
     analysis_folder: str,
     selection_settings: Mapping[str, object],
     segment: str = "utterance",
+    used: bool = True,
 ) -> list[int]:
     """Layers that a run anchors.
 
@@ -42,11 +43,13 @@ def resolve_anchor_layers(
     segment : str
         What is aligned, on which ``group``, ``best`` and ``worst`` are most
         or least similar.
+    used : bool
+        Whether the system has a use for them, `lam_sb.options.uses_anchors`.
 
     Returns
     -------
     list[int]
-        Layer numbers from 1.
+        Layer numbers from 1; none where they are of no use.
 
     Raises
     ------
@@ -60,6 +63,8 @@ def resolve_anchor_layers(
     >>> resolve_anchor_layers("all", 3, "nowhere", {})
     [1, 2, 3]
     """
+    if not used:
+        return []
     if not isinstance(anchor_layers, str):
         return list(anchor_layers)
     if anchor_layers == "all":
@@ -87,11 +92,21 @@ def resolve_anchor_layers(
 def random_layers(seed: int, num_layers: int, count: int = 3) -> list[int]:
     """Draw different layers from 1 to L, in order.
 
+    Raises
+    ------
+    UserError
+        The encoder has fewer.
+
     Example
     -------
     >>> random_layers(0, num_layers=3)
     [1, 2, 3]
     """
+    if count > num_layers:
+        raise UserError(
+            f"anchor_layers: random:{seed} draws {count} layers, but the "
+            f"encoder has only {num_layers}; use all, or a list."
+        )
     drawn = np.random.default_rng(seed).choice(num_layers, count, replace=False)
     return sorted((drawn + 1).tolist())
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import yaml
 
 from lam_sb.evaluation.catalogue import (
     REFERENCE,
@@ -19,6 +18,7 @@ from lam_sb.evaluation.catalogue import (
     row_of,
 )
 from lam_sb.evaluation.results import Run
+from lam_sb.evaluation.run_settings import differing_rows, of_equal_settings
 from lam_sb.evaluation.statistics import (
     Comparison,
     Estimate,
@@ -32,13 +32,12 @@ from lam_sb.evaluation.statistics import (
 MIN_MARK_SPEAKERS = 6
 MIN_MARK_SEEDS = 5
 MIN_CLAIM_SEEDS = 10  # with fewer, the caption says that it is no claim
+UNTESTED = "untested"  # rows that differ from LAM-GL in more than the system
 # Keys of results.json that are the same for all runs of a table.
 PROTOCOL = (
     *("normalise", "protocol", "folds", "split_seed", "select_on"),
     *("target_rows", "hold_out_shots"),
 )
-# Keys of settings.yaml that may differ between the runs of a score.
-VARYING = {"seed", "fold", "experiment"}
 
 
 class Column(NamedTuple):
@@ -120,6 +119,9 @@ class ScoreTable:
         Not every system has every column.
     differences : dict[Key, Difference]
         From LAM-GL, where the column has it.
+    differing : dict[Key, list[str]]
+        In what a row is not as LAM-GL (or, without it, as the first row of the
+        column), but for its system; such a row is not tested.
     """
 
     protocol: dict
@@ -127,6 +129,7 @@ class ScoreTable:
     systems: list[str]
     scores: dict[Key, Score]
     differences: dict[Key, Difference] = field(default_factory=dict)
+    differing: dict[Key, list[str]] = field(default_factory=dict)
 
 
 def make_tables(
@@ -220,7 +223,7 @@ def _experiment(run: Run) -> str:
 def _score(runs: Sequence[Run], problems: list[str]) -> Score | None:
     """Join the runs of one system in one column."""
     runs = sorted(runs, key=lambda r: (r.results["seed"], r.results["fold"]))
-    runs = _of_equal_settings(runs, problems)
+    runs = of_equal_settings(runs, problems)
     complete = []
     for seed, group in groupby(runs, key=lambda run: run.results["seed"]):
         parts = list(group)
@@ -242,38 +245,6 @@ def _score(runs: Sequence[Run], problems: list[str]) -> Score | None:
     except ValueError as error:
         problems.append(f"{kept[0].path} and its other seeds: {error}")
         return None
-
-
-def _of_equal_settings(runs: Sequence[Run], problems: list[str]) -> list[Run]:
-    """Leave out runs whose settings are not those of the first with any."""
-    first, where, kept = {}, None, []
-    for run in runs:
-        settings = _settings(run)
-        if not first:
-            first, where = settings, run.path
-        differing = [
-            key
-            for key in sorted(first.keys() | settings.keys())
-            if first.get(key) != settings.get(key)
-        ]
-        if differing and settings:
-            keys = ", ".join(differing)
-            problems.append(
-                f"{run.path}: other settings than {where} ({keys})."
-            )
-        else:
-            kept.append(run)
-    return kept
-
-
-def _settings(run: Run) -> dict:
-    """Read what decided the result, but for `VARYING`; empty if unknown."""
-    path = run.path.with_name("settings.yaml")
-    if not path.is_file():
-        return {}
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    settings = yaml.load(path.read_text(encoding="utf-8"), loader)
-    return {k: v for k, v in settings.items() if k not in VARYING}
 
 
 def _join(by_seed: Sequence[Sequence[Run]]) -> Predictions:
@@ -318,9 +289,21 @@ def _table(
         scores,
     )
     for column in table.columns:
+        _find_differing(table, column)
         if (REFERENCE, column) in scores:
             _compare_column(table, column, problems)
     return table
+
+
+def _find_differing(table: ScoreTable, column: Column) -> None:
+    """Note which rows of a column differ in more than their system."""
+    keys = [(system, column) for system in (REFERENCE, *table.systems)]
+    first, *others = dict.fromkeys(key for key in keys if key in table.scores)
+    for key in others:
+        runs = table.scores[first].runs, table.scores[key].runs
+        texts = differing_rows(*runs)
+        if texts:
+            table.differing[key] = list(texts.values())
 
 
 def order_columns(columns: Iterable[Column]) -> list[Column]:
@@ -345,7 +328,9 @@ def _compare_column(
         except ValueError as error:
             problems.append(f"LAM-GL and {system}, {column.label}: {error}")
             continue
-        families.setdefault(family_of(system), {})[system] = comparison
+        alike = (system, column) not in table.differing
+        family = family_of(system) if alike else UNTESTED
+        families.setdefault(family, {})[system] = comparison
     for family, comparisons in families.items():
         corrected = correct_family(family, list(comparisons.values()))
         for system, difference in zip(comparisons, corrected, strict=True):
@@ -360,7 +345,7 @@ def correct_family(
     Arguments
     ---------
     family : str
-        ``baselines`` get stars; ``bounds`` are not tested.
+        ``baselines`` get stars; ``bounds`` and `UNTESTED` are not tested.
     comparisons : Sequence[Comparison]
         LAM-GL minus each member of the family, in one column.
 
@@ -375,7 +360,7 @@ def correct_family(
     for n, comparison in enumerate(comparisons):
         estimate, mark = comparison.estimate, ""
         p = greater[n] if family == "baselines" else two_sided[n]
-        if family == "bounds":
+        if family in ("bounds", UNTESTED):
             p = float("nan")
         elif (
             estimate.num_clusters >= MIN_MARK_SPEAKERS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from lam_sb.corpora.manifests import EMOTIONS
@@ -65,15 +65,22 @@ def emotion_scores(table: ScoreTable) -> EmotionScores:
             if (system, column) in table.scores
         }
         if REFERENCE in predictions and len(predictions) > 1:
-            for (system, emotion), score in _of_column(predictions).items():
+            alike = {
+                s for s in predictions if (s, column) not in table.differing
+            }
+            found = _of_column(predictions, alike)
+            for (system, emotion), score in found.items():
                 scores[system, column, emotion] = score
     return scores
 
 
 def _of_column(
-    predictions: Mapping[str, Predictions],
+    predictions: Mapping[str, Predictions], alike: Collection[str]
 ) -> dict[tuple[str, str], EmotionScore]:
-    """Score by system and emotion, and compare with LAM-GL."""
+    """Score by system and emotion, and compare with LAM-GL.
+
+    Systems that are not alike but for their segment are not tested.
+    """
     detections = {
         (system, emotion): _detection(whole, n)
         for system, whole in predictions.items()
@@ -85,8 +92,9 @@ def _of_column(
         reference = detections.get((REFERENCE, emotion))
         if system != REFERENCE and reference is not None:
             comparisons[system, emotion] = compare(detection, reference)
-    p_values = holm([c.p_two_sided for c in comparisons.values()])
-    p_holm = dict(zip(comparisons, p_values.tolist(), strict=True))
+    tested = {k: c.p_two_sided for k, c in comparisons.items() if k[0] in alike}
+    p_values = holm([*tested.values()])
+    p_holm = dict(zip(tested, p_values.tolist(), strict=True))
     return {
         key: EmotionScore(
             interval(detection), comparisons.get(key), p_holm.get(key, math.nan)

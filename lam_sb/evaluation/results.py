@@ -7,17 +7,19 @@ import json
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
-from lam_sb.corpora.manifests import EMOTIONS, UNKNOWN
+from lam_sb.corpora.manifests import EMOTIONS, speakers_known
 from lam_sb.errors import UserError
 from lam_sb.evaluation.metrics import scores
 from lam_sb.evaluation.statistics import FEW_CLUSTERS, Predictions, interval
 from lam_sb.files import write_csv, write_json
+from lam_sb.run_folder import read_settings
 from lam_sb.training.rows import UNLABELLED, DomainRows
 
 SCHEMA = 2
@@ -25,7 +27,7 @@ NEEDED = {  # keys of results.json that say which run it was
     *("experiment", "system", "encoder", "source", "target", "seed", "folds"),
     *("fold", "split_seed", "protocol", "normalise", "select_on", "shots"),
     *("target_rows", "target_labels_used", "anchor_layers", "anchor_rule"),
-    "hold_out_shots",
+    *("hold_out_shots", "bound", "notes", "speakers"),
 }
 PACKAGES = ("speechbrain", "torch", "torchaudio", "transformers")
 
@@ -39,8 +41,8 @@ def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
         uar, uar_ci95 (of this one run), macro_f1, accuracy, recall, ovr_uar,
         confusion, n_test, n_speakers (clusters of the interval), speakers
         (whether they are ``known``, ``partly`` or ``unknown``: such rows are
-        clustered by recording) and few_speakers (None where it cannot be
-        known); the scores are None without labels.
+        clustered by podcast or each alone) and few_speakers (None where it
+        cannot be known); the scores are None without labels.
 
     Raises
     ------
@@ -55,9 +57,7 @@ def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
     labels, guesses = rows.labels.numpy(), posteriors.argmax(1)
     known = labels != UNLABELLED
     clusters = np.array(rows.clusters)[known]
-    unknown = [s == UNKNOWN for s in np.array(rows.speakers)[known]]
-    speakers = "unknown" if all(unknown) else "partly"
-    speakers = speakers if any(unknown) else "known"
+    speakers = speakers_known(np.array(rows.speakers)[known])
     few = len(set(clusters)) < FEW_CLUSTERS
     counts = {
         "n_test": len(rows),
@@ -86,28 +86,42 @@ def score_notes(scores: Mapping) -> list[str]:
     """Say in sentences what limits the scores that `score` gave."""
     if scores["uar"] is None:
         return []
-    notes = []
+    notes = (absent_note(scores), _unknown_note(scores), few_note(scores))
+    return [note for note in notes if note]
+
+
+def absent_note(scores: Mapping) -> str:
+    """Name the emotions that no test row has; empty if there are none."""
     missing = [e for e, n in scores["recall"].items() if n is None]
-    if missing:
-        notes.append(
-            f"The test set holds no {', '.join(missing)}: the UAR is the mean "
-            "over the other emotions."
-        )
-    if scores["speakers"] != "known":
-        which = "some" if scores["speakers"] == "partly" else "all"
-        notes.append(
-            f"The speakers of {which} test rows are unknown: for the interval "
-            "their recordings, by the first two parts of their ids, stand for "
-            f"speakers ({scores['n_speakers']} in all)."
-        )
-    if scores["few_speakers"]:
-        noun = "speakers" if scores["speakers"] == "known" else "recordings"
-        count = scores["n_speakers"]
-        notes.append(
-            f"The test set has {count} {noun if count > 1 else noun[:-1]}, "
-            f"fewer than {FEW_CLUSTERS}: the interval is rough."
-        )
-    return notes
+    if not missing:
+        return ""
+    return (
+        f"The test set holds no {', '.join(missing)}: the UAR is the mean "
+        "over the other emotions."
+    )
+
+
+def _unknown_note(scores: Mapping) -> str:
+    if scores["speakers"] == "known":
+        return ""
+    which = "some" if scores["speakers"] == "partly" else "all"
+    return (
+        f"The speakers of {which} test rows are unknown: the podcasts that "
+        "their ids name, or else single rows, stand for speakers "
+        f"({scores['n_speakers']} in all), so the interval may be too narrow."
+    )
+
+
+def few_note(scores: Mapping) -> str:
+    """Say that an interval rests on few speakers; empty if it does not."""
+    if not scores["few_speakers"]:
+        return ""
+    noun = "speaker" if scores["speakers"] == "known" else "recording"
+    count = scores["n_speakers"]
+    return (
+        f"The test set has {count} {noun}{'s' * (count > 1)}, fewer than "
+        f"{FEW_CLUSTERS}: the interval is rough."
+    )
 
 
 def is_finished(path: Path, results: Mapping) -> bool:
@@ -177,6 +191,11 @@ class Run:
     clusters: np.ndarray  # (N,)
     labels: np.ndarray  # (N,) classes, as indices into the emotions
     predictions: np.ndarray  # (N,)
+
+    @cached_property
+    def settings(self) -> dict:
+        """What decided it, as settings.yaml says; empty where that is gone."""
+        return read_settings(self.path.with_name("settings.yaml"))
 
 
 def read_run(path: Path) -> Run:

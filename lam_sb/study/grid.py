@@ -216,7 +216,7 @@ def _command_lines(
     own = dict(study["systems"][system] or {})
     names = {"study": study["study"], "encoder": encoder, "system": system}
     names["file"] = own.pop("file", system)
-    file = study.path.parent / study["hparams"].format(**names)
+    file = study["hparams"].format(**names)
     source, target = pair
     if own.get("bound") == "within":
         source = target

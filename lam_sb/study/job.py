@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from lam_sb.run_folder import (
 )
 
 SET_ASIDE = re.compile(r"_old\d+$")  # ends the name of a folder of old data
+
+PATH_KEYS = ("_folder", "output_root")  # end the names of keys that are paths
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,14 @@ class Job:
             self.file,
             *(f"--{key}={_word(value)}" for key, value in self.keys.items()),
         ]
+
+    def from_anywhere(self) -> Job:
+        """Give the same run with whole paths, for any working folder."""
+        keys = {
+            key: os.path.abspath(value) if key.endswith(PATH_KEYS) else value
+            for key, value in self.keys.items()
+        }
+        return replace(self, file=os.path.abspath(self.file), keys=keys)
 
     @property
     def results(self) -> Path:

@@ -86,14 +86,16 @@ def _preparing_commands(
 def _print_commands(jobs: Sequence[Job], options: Sequence[str]) -> None:
     """Print what is to be run, and apart from it what must come first."""
     for (command, _), job in _preparing_commands(jobs).items():
-        words = ["python", "-m", "lam_sb", command, *job.arguments, *options]
+        arguments = job.from_anywhere().arguments
+        words = ["python", "-m", "lam_sb", command, *arguments, *options]
         print(f"first: {shlex.join(words)}", file=sys.stderr)
     for job in jobs:
         if job.changed() and not job.differing():
-            words = ["mv", str(job.results.parent), str(job.kept_in)]
+            folders = job.results.parent, job.kept_in
+            words = ["mv", *(os.path.abspath(folder) for folder in folders)]
             print(f"first: {shlex.join(words)}", file=sys.stderr)
         if not job.is_done():
-            print(command_line(job, options))
+            print(command_line(job.from_anywhere(), options))
 
 
 def _prepare(jobs: Sequence[Job], options: Sequence[str]) -> dict[str, str]:

@@ -160,3 +160,14 @@ def test_a_selection_of_an_earlier_version_is_refused(tmp_path):
     (tmp_path / "selection.json").write_text(json.dumps(content))
     with pytest.raises(NotAnalysedError, match="none there, 1 rows now"):
         check_selection(hparams, rows_of(), "whisper-0")
+
+
+def test_a_system_without_anchors_resolves_none(tmp_path):
+    for rule in ([11], "group", "random:3", "nonsense"):
+        found = resolve_anchor_layers(rule, 2, str(tmp_path), {}, used=False)
+        assert found == []
+
+
+def test_no_three_layers_are_drawn_from_two():
+    with pytest.raises(UserError, match=r"random:5 draws 3 layers, .* only 2"):
+        resolve_anchor_layers("random:5", 2, "nowhere", {})

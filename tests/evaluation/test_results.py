@@ -7,7 +7,12 @@ import pytest
 from made_up import Row, make_rows, make_run
 
 from lam_sb.errors import UserError
-from lam_sb.evaluation.results import read_run, write_predictions
+from lam_sb.evaluation.results import (
+    read_run,
+    score,
+    score_notes,
+    write_predictions,
+)
 from lam_sb.training.rows import DomainRows
 
 
@@ -120,3 +125,43 @@ def test_a_file_that_is_missing_is_named(path, name):
     path.with_name(name).unlink()
     with pytest.raises(UserError, match=f"cannot be read: .*{name}"):
         read_run(path)
+
+
+@pytest.mark.parametrize(
+    ("speakers", "kind", "few", "notes"),
+    [
+        ([f"s{n}" for n in range(12)], "known", False, []),
+        (
+            ["a"] * 6 + ["unknown"] * 6,
+            "partly",
+            True,
+            [
+                "The speakers of some test rows are unknown: the podcasts "
+                "that their ids name, or else single rows, stand for speakers "
+                "(7 in all), so the interval may be too narrow.",
+                "The test set has 7 recordings, fewer than 10: the interval is "
+                "rough.",
+            ],
+        ),
+        (
+            ["unknown"] * 12,
+            "unknown",
+            None,
+            [
+                "The speakers of all test rows are unknown: the podcasts "
+                "that their ids name, or else single rows, stand for speakers "
+                "(12 in all), so the interval may be too narrow.",
+            ],
+        ),
+    ],
+)
+def test_rows_without_a_speaker_are_said(speakers, kind, few, notes):
+    emotions = ("neutral", "happy", "angry", "sad")
+    manifest = {
+        f"pod_{n:02d}_1": {"speaker": speaker, "emo": emotions[n % 4]}
+        for n, speaker in enumerate(speakers)
+    }
+    rows = DomainRows(manifest, features=None, labelled=True)
+    found = score(rows, np.full((12, 4), 0.25))
+    assert (found["speakers"], found["few_speakers"]) == (kind, few)
+    assert score_notes(found) == notes

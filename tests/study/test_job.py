@@ -93,3 +93,14 @@ def test_the_script_is_relative_below_the_working_folder_only(
     assert script(tmp_path / "re cipe/train.py") == "re cipe/train.py"
     monkeypatch.chdir(tmp_path / "empty")
     assert script(tmp_path / "train.py") == str(tmp_path / "train.py")
+
+
+def test_a_printed_command_names_whole_paths(job, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job.keys.update(output_root="out", data_folder="../data", gamma=0.5)
+    found = job.from_anywhere()
+    assert found.file == str(tmp_path / "a.yaml")
+    assert found.keys["output_root"] == str(tmp_path / "out")
+    assert found.keys["data_folder"] == str(tmp_path.parent / "data")
+    assert (found.keys["gamma"], found.keys["experiment"]) == (0.5, "x/a b")
+    assert found.results == job.results

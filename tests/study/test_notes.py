@@ -171,3 +171,15 @@ def test_labels_that_chose_the_layers_are_noted(seeds):
     uars, _ = score_tables(table, paper=False)
     expected = ["Target labels chose the anchored layers of LAM-GL."]
     assert noted(uars, "Target labels") == expected
+
+
+def test_what_runs_say_of_their_rows_is_said_once_a_table(seeds):
+    lost = "Preparation dropped 2 utterances of left (2 missing); x names them."
+    few = "The test set has 6 speakers, fewer than 10: the interval is rough."
+    paths = seeds("lam_gl", notes=[lost, few]) + seeds("cc", notes=[lost])
+    (table,) = tables_of(*paths)
+    uars, differences = score_tables(table, paper=False)
+    for printed in (uars, differences):
+        found = f"{lost} (left → right, enc)"
+        assert noted(printed, "Preparation") == [found]
+        assert noted(printed, "The test set") == []  # "Few speakers" says it

@@ -155,7 +155,8 @@ def test_commands_are_printed_for_what_is_to_be_done(arguments, root, capsys):
     lines = printed([*arguments, "--seeds=2"], capsys)
     assert len(lines) == RUNS
     for line in lines:
-        assert line.startswith("python train.py hparams/small/")
+        assert line.startswith(f"python train.py {HPARAMS}/small/")
+        assert f"--output_root={root}" in line
         assert "--seed=1" in line
         assert "--noprogressbar" in line
 

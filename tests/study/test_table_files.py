@@ -93,6 +93,7 @@ def test_table_2_as_csv(study):
         "split_seed": "0",
         "select_on": "last",
         "target_rows": "all",
+        "hold_out_shots": "False",
         "system": "cc",
         "name": "CC",
         "encoder": "whisper",

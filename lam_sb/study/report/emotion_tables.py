@@ -53,6 +53,7 @@ def _direction_tables(
     shown = {key: table.scores[key] for key in rows}
     about = {
         "number": 3,
+        "differing": notes.differing_note(table, shown),
         "protocol": notes.describe_protocol(table.protocol),
         "sizes": notes.describe_sizes(shown),
         "cautions": [notes.INTERVALS, *notes.caution_notes(shown)],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lam_sb.evaluation.catalogue import REFERENCE
+from lam_sb.evaluation.catalogue import REFERENCE, family_of
 from lam_sb.evaluation.comparisons import Column, Score, ScoreTable
 from lam_sb.study.report.notes import describe_protocol
 from lam_sb.study.report.paper import paper_layers
@@ -111,10 +111,14 @@ def anchor_tables(table: ScoreTable, paper: bool) -> list[PrintedTable]:
 def _add_paper(
     cells: dict[Place, Cell], system: str, column: Column, paper: bool
 ) -> None:
-    """Add the layers that the paper anchors, if it has this system."""
+    """Add the layers that the paper anchors, if it has this system.
+
+    Those of segments are in its Table 3, all others in Tables 1 and 2.
+    """
     layers = paper and paper_layers(system, column)
     if layers:
-        cells[system, (column, True)] = Cell(layers_text(layers))
+        where = " (Table 3)" * (family_of(system) == "segments")
+        cells[system, (column, True)] = Cell(layers_text(layers) + where)
 
 
 def _anchored(score: Score) -> str:

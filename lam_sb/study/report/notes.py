@@ -18,7 +18,9 @@ from lam_sb.evaluation.comparisons import (
     Difference,
     Key,
     Score,
+    ScoreTable,
 )
+from lam_sb.evaluation.results import absent_note, few_note
 from lam_sb.evaluation.statistics import FEW_CLUSTERS, Estimate
 
 Scores = Mapping[Key, Score]
@@ -124,6 +126,28 @@ def describe_protocol(protocol: Mapping) -> str:
     return f"Settings: {'; '.join(parts)}."
 
 
+def differing_note(table: ScoreTable, shown: Iterable[Key]) -> str:
+    """Say which rows are not as LAM-GL but for their system; empty if none."""
+    first = REFERENCE if REFERENCE in table.systems else table.systems[0]
+    texts: dict[str, list[str]] = {}
+    for key in shown:
+        if key in table.differing:
+            system, column = key
+            text = f"{name_of(system)} ({'; '.join(table.differing[key])})"
+            texts.setdefault(text, []).append(column.label)
+    several = len(table.columns) > 1
+    parts = [
+        text + f" in {', '.join(columns)}" * several
+        for text, columns in texts.items()
+    ]
+    if not parts:
+        return ""
+    return (
+        f"Not comparable: beside the system, these rows differ from "
+        f"{name_of(first)} and get no marks: {'; '.join(parts)}."
+    )
+
+
 def describe_sizes(scores: Scores) -> str:
     """Say how many seeds and test speakers a table rests on."""
     sizes = _sizes(scores)
@@ -226,7 +250,20 @@ def caution_notes(scores: Scores) -> list[str]:
             f"{row.speakers} speakers leaves no row of an emotion "
             f"({row.column}); the jackknife's UAR is then over the others."
         )
-    return [*notes, *_absent_notes(scores), *_label_notes(scores)]
+    notes += [*_absent_notes(scores), *_label_notes(scores)]
+    return [*notes, *_run_notes(scores)]
+
+
+def _run_notes(scores: Scores) -> list[str]:
+    """Give what the runs say of their rows, but for what is said above."""
+    columns: dict[str, dict[str, None]] = {}
+    for (_, column), score in scores.items():
+        for run in score.runs:
+            said = {absent_note(run.results), few_note(run.results)}
+            for note in run.results["notes"]:
+                if note not in said:
+                    columns.setdefault(note, {})[column.label] = None
+    return [f"{note} ({'; '.join(where)})" for note, where in columns.items()]
 
 
 def _absent_notes(scores: Scores) -> list[str]:

@@ -47,6 +47,7 @@ class PrintedTable:
     number: int  # 1, 2 or 3, the paper's table
     title: str  # a sentence: what it shows
     frame: pd.DataFrame  # as from `make_frame`
+    differing: str = ""  # a sentence: rows that do not compare, and why
     protocol: str = ""  # a sentence: the settings of all its runs
     sizes: str = ""  # sentences: how many seeds and speakers
     notes: list[str] = field(default_factory=list)  # what the marks mean
@@ -56,7 +57,8 @@ class PrintedTable:
     @property
     def caption(self) -> str:
         """All that a table says about itself where it stands alone."""
-        return " ".join(filter(None, (self.title, self.protocol, self.sizes)))
+        texts = (self.title, self.differing, self.protocol, self.sizes)
+        return " ".join(filter(None, texts))
 
 
 def make_frame(

@@ -64,6 +64,7 @@ def _uar_table(
         number=2,
         title="Test UAR in % of each system.",
         frame=arrange(table, cells),
+        differing=notes.differing_note(table, scores),
         protocol=notes.describe_protocol(table.protocol),
         sizes=notes.describe_sizes(scores),
         notes=[
@@ -103,6 +104,7 @@ def difference_tables(
             number=2,
             title=title,
             frame=arrange(table, cells),
+            differing=notes.differing_note(table, scores),
             protocol=notes.describe_protocol(table.protocol),
             sizes=notes.describe_sizes(scores),
             notes=[

@@ -84,6 +84,7 @@ def score_frame(tables: Sequence[ScoreTable], paper: bool) -> pd.DataFrame:
             "mark": difference and difference.mark,
         }
         values = _values(score, score.estimate, comparison)
+        doubts += table.differing.get(key, [])
         origin = _origin(score, doubts, paper and paper_uar(*key))
         rows.append(place | values | p_values | origin)
     return pd.DataFrame(rows)
@@ -102,6 +103,7 @@ def emotion_frame(tables: Sequence[ScoreTable], paper: bool) -> pd.DataFrame:
             if one is None:
                 continue
             score, doubts = table.scores[key], cautions(one.estimate)
+            doubts += table.differing.get(key, [])
             number = paper and paper_emotion_uar(*key, emotion)
             rows.append(
                 place
