@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader
 
 from lam_sb import inputs, run
 from lam_sb.command_line import is_verbose, parse_arguments
-from lam_sb.config import resolved
+from lam_sb.config import complete_text
 from lam_sb.console import console, log_config
 from lam_sb.features.store import FeatureStore
 from lam_sb.processes import process_rank, start_processes
@@ -44,7 +44,7 @@ from lam_sb.training.loaders import (
     training_loader,
 )
 from lam_sb.training.rows import Batch, DomainRows, Outputs
-from lam_sb.training.samplers import make_sampler
+from lam_sb.training.samplers import DualDomainSampler, make_sampler
 from lam_sb.training.standardisation import fit_standardisers
 
 logger = get_logger(__name__)
@@ -121,21 +121,23 @@ def dataio_prepare(
     return rows, loaders
 
 
+def make_training_sampler(
+    hparams: dict, labels: torch.Tensor, n_target: int
+) -> DualDomainSampler:
+    """Choose the rows of each batch, or of each episode."""
+    return make_sampler(
+        *(hparams["fit"], labels, n_target, hparams["batch_size"]),
+        *(hparams["episode_shots"], hparams["episode_queries"]),
+        *(hparams["seed"], *process_rank()),
+    )
+
+
 def make_training_loader(
     hparams: dict, rows: dict[str, DomainRows]
 ) -> DataLoader:
     """Batches of both domains, or episodes."""
     source, target = rows["source_train"], rows["target_train"]
-    sampler = make_sampler(
-        hparams["fit"],
-        source.labels,
-        len(target),
-        hparams["batch_size"],
-        hparams["episode_shots"],
-        hparams["episode_queries"],
-        hparams["seed"],
-        *process_rank(),
-    )
+    sampler = make_training_sampler(hparams, source.labels, len(target))
     dataset = FeatureDataset(
         source, target, hparams["layers"], hparams["segment"]
     )
@@ -189,7 +191,7 @@ def fit_and_test(hparams: dict, settings: dict, run_opts: RunOptions) -> None:
     """Read the rows, fit, test, and leave the results."""
     start = time.time()
     manifests = inputs.read_rows(hparams)
-    inputs.check_phones(hparams, manifests)
+    inputs.check_rows(hparams, manifests, make_training_sampler)
     device = inputs.choose_device(run_opts)
     store = hparams["store"]()
     manifests, undecodable = inputs.encode(store, manifests, device)
@@ -207,8 +209,7 @@ def fit_and_test(hparams: dict, settings: dict, run_opts: RunOptions) -> None:
     if if_main_process():
         content = run.describe_run(hparams, manifests, rows) | learned
         content["shots"] = hparams["target_shots"] if "shots" in rows else 0
-        content["store"] = store.path.name
-        content["undecodable_audio"] = undecodable
+        content |= {"store": store.path.name, "undecodable_audio": undecodable}
         content["seconds"] = round(time.time() - start, 1)
         test = rows["target_test"]
         lines = run.leave_results(
@@ -228,6 +229,7 @@ def main(argv: list[str]) -> None:
         prepare(hparams)
         rows, device = inputs.read_rows(hparams), inputs.choose_device(run_opts)
         print(inputs.describe_inputs(hparams, rows, device))
+        inputs.check_rows(hparams, rows, make_training_sampler)
         return
     folder = Path(hparams["output_folder"])
     lock = run.experiment_folder(folder, settings)
@@ -235,7 +237,7 @@ def main(argv: list[str]) -> None:
         sb.create_experiment_directory(
             folder, log_config=log_config(is_verbose(argv)), save_env_desc=False
         )
-        text = resolved(path, overrides)
+        text = complete_text(path, overrides)
         run_on_main((folder / "hyperparams.yaml").write_text, args=[text])
         system = hparams["system"]
         logger.info(f"System {system}, results in {folder}")

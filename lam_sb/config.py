@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 
 import yaml
-from hyperpyyaml import load_hyperpyyaml, resolve_references
+from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML, YAMLError
 from speechbrain.utils.run_opts import HELP_TEXTS
 
@@ -315,8 +315,8 @@ def _load_blocks(blocks: Mapping[str, str], path: str | Path) -> dict:
         raise UserError(f"{path} does not load: {reason}") from error
 
 
-def resolved(path: str, overrides: Mapping[str, object]) -> str:
-    """Text that a run leaves as hyperparams.yaml, references filled in.
+def complete_text(path: str, overrides: Mapping[str, object]) -> str:
+    """Text that a run leaves as hyperparams.yaml, to be run again.
 
     Arguments
     ---------
@@ -328,10 +328,10 @@ def resolved(path: str, overrides: Mapping[str, object]) -> str:
     Returns
     -------
     str
-        One plain YAML that loads to the same values.
+        One file without a base that loads to the same values. References stay,
+        so that other values can be set over it.
     """
-    text = "".join(key_blocks(path, overrides).values())
-    return resolve_references(text).read()
+    return "".join(key_blocks(path, overrides).values())
 
 
 def key_blocks(

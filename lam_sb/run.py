@@ -126,7 +126,8 @@ def experiment_folder(
     folder : str | Path
         The output folder, made if need be.
     settings : Mapping[str, object]
-        As from `load_run`; kept beside the results as settings.yaml.
+        As from `load_run`; kept beside the results as settings.yaml. Until
+        there is a checkpoint or a result, others may take their place.
 
     Raises
     ------
@@ -163,9 +164,10 @@ def differing_settings(path: Path, settings: Mapping[str, object]) -> list[str]:
     Returns
     -------
     list[str]
-        A text for each key; none where the file is not there.
+        A text for each key; none where the file is not there, or where the
+        folder holds neither a checkpoint nor a result, so nothing is lost.
     """
-    if not path.is_file():
+    if not path.is_file() or not _holds_work(path.parent):
         return []
     before = yaml.safe_load(path.read_text(encoding="utf-8"))
     return [
@@ -173,6 +175,13 @@ def differing_settings(path: Path, settings: Mapping[str, object]) -> list[str]:
         for k in sorted(before.keys() | settings.keys())
         if before.get(k) != settings.get(k)
     ]
+
+
+def _holds_work(folder: Path) -> bool:
+    """Whether anything was trained or tested there."""
+    results = (folder / "results.json", folder / "predictions.csv")
+    saved = (folder / "save").rglob("*")
+    return any(p.is_file() for p in (*results, *saved))
 
 
 def _short(value: object) -> str:
@@ -188,8 +197,6 @@ def _compare(path: Path, settings: dict[str, object]) -> None:
             "version of lam_sb. Use --experiment NAME for a folder of its own. "
             f"What differs: {'; '.join(differing)}."
         )
-    if path.is_file():
-        return
     with whole_file(path) as temporary:
         temporary.write_text(yaml.safe_dump(settings), encoding="utf-8")
 

@@ -17,6 +17,7 @@ from lam_sb.command_line import parse_arguments
 from lam_sb.errors import UserError
 from lam_sb.run import (
     MAY_DIFFER,
+    differing_settings,
     experiment_folder,
     leave_results,
     load_run,
@@ -170,9 +171,12 @@ def test_the_same_settings_enter_a_folder_again(tmp_path):
             assert (tmp_path / "a/b").is_dir()
 
 
-def test_other_settings_are_refused_with_both_values(tmp_path):
+@pytest.mark.parametrize(
+    "work", ["results.json", "predictions.csv", "save/CKPT+1/model.ckpt"]
+)
+def test_other_settings_are_refused_with_both_values(work, tmp_path):
     with experiment_folder(tmp_path, {"gamma": 0.5, "lr": 1, "seed": 0}):
-        pass
+        write(tmp_path / work, "")
     with (
         pytest.raises(UserError) as error,
         experiment_folder(tmp_path, {"gamma": 50, "lr": 1, "new": "x"}),
@@ -188,11 +192,23 @@ def test_other_settings_are_refused_with_both_values(tmp_path):
 
 def test_refused_settings_leave_the_first_ones(tmp_path):
     with experiment_folder(tmp_path, {"gamma": 1}):
-        pass
+        write(tmp_path / "results.json", "{}")
     with pytest.raises(UserError), experiment_folder(tmp_path, {"gamma": 2}):
         pass
     with experiment_folder(tmp_path, {"gamma": 1}):
         pass
+
+
+def test_a_folder_without_a_checkpoint_belongs_to_no_settings(tmp_path):
+    # A mistake that was found late may be corrected in the same folder.
+    with experiment_folder(tmp_path, {"batch_size": 64}):
+        (tmp_path / "save/weights").mkdir(parents=True)
+        write(tmp_path / "log.txt", "found late")
+    assert differing_settings(tmp_path / "settings.yaml", {"seed": 1}) == []
+    with experiment_folder(tmp_path, {"batch_size": 16}):
+        write(tmp_path / "save/CKPT+1/model.ckpt", "")
+    found = differing_settings(tmp_path / "settings.yaml", {"batch_size": 64})
+    assert found == ["batch_size: 16 there, 64 now"]
 
 
 def test_a_folder_of_a_run_at_work_is_refused(tmp_path):
@@ -239,6 +255,7 @@ def test_the_lock_is_released_after_an_error(tmp_path, monkeypatch):
         experiment_folder(tmp_path, {"gamma": 1}),
     ):
         raise KeyError("broken")
+    write(tmp_path / "results.json", "{}")
     with pytest.raises(UserError), experiment_folder(tmp_path, {"gamma": 2}):
         pass
     assert [lock.is_locked for lock in locks] == [False, False]
