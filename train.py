@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ from torch.utils.data import DataLoader
 
 from lam_sb import inputs, run, run_folder
 from lam_sb.command_line import is_verbose, parse_arguments
-from lam_sb.config import resolved
+from lam_sb.config import complete_text
 from lam_sb.console import console, log_config
 from lam_sb.features.store import FeatureStore
 from lam_sb.processes import process_rank, start_processes
@@ -44,7 +43,7 @@ from lam_sb.training.loaders import (
     training_loader,
 )
 from lam_sb.training.rows import Batch, DomainRows, Outputs, segments_of
-from lam_sb.training.samplers import make_sampler
+from lam_sb.training.samplers import DualDomainSampler, make_sampler
 from lam_sb.training.source_folds import choose_layers
 from lam_sb.training.standardisation import fit_standardisers
 
@@ -97,8 +96,9 @@ class LamBrain(AlignmentBrain):
 def prepare(hparams: dict) -> None:
     """Write the manifests of both corpora, unless they are to be trusted."""
     if not hparams["skip_prep"]:
-        folder = Path(__file__).parent / inputs.READERS
-        hparams["prepare"](readers_folder=folder)
+        hparams["prepare"](
+            readers_folder=Path(__file__).parent / inputs.READERS
+        )
 
 
 def dataio_prepare(
@@ -127,21 +127,23 @@ def dataio_prepare(
     return rows, loaders
 
 
+def make_training_sampler(
+    hparams: dict, labels: torch.Tensor, n_target: int
+) -> DualDomainSampler:
+    """Choose the rows of each batch, or of each episode."""
+    return make_sampler(
+        *(hparams["fit"], labels, n_target, hparams["batch_size"]),
+        *(hparams["episode_shots"], hparams["episode_queries"]),
+        *(hparams["seed"], *process_rank()),
+    )
+
+
 def make_training_loader(
     hparams: dict, rows: dict[str, DomainRows]
 ) -> DataLoader:
     """Batches of both domains, or episodes."""
     source, target = rows["source_train"], rows["target_train"]
-    sampler = make_sampler(
-        hparams["fit"],
-        source.labels,
-        len(target),
-        hparams["batch_size"],
-        hparams["episode_shots"],
-        hparams["episode_queries"],
-        hparams["seed"],
-        *process_rank(),
-    )
+    sampler = make_training_sampler(hparams, source.labels, len(target))
     segments = segments_of(hparams["fit"], hparams["segment"])
     dataset = FeatureDataset(source, target, hparams["layers"], segments)
     return training_loader(dataset, sampler)
@@ -227,21 +229,21 @@ def main(argv: list[str]) -> None:
         prepare(hparams)
         rows, device = inputs.read_rows(hparams), inputs.choose_device(run_opts)
         print(inputs.describe_inputs(hparams, rows, device))
+        inputs.check_rows(hparams, rows, make_training_sampler)
         return
     folder = Path(hparams["output_folder"])
-    lock = run_folder.experiment_folder(folder, settings)
-    with lock if if_main_process() else nullcontext():
+    with run_folder.experiment_folder(folder, settings):
         sb.create_experiment_directory(
             folder, log_config=log_config(is_verbose(argv)), save_env_desc=False
         )
         logger.info("System %s, results in %s", hparams["system"], folder)
         run_on_main(prepare, args=[hparams])
         manifests = inputs.read_rows(hparams)
+        inputs.check_rows(hparams, manifests, make_training_sampler)
         store = hparams["store"]()
         run.add_data(hparams, settings, manifests, store.path.name)
-        if not run_opts.debug:
-            text = resolved(path, overrides)
-            run_on_main(run_folder.claim_folder, args=[folder, settings, text])
+        text = complete_text(path, overrides)
+        run_on_main(run_folder.claim_folder, args=[folder, settings, text])
         fit_and_test(hparams, settings, manifests, store, run_opts)
 
 
