@@ -81,8 +81,7 @@ class LamBrain(AlignmentBrain):
         anchored layers i (equation 1), `lam_sb.losses.coral.LayerCoral`.
         """
         batch = batch.to(self.device)
-        labels = batch.labels[: len(predictions.logits)]
-        entropy = self.cross_entropy(predictions.logits, labels, stage)
+        entropy = self.cross_entropy(predictions.logits, batch.labels, stage)
         if stage != sb.Stage.TRAIN:
             return entropy
         available = self.alignment_inputs(predictions, batch)
@@ -96,9 +95,8 @@ class LamBrain(AlignmentBrain):
 def prepare(hparams: dict) -> None:
     """Write the manifests of both corpora, unless they are to be trusted."""
     if not hparams["skip_prep"]:
-        hparams["prepare"](
-            readers_folder=Path(__file__).parent / inputs.READERS
-        )
+        folder = Path(__file__).parent / inputs.READERS
+        hparams["prepare"](readers_folder=folder)
 
 
 def dataio_prepare(
