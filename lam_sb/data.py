@@ -101,8 +101,10 @@ def differing_data(there: Mapping | None, now: Mapping | None) -> list[str]:
             )
             texts.append(f"{name} ({old} there, {new} now)")
         elif old["ids"] != new["ids"]:
-            counts = f"({old['rows']} there, {new['rows']} now)"
-            texts.append(f"the rows of {part} {counts}")
+            counts = f"{old['rows']} there, {new['rows']} now"
+            if old["rows"] == new["rows"]:
+                counts = f"{new['rows']}, but not the same"
+            texts.append(f"the rows of {part} ({counts})")
         else:
             fields = sorted(
                 field

@@ -49,6 +49,9 @@ def test_what_a_row_holds_is_what_a_result_rests_on(name, rows):
         assert found == [f"the {field} of {name}"]
     found = told(PLAIN, rows, rows | {name: part(name, 2)})
     assert found == [f"the rows of {name} (3 there, 2 now)"]
+    renamed = {f"x{i}": row for i, row in rows[name].items()}
+    found = told(PLAIN, rows, rows | {name: renamed})
+    assert found == [f"the rows of {name} (3, but not the same)"]
 
 
 def test_where_a_corpus_lies_is_not(rows):
