@@ -184,6 +184,7 @@ def test_segments_need_phones_in_both_corpora():
 )
 def test_what_the_rows_are_too_few_for_is_refused(keys, message, hparams):
     hparams |= {"segment": "utterance", "gamma": 1, "batch_size": 8}
+    hparams["manifest_folder"] = "nowhere"
     hparams |= {"episode_shots": 1, "episode_queries": 2, "target_shots": 0}
     rows = read_rows(hparams)
     if message is None:
