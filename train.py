@@ -13,6 +13,11 @@ Authors
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # the imports below take seconds
+    from lam_sb.console import stop_while_importing
+
+    stop_while_importing()
+
 import sys
 import time
 from contextlib import nullcontext
@@ -33,7 +38,7 @@ from torch.utils.data import DataLoader
 from lam_sb import inputs, run
 from lam_sb.command_line import is_verbose, parse_arguments
 from lam_sb.config import complete_text
-from lam_sb.console import console, log_config
+from lam_sb.console import console, log_config, say
 from lam_sb.features.store import FeatureStore
 from lam_sb.processes import process_rank, start_processes
 from lam_sb.training.brain import AlignmentBrain
@@ -198,11 +203,8 @@ def fit_and_test(hparams: dict, settings: dict, run_opts: RunOptions) -> None:
     rows, loaders = dataio_prepare(hparams, manifests, store)
     if hparams["fit"] == "sklearn":
         posteriors, learned = fit_and_test_ensemble(
-            rows,
-            hparams["layers"],
-            hparams["seed"],
-            hparams["class_weight"],
-            hparams["select_on"],
+            *(rows, hparams["layers"], hparams["seed"]),
+            *(hparams["class_weight"], hparams["select_on"]),
         )
     else:
         posteriors, learned = fit_brain(hparams, rows, loaders, run_opts)
@@ -215,9 +217,7 @@ def fit_and_test(hparams: dict, settings: dict, run_opts: RunOptions) -> None:
         lines = run.leave_results(
             hparams, settings, test, posteriors, content, run_opts.debug
         )
-        for line in inputs.dropped_lines(hparams) + lines:
-            print(line)
-            logger.debug(line)  # log.txt holds it too
+        say(inputs.dropped_lines(hparams) + lines)
 
 
 def main(argv: list[str]) -> None:
