@@ -13,6 +13,11 @@ Authors
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # the imports below take seconds
+    from lam_sb.console import stop_while_importing
+
+    stop_while_importing()
+
 import sys
 import time
 from pathlib import Path
@@ -20,10 +25,7 @@ from pathlib import Path
 import numpy as np
 import speechbrain as sb
 import torch
-from speechbrain.utils.distributed import (
-    if_main_process,
-    run_on_main,
-)
+from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import RunOptions
 from torch.utils.data import DataLoader
@@ -31,7 +33,7 @@ from torch.utils.data import DataLoader
 from lam_sb import inputs, run, run_folder
 from lam_sb.command_line import is_verbose, parse_arguments
 from lam_sb.config import complete_text
-from lam_sb.console import console, log_config
+from lam_sb.console import console, log_config, say
 from lam_sb.features.store import FeatureStore
 from lam_sb.processes import process_rank, start_processes
 from lam_sb.training.alignment import aligned_segments
@@ -136,9 +138,7 @@ def make_training_sampler(
     )
 
 
-def make_training_loader(
-    hparams: dict, rows: dict[str, DomainRows]
-) -> DataLoader:
+def make_training_loader(hparams: dict, rows: dict) -> DataLoader:
     """Batches of both domains, or episodes."""
     source, target = rows["source_train"], rows["target_train"]
     sampler = make_training_sampler(hparams, source.labels, len(target))
@@ -211,11 +211,10 @@ def fit_and_test(
         content = run.describe_run(hparams, manifests, rows) | learned
         content["undecodable_audio"] = undecodable
         content["seconds"] = round(time.time() - start, 1)
-        for line in run.leave_results(
+        lines = run.leave_results(
             hparams, settings, rows, posteriors, content, run_opts.debug
-        ):
-            print(line)
-            logger.debug(line)  # log.txt holds it too
+        )
+        say(lines)
 
 
 def main(argv: list[str]) -> None:
