@@ -79,6 +79,7 @@ def test_labels_of_the_target_count_where_they_decide(rows):
     tested = rows | {"target_test": rows["target_train"]} | shots
     other = tested | {"target_test": change(rows, "target_train", emo="happy")}
     other["target_test"] = other["target_test"]["target_train"]
+    other["target_train"] = other["target_test"]
     assert told(PLAIN, tested, other) == ["the labels of target_test"]
 
 

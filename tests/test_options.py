@@ -237,6 +237,9 @@ def test_anchors_chosen_on_another_kind_of_encoder_are_refused(tmp_path):
     # Whoever names them means them.
     check_options(dict(given), {"anchor_layers"}, path)
     check_options(dict(given), {}, over(path, "anchor_layers: [1]\n", "b.yaml"))
+    says_on_what = "anchor_layers: [1]\nanchors_chosen_on: hubert\n"
+    with pytest.raises(UserError, match=message):
+        check_options(dict(given), {}, over(path, says_on_what, "c.yaml"))
     # A rule asks the encoder itself.
     check_options(given | {"anchor_layers": "all"}, {}, path)
 
