@@ -13,26 +13,27 @@ Authors
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # the imports below take seconds
+    from lam_sb.console import stop_while_importing
+
+    stop_while_importing()
+
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import speechbrain as sb
 import torch
-from speechbrain.utils.distributed import (
-    if_main_process,
-    run_on_main,
-)
+from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import RunOptions
 from torch.utils.data import DataLoader
 
 from lam_sb import inputs, run, run_folder
 from lam_sb.command_line import is_verbose, parse_arguments
-from lam_sb.config import resolved
-from lam_sb.console import console, log_config
+from lam_sb.config import complete_text
+from lam_sb.console import console, log_config, say
 from lam_sb.features.store import FeatureStore
 from lam_sb.processes import process_rank, start_processes
 from lam_sb.training.alignment import aligned_segments
@@ -44,7 +45,7 @@ from lam_sb.training.loaders import (
     training_loader,
 )
 from lam_sb.training.rows import Batch, DomainRows, Outputs, segments_of
-from lam_sb.training.samplers import make_sampler
+from lam_sb.training.samplers import DualDomainSampler, make_sampler
 from lam_sb.training.source_folds import choose_layers
 from lam_sb.training.standardisation import fit_standardisers
 
@@ -82,8 +83,7 @@ class LamBrain(AlignmentBrain):
         anchored layers i (equation 1), `lam_sb.losses.coral.LayerCoral`.
         """
         batch = batch.to(self.device)
-        labels = batch.labels[: len(predictions.logits)]
-        entropy = self.cross_entropy(predictions.logits, labels, stage)
+        entropy = self.cross_entropy(predictions.logits, batch.labels, stage)
         if stage != sb.Stage.TRAIN:
             return entropy
         available = self.alignment_inputs(predictions, batch)
@@ -127,21 +127,21 @@ def dataio_prepare(
     return rows, loaders
 
 
-def make_training_loader(
-    hparams: dict, rows: dict[str, DomainRows]
-) -> DataLoader:
+def make_training_sampler(
+    hparams: dict, labels: torch.Tensor, n_target: int
+) -> DualDomainSampler:
+    """Choose the rows of each batch, or of each episode."""
+    return make_sampler(
+        *(hparams["fit"], labels, n_target, hparams["batch_size"]),
+        *(hparams["episode_shots"], hparams["episode_queries"]),
+        *(hparams["seed"], *process_rank()),
+    )
+
+
+def make_training_loader(hparams: dict, rows: dict) -> DataLoader:
     """Batches of both domains, or episodes."""
     source, target = rows["source_train"], rows["target_train"]
-    sampler = make_sampler(
-        hparams["fit"],
-        source.labels,
-        len(target),
-        hparams["batch_size"],
-        hparams["episode_shots"],
-        hparams["episode_queries"],
-        hparams["seed"],
-        *process_rank(),
-    )
+    sampler = make_training_sampler(hparams, source.labels, len(target))
     segments = segments_of(hparams["fit"], hparams["segment"])
     dataset = FeatureDataset(source, target, hparams["layers"], segments)
     return training_loader(dataset, sampler)
@@ -211,11 +211,10 @@ def fit_and_test(
         content = run.describe_run(hparams, manifests, rows) | learned
         content["undecodable_audio"] = undecodable
         content["seconds"] = round(time.time() - start, 1)
-        for line in run.leave_results(
+        lines = run.leave_results(
             hparams, settings, rows, posteriors, content, run_opts.debug
-        ):
-            print(line)
-            logger.debug(line)  # log.txt holds it too
+        )
+        say(lines)
 
 
 def main(argv: list[str]) -> None:
@@ -227,21 +226,21 @@ def main(argv: list[str]) -> None:
         prepare(hparams)
         rows, device = inputs.read_rows(hparams), inputs.choose_device(run_opts)
         print(inputs.describe_inputs(hparams, rows, device))
+        inputs.check_rows(hparams, rows, make_training_sampler)
         return
     folder = Path(hparams["output_folder"])
-    lock = run_folder.experiment_folder(folder, settings)
-    with lock if if_main_process() else nullcontext():
+    with run_folder.experiment_folder(folder, settings):
         sb.create_experiment_directory(
             folder, log_config=log_config(is_verbose(argv)), save_env_desc=False
         )
         logger.info("System %s, results in %s", hparams["system"], folder)
         run_on_main(prepare, args=[hparams])
         manifests = inputs.read_rows(hparams)
+        inputs.check_rows(hparams, manifests, make_training_sampler)
         store = hparams["store"]()
         run.add_data(hparams, settings, manifests, store.path.name)
-        if not run_opts.debug:
-            text = resolved(path, overrides)
-            run_on_main(run_folder.claim_folder, args=[folder, settings, text])
+        text = complete_text(path, overrides)
+        run_on_main(run_folder.claim_folder, args=[folder, settings, text])
         fit_and_test(hparams, settings, manifests, store, run_opts)
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from lam_sb.corpora.manifests import UNKNOWN
 from lam_sb.corpora.options import PrepOptions
 from lam_sb.corpora.readers import prepare_by_file_name
-from lam_sb.corpora.tables import find_column, missing_column, read_table
+from lam_sb.corpora.tables import find_column, read_table
+from lam_sb.errors import UserError
 
 FILE_NAME = r"(\d{4})_[A-Z]{3}_([A-Z]{3})_[A-Z]{2}"
 EMOTIONS = {
@@ -52,5 +53,8 @@ def _genders(path: Path) -> dict[str, str]:
     table = read_table(path)
     names = [find_column(table, c, [c]) for c in ("actorid", "sex")]
     if None in names:
-        raise missing_column(table, "ActorID or Sex")
+        raise UserError(
+            f"{path} has no columns ActorID and Sex; remove it, and the gender "
+            "of the actors is unknown."
+        )
     return {row[names[0]]: row[names[1]].lower() for row in table.rows}

@@ -55,7 +55,7 @@ def prepare(
     columns = check_mapping(corpus, "columns", columns, [*COLUMNS])
     names = {w: find_column(table, w, COLUMNS[w], columns) for w in COLUMNS}
     if names["path"] is None:
-        raise missing_column(table, "of paths")
+        raise missing_column(table, "of paths", "path")
     lines = [
         {what: row.get(name, "") for what, name in names.items()}
         for row in table.rows

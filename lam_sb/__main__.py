@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # the imports below take seconds
+    from lam_sb.console import stop_while_importing
+
+    stop_while_importing()
+
 import importlib
 import sys
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 
 import yaml
-from hyperpyyaml import load_hyperpyyaml, resolve_references
+from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML, YAMLError
 from speechbrain.utils.run_opts import HELP_TEXTS
 
@@ -327,10 +327,13 @@ def _load_blocks(blocks: Mapping[str, str], path: str | Path) -> dict:
         raise UserError(f"{path} does not load: {reason}") from error
 
 
-def resolved(path: str, overrides: Mapping[str, object]) -> str:
-    """Give one plain YAML that loads to the same values, without references."""
-    text = "".join(key_blocks(path, overrides).values())
-    return resolve_references(text).read()
+def complete_text(path: str, overrides: Mapping[str, object]) -> str:
+    """Give one file without a base that loads to the same values.
+
+    A run leaves it as hyperparams.yaml, to be run again. References stay, so
+    that other values can be set over it.
+    """
+    return "".join(key_blocks(path, overrides).values())
 
 
 def key_blocks(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import yaml
 
@@ -53,6 +56,27 @@ def log_config(verbose: bool) -> str:
     return DEFAULT_LOG_CONFIG if verbose else str(LOG_CONFIG)
 
 
+def stop_while_importing() -> None:
+    """Let Ctrl-C end the command with one line until `console` is entered.
+
+    Importing torch takes seconds, and modules of its kind may catch what is
+    raised in them.
+    """
+    signal.signal(signal.SIGINT, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    print("Stopped before anything was done.", file=sys.stderr, flush=True)
+    os._exit(130)
+
+
+def say(lines: Sequence[str]) -> None:
+    """Print what a run ends with; log.txt holds it too."""
+    for line in lines:
+        print(line)
+        logging.getLogger(__name__).debug(line)
+
+
 @contextmanager
 def console(verbose: bool) -> Iterator[None]:
     """Log to the console alone; end on an error or Ctrl-C with one sentence.
@@ -67,6 +91,8 @@ def console(verbose: bool) -> Iterator[None]:
     SystemExit
         With code 1 and a message after a `UserError`, with 130 after Ctrl-C.
     """
+    if signal.getsignal(signal.SIGINT) is _stop:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not verbose:
         config = yaml.safe_load(LOG_CONFIG.read_text(encoding="utf-8"))
         del config["handlers"]["file_handler"]

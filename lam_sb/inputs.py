@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from lam_sb.corpora.prepare import MISSING_AUDIO_LIMIT
 from lam_sb.errors import UserError
 from lam_sb.features.store import FeatureStore
 from lam_sb.processes import gather_lists, process_rank
-from lam_sb.training.rows import with_emotion
+from lam_sb.training.rows import class_labels, with_emotion
 from lam_sb.training.shots import draw_shots, shot_candidates
 
 logger = get_logger(__name__)
@@ -102,6 +102,33 @@ def _set_shots_apart(
         )
         rows["shots"] = {i: train[i] for i in drawn}
     return rows
+
+
+def check_rows(
+    hparams: Mapping, rows: Mapping[str, dict], make_sampler: Callable
+) -> None:
+    """Refuse, before anything is encoded, what the rows are too few for.
+
+    Arguments
+    ---------
+    hparams : Mapping
+        Values of the run.
+    rows : Mapping[str, dict]
+        As from `read_rows`.
+    make_sampler : Callable
+        Of ``hparams``, the source's labels and the number of target rows;
+        refuses a source that is smaller than a batch or an episode.
+
+    Raises
+    ------
+    UserError
+        The system needs phones that a corpus has nowhere, or whatever
+        ``make_sampler`` finds.
+    """
+    check_phones(hparams, rows)
+    if hparams["fit"] != "sklearn":
+        labels = class_labels(rows["source_train"], labelled=True)
+        make_sampler(hparams, labels, len(rows["target_train"]))
 
 
 def check_phones(hparams: Mapping, rows: Mapping[str, dict]) -> None:

@@ -18,7 +18,7 @@ from lam_sb.evaluation.results import (
     write_predictions,
     write_results,
 )
-from lam_sb.inputs import check_phones, prep_notes
+from lam_sb.inputs import prep_notes
 from lam_sb.options import alignment_class, check_options
 from lam_sb.run_folder import settings_hash
 from lam_sb.training.rows import DomainRows, with_emotion
@@ -114,10 +114,8 @@ def add_data(
     Raises
     ------
     UserError
-        Phones that are missing, source rows that are tested, or anchors
-        selected on other data.
+        Source rows that are tested, or anchors selected on other data.
     """
-    check_phones(hparams, manifests)
     if hparams["bound"] != "within":
         check_not_tested(hparams, manifests)
     check_selection(hparams, manifests, store_name)

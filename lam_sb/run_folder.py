@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 from filelock import FileLock, Timeout
+from speechbrain.utils.distributed import if_main_process
 
 from lam_sb.data import differing_data
 from lam_sb.errors import UserError
@@ -64,6 +65,8 @@ def experiment_folder(
 ) -> Iterator[None]:
     """Hold an output folder for one run under one setting.
 
+    The main process does, of several.
+
     Arguments
     ---------
     folder : str | Path
@@ -76,6 +79,9 @@ def experiment_folder(
     UserError
         Another run is at work there, or the folder is that of other settings.
     """
+    if not if_main_process():
+        yield
+        return
     with held_folder(folder) as held:
         _compare(held / "settings.yaml", settings)
         yield
@@ -117,6 +123,17 @@ def read_settings(path: Path) -> dict[str, object]:
     return yaml.load(path.read_text(encoding="utf-8"), loader)
 
 
+def _settings_of_work(path: Path) -> dict[str, object]:
+    """Read a settings.yaml; empty where nothing was trained or tested yet.
+
+    So a mistake that was found late is mended in the same folder.
+    """
+    results = (path.with_name(n) for n in ("results.json", "predictions.csv"))
+    saved = path.with_name("save").rglob("*")
+    work = any(p.is_file() for p in (*results, *saved))
+    return read_settings(path) if work else {}
+
+
 def differing_settings(path: Path, settings: Mapping[str, object]) -> list[str]:
     """Say in what a folder was made otherwise, but for its data.
 
@@ -130,9 +147,10 @@ def differing_settings(path: Path, settings: Mapping[str, object]) -> list[str]:
     Returns
     -------
     list[str]
-        A text for each key; none where the file is not there.
+        A text for each key; none where the file is not there, or nothing yet
+        that was made with it.
     """
-    before = read_settings(path)
+    before = _settings_of_work(path)
     keys = (before.keys() | settings.keys()) - {"data"} if before else set()
     return [
         f"{k}: {_short(before.get(k))} there, {_short(settings.get(k))} now"
@@ -146,7 +164,7 @@ def changed_data(path: Path, settings: Mapping[str, object]) -> list[str]:
 
     None where either is not known.
     """
-    before = read_settings(path)
+    before = _settings_of_work(path)
     if not before or "data" not in settings:
         return []
     return differing_data(before.get("data"), settings["data"])

@@ -83,7 +83,11 @@ KINDS: dict[str, Kind] = {
         PATH,
     ),
     **dict.fromkeys(
-        ("dry_run", "skip_prep", "final_norm", "use_target_labels"), SWITCH
+        (
+            *("dry_run", "skip_prep", "final_norm", "use_target_labels"),
+            "hold_out_shots",
+        ),
+        SWITCH,
     ),
     **dict.fromkeys(
         (
@@ -96,7 +100,7 @@ KINDS: dict[str, Kind] = {
         (
             *("time_chunks", "episode_shots", "episode_queries", "num_heads"),
             *("projection_dim", "ffn_dim", "number_of_epochs", "patience"),
-            *("average_last", "eval_batch_size"),
+            *("average_last_steps", "eval_batch_size"),
         ),
         whole(1),
     ),
@@ -116,6 +120,7 @@ KINDS: dict[str, Kind] = {
     "dropout": Kind(
         "a number from 0 to below 1", lambda v: _is_number(v) and 0 <= v < 1
     ),
+    "anchors_chosen_on": TEXT.or_null(),
     "vowels": Kind(
         'a list of vowels, "[a, i]"',
         lambda v: isinstance(v, list) and all(isinstance(x, str) for x in v),
@@ -126,7 +131,8 @@ KINDS: dict[str, Kind] = {
         _are_layers,
     ),
     "mix_layers": Kind(
-        'all, top, not_anchored or a list of layers from 1, "[1, 2]"',
+        "all, top, not_anchored, best_on_source or a list of layers from 1, "
+        '"[1, 2]"',
         _are_layers,
     ),
 }

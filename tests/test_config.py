@@ -9,12 +9,12 @@ import pytest
 from conftest import TOY, over, write
 
 from lam_sb.config import (
+    complete_text,
     flatten,
     load,
     load_study,
     own_keys,
     recipe_folder,
-    resolved,
 )
 from lam_sb.errors import UserError
 
@@ -200,10 +200,15 @@ def test_a_file_without_data_folder_loads(recipe):
     assert load(path, {}) == {"gamma": 1}
 
 
-def test_a_result_is_reached_again_from_the_resolved_file(toy, tmp_path):
-    overrides = {"data_folder": "/d", "gamma": 0.25}
-    path = write(tmp_path / "hyperparams.yaml", resolved(str(toy), overrides))
-    assert load(path, {}) == load(toy, overrides)
+def test_a_run_is_reached_again_from_the_file_that_it_leaves(toy, tmp_path):
+    overrides = {"data_folder": "/d", "gamma": 0.25, "anchor_layers": [3]}
+    overrides["label_map"] = {"calm": None}
+    text = complete_text(str(over(toy, "lr: 2\n")), overrides)
+    path = write(tmp_path / "hyperparams.yaml", text)
+    assert load(path, {}) == load(over(toy, "lr: 2\n"), overrides)
+    hparams = load(path, {"gamma": 4, "experiment": "again"})
+    assert hparams["counter"]["gamma"] == 4
+    assert hparams["output_folder"] == "results/again"
 
 
 def test_the_recipe_is_the_folder_of_train_above_the_first_base(tmp_path):

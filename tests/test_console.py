@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import yaml
 from conftest import ROOT
 from speechbrain.core import DEFAULT_LOG_CONFIG
 
-from lam_sb.console import ConsoleFilter, console, log_config
+from lam_sb.console import ConsoleFilter, console, log_config, say
 from lam_sb.errors import UserError
 
 TALKATIVE = """
@@ -111,3 +112,31 @@ def test_the_log_file_has_all_that_a_quiet_console_leaves_out():
     assert quiet["handlers"]["console"]["filters"] == ["quiet"]
     assert "filters" not in quiet["handlers"]["file_handler"]
     assert quiet["handlers"]["file_handler"]["level"] == "DEBUG"
+
+
+@pytest.mark.parametrize("command", [["train.py"], ["-m", "lam_sb", "extract"]])
+def test_ctrl_c_while_modules_are_imported_is_one_line(command, tmp_path):
+    # In the place of SpeechBrain, which imports torch.
+    slow = "print('importing', flush=True)\nimport time\ntime.sleep(60)\n"
+    (tmp_path / "speechbrain.py").write_text(slow)
+    with subprocess.Popen(
+        [sys.executable, *command, "any.yaml"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    ) as process:
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[1] == (
+            "Stopped before anything was done.\n"
+        )
+    assert process.returncode == 130
+
+
+def test_what_a_run_ends_with_is_printed_and_logged(capsys, caplog):
+    caplog.set_level(logging.DEBUG)
+    say(["The test set is small.", "Test UAR 0.5"])
+    assert capsys.readouterr().out == "The test set is small.\nTest UAR 0.5\n"
+    assert caplog.messages == ["The test set is small.", "Test UAR 0.5"]

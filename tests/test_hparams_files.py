@@ -11,7 +11,8 @@ from conftest import HPARAMS, make_encoder
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.run_opts import RunOptions
 
-from lam_sb.config import flatten, load, resolved
+from lam_sb.command_line import parse_arguments
+from lam_sb.config import complete_text, flatten, load
 from lam_sb.errors import UserError
 from lam_sb.options import check_options, uses_anchors
 from lam_sb.run import MAY_DIFFER, load_run
@@ -88,12 +89,13 @@ def test_each_file_loads_to_what_it_asks_for(path, encoders, root):
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_the_resolved_file_loads_to_the_same_values(path, encoders, root):
+def test_the_file_that_a_run_leaves_loads_to_the_same_values(
+    path, encoders, root
+):
     overrides = folders(encoders, path, root) | {"gamma": 0.125}
     hparams = load(path, overrides)
-    text = resolved(str(path), overrides)
-    assert "!ref" not in text
-    assert "!PLACEHOLDER" not in text
+    text = complete_text(str(path), overrides)
+    assert "!PLACEHOLDER\n" not in text
     again = load_hyperpyyaml(text)
     assert again.keys() == hparams.keys()
     assert again["gamma"] == 0.125
@@ -104,12 +106,16 @@ def test_the_resolved_file_loads_to_the_same_values(path, encoders, root):
             assert type(again[key]) is type(value), key
 
 
-def test_a_resolved_file_still_shares_its_objects(encoders, root):
-    overrides = folders(encoders, COMPLETE, root)
-    again = load_hyperpyyaml(resolved(str(COMPLETE), overrides))
-    assert again["modules"]["head"] is again["head"]
-    recoverables = again["checkpointer"].keywords["recoverables"]
-    assert recoverables["model"] is again["model"]
+def test_what_a_run_leaves_is_a_file_of_the_same_settings(encoders, root):
+    path, file = (
+        next(f for f in FILES if f.stem == "pc_avg"),
+        root / "left.yaml",
+    )
+    overrides = folders(encoders, path, root) | {"lr": 0.5}
+    run_opts = parse_arguments([str(path)])[1]
+    file.write_text(complete_text(str(path), overrides))
+    settings = load_run(str(path), run_opts, overrides)[1]
+    assert load_run(str(file), run_opts, {})[1] == settings
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)

@@ -13,11 +13,13 @@ from speechbrain.utils.run_opts import RunOptions
 from lam_sb.errors import UserError
 from lam_sb.inputs import (
     check_phones,
+    check_rows,
     choose_device,
     prep_notes,
     read_rows,
     validation_manifest,
 )
+from train import make_training_sampler
 
 
 def write_manifest(path: Path, rows: dict[str, str | None]) -> str:
@@ -165,6 +167,31 @@ def test_segments_need_phones_in_both_corpora():
     check_phones(hparams, rows | {"target_train": with_phones})
     check_phones(hparams | {"gamma": 0}, rows)
     check_phones(hparams | {"segment": "utterance"}, rows)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({}, None),
+        ({"batch_size": 9}, "8 labelled training rows, .* set --batch_size 8."),
+        (
+            {"fit": "episodes"},
+            "2 training rows of neutral, .* --episode_shots 1",
+        ),
+        ({"fit": "sklearn", "batch_size": 9}, None),
+        ({"segment": "vowels"}, "segment: vowels needs alignments"),
+    ],
+)
+def test_what_the_rows_are_too_few_for_is_refused(keys, message, hparams):
+    hparams |= {"segment": "utterance", "gamma": 1, "batch_size": 8}
+    hparams["manifest_folder"] = "nowhere"
+    hparams |= {"episode_shots": 1, "episode_queries": 2, "target_shots": 0}
+    rows = read_rows(hparams)
+    if message is None:
+        check_rows(hparams | keys, rows, make_training_sampler)
+    else:
+        with pytest.raises(UserError, match=message):
+            check_rows(hparams | keys, rows, make_training_sampler)
 
 
 def test_phones_of_no_set_are_said_where_a_system_needs_them(tmp_path):

@@ -12,15 +12,20 @@ from lam_sb.errors import UserError
 from lam_sb.run_folder import claim_folder, experiment_folder
 
 
+def make_result(folder, settings, text=""):
+    claim_folder(folder, settings, text)
+    (folder / "results.json").write_text("{}")
+
+
 def test_the_same_settings_enter_a_folder_again(tmp_path):
     settings = {"gamma": 0.5, "lr": 1e-5, "clip": float("inf"), "x": None}
     for _ in range(2):
         with experiment_folder(tmp_path / "a/b", settings):
-            claim_folder(tmp_path / "a/b", settings, "")
+            make_result(tmp_path / "a/b", settings)
 
 
 def test_other_settings_are_refused_with_both_values(tmp_path):
-    claim_folder(tmp_path, {"gamma": 0.5, "lr": 1, "seed": 0}, "")
+    make_result(tmp_path, {"gamma": 0.5, "lr": 1, "seed": 0}, "")
     with (
         pytest.raises(UserError) as error,
         experiment_folder(tmp_path, {"gamma": 50, "lr": 1, "new": "x"}),
@@ -35,7 +40,7 @@ def test_other_settings_are_refused_with_both_values(tmp_path):
 
 
 def test_refused_settings_leave_the_first_ones(tmp_path):
-    claim_folder(tmp_path, {"gamma": 1}, "first")
+    make_result(tmp_path, {"gamma": 1}, "first")
     with pytest.raises(UserError), experiment_folder(tmp_path, {"gamma": 2}):
         pass
     with pytest.raises(UserError):
@@ -84,7 +89,7 @@ def test_the_lock_is_released_after_an_error(tmp_path, monkeypatch):
         return locks[-1]
 
     monkeypatch.setattr("lam_sb.run_folder.FileLock", keep)
-    claim_folder(tmp_path, {"gamma": 1}, "")
+    make_result(tmp_path, {"gamma": 1}, "")
     with (
         pytest.raises(KeyError, match="broken"),
         experiment_folder(tmp_path, {"gamma": 1}),
@@ -104,13 +109,25 @@ def test_a_folder_is_claimed_only_once_all_is_checked(tmp_path):
         claim_folder(tmp_path, {"gamma": 2}, "")
 
 
+@pytest.mark.parametrize("work", ["predictions.csv", "save/CKPT+1/model.ckpt"])
+def test_a_folder_is_its_settings_once_something_was_trained(work, tmp_path):
+    claim_folder(tmp_path, {"batch_size": 64}, "")
+    (tmp_path / "save/weights").mkdir(parents=True)
+    claim_folder(tmp_path, {"batch_size": 16}, "")  # corrected
+    path = tmp_path / work
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("")
+    with pytest.raises(UserError, match="batch_size: 16 there, 64 now"):
+        claim_folder(tmp_path, {"batch_size": 64}, "")
+
+
 def data(**hashes) -> dict:
     part = {"rows": 3, "ids": "i", "labels": "l", "audio": "a"} | hashes
     return {"gamma": 1, "data": {"store": "w-0", "source_train": part}}
 
 
 def test_other_data_are_refused_in_words_and_change_nothing(tmp_path):
-    claim_folder(tmp_path, data(), "first")
+    make_result(tmp_path, data(), "first")
     before = (tmp_path / "settings.yaml").read_bytes()
     with pytest.raises(UserError) as error:
         claim_folder(tmp_path, data(labels="m"), "second")
@@ -126,6 +143,6 @@ def test_other_data_are_refused_in_words_and_change_nothing(tmp_path):
 
 
 def test_a_folder_of_an_earlier_version_says_so(tmp_path):
-    claim_folder(tmp_path, {"gamma": 1}, "")
+    make_result(tmp_path, {"gamma": 1}, "")
     with pytest.raises(UserError, match=r"source_train \(none there, 3 rows"):
         claim_folder(tmp_path, data(), "")

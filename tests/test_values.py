@@ -56,7 +56,7 @@ def test_the_values_of_our_files_are_taken(path):
         ("label_map", "calm", 'a mapping, "{one: other}", or null'),
         ("target_options", ["reader"], 'a mapping, "{one: other}", or null'),
         ("vowels", "a", 'a list of vowels, "[a, i]"'),
-        ("mix_layers", [0, 1], "all, top, not_anchored or a list of layers"),
+        ("mix_layers", [0, 1], "all, top, not_anchored, best_on_source or a"),
         ("anchor_layers", None, "a list of layers from 1"),
         ("experiment", " ", "a text"),
         ("feature_folder", None, "a path"),

@@ -47,7 +47,7 @@ def check_audio(path: Path) -> dict:
             return _decode(file) | {
                 "audio_sha": hashlib.sha256(content).hexdigest()[:16]
             }
-    except (soundfile.SoundFileError, OSError):
+    except (soundfile.SoundFileError, OSError, TypeError):  # .raw
         is_other = path.suffix.lower() in UNSUPPORTED_SUFFIXES or (
             UNSUPPORTED_BEGINNING.match(content)
         )

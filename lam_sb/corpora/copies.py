@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -38,7 +39,12 @@ def choose_copies(
         Files of one name whose samples differ: which one is meant, nobody
         knows.
     """
-    several = {name: paths for name, paths in places.items() if paths[1:]}
+    several = {}
+    for name, paths in places.items():
+        if paths[1:]:  # a linked file is no copy
+            by_place = {os.path.realpath(folder / p): p for p in paths[::-1]}
+            several[name] = sorted(by_place.values(), key=paths.index)
+    several = {name: paths for name, paths in several.items() if paths[1:]}
     if not several:
         return {name: paths[0] for name, paths in places.items()}
     stamps = file_stamps(folder, [p for ps in several.values() for p in ps])

@@ -114,7 +114,10 @@ def count_unlabelled(
 
 
 def map_splits(
-    corpus: str, values: Iterable[str], splits: Mapping | None
+    corpus: str,
+    values: Iterable[str],
+    splits: Mapping | None,
+    required: bool = True,
 ) -> dict[str, str | None]:
     """Give train, valid, test or None (not used) by a corpus's own value.
 
@@ -127,11 +130,13 @@ def map_splits(
     splits : Mapping, optional
         The corpus's name or list of names by train, valid and test; what it
         leaves out keeps the usual names. Case does not count.
+    required : bool
+        Whether each split needs rows.
 
     Raises
     ------
     UserError
-        Another key, or a split without rows.
+        Another key, or a split without the rows it needs.
 
     Example
     -------
@@ -151,7 +156,7 @@ def map_splits(
     counts = Counter(values)
     mapped = {value: by_name.get(value.lower()) for value in counts}
     for split, names in names_of.items():
-        if names and split not in mapped.values():
+        if required and names and split not in mapped.values():
             listed = ", ".join(f"{v} ({n})" for v, n in counts.most_common())
             raise UserError(
                 f"{corpus}: no row is in {', '.join(map(str, names))}, the "

@@ -60,6 +60,11 @@ class PrepOptions:
                 "numbered from 0, with the protocol speakers."
             )
 
+    @property
+    def makes_splits(self) -> bool:
+        """Whether the corpus's own splits are left aside."""
+        return self.protocol == "transductive" or bool(self.folds)
+
 
 def check_mapping(
     corpus: str,

@@ -105,7 +105,9 @@ def prepare_podcast(
     columns = check_mapping(corpus, "columns", columns, [*NAMES])
     names = _column_names(table, columns)
     if names["speaker"] is None and require_known_speaker:
-        raise missing_column(table, "of speakers, but they are required")
+        raise missing_column(
+            table, "of speakers, but they are required", "speaker"
+        )
     votes, facts, notes = _read_votes(corpus, table, names, columns)
     facts = {"label_file": os.path.relpath(path, folder)} | facts
     records = _records(table, names, votes, language)
@@ -136,7 +138,7 @@ def _column_names(table: Table, columns: Mapping) -> dict[str, str | None]:
         index = [c for c in table.columns if c in ("", "Unnamed: 0")]
         names["file"] = next(iter(index), None)
     if names["file"] is None:
-        raise missing_column(table, "of file names")
+        raise missing_column(table, "of file names", "file")
     return names
 
 
@@ -152,7 +154,7 @@ def _read_votes(
         votes, names["emotion"] = columns["emotion"], None
         for column in votes:
             if column not in table.columns:
-                raise missing_column(table, f"'{column}' (emotion)")
+                raise missing_column(table, f"'{column}' (emotion)", "emotion")
     elif names["emotion"] is None:
         votes, others = vote_columns(table, names.values(), EMOTION_VALUES)
     used = names | {f"votes for {column}": column for column in votes}
@@ -236,7 +238,7 @@ def _add_splits(
         for record in records:
             record["split"] = by_file.get(record["path"], "")
     elif splits:
-        raise missing_column(table, "of splits")
+        raise missing_column(table, "of splits", "split")
 
 
 def _add_audio(

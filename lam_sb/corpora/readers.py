@@ -65,7 +65,8 @@ def write_records(
     split_values = [r["split"] for r in records if "split" in r]
     split_of: dict[str, str | None] = {}
     if split_values:
-        split_of = map_splits(corpus, split_values, splits)
+        required = not options.makes_splits
+        split_of = map_splits(corpus, split_values, splits, required)
     utterances, kept_values, dropped = [], [], dict(dropped or {})
     for record, value in zip(records, values, strict=True):
         name = record.pop("split", None)

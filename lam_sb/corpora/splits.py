@@ -46,8 +46,7 @@ def has_official_splits(
     utterances: Sequence[Utterance], options: PrepOptions
 ) -> bool:
     """Whether the corpus has its own splits and the protocol leaves them."""
-    makes_own = options.protocol == "transductive" or options.folds
-    return not makes_own and any(u.split for u in utterances)
+    return not options.makes_splits and any(u.split for u in utterances)
 
 
 def _speaker_groups(

@@ -44,7 +44,6 @@ ROOTS = {
     "gender": r"gender|^sex",
     "language": r"^lang",
     "alignment": r"textgrid|align",
-    "id": r"^utt",
 }
 
 
@@ -187,7 +186,7 @@ def find_column(
     """
     if columns and what in columns:
         if columns[what] not in (*table.columns, None):
-            raise missing_column(table, f"'{columns[what]}' ({what})")
+            raise missing_column(table, f"'{columns[what]}' ({what})", what)
         return columns[what]
     found = [c for c in table.columns if _plain(c) in names]
     first = [c for c in found if _plain(c) == names[0]]
@@ -200,13 +199,16 @@ def find_column(
     return next(iter(first or found), None)
 
 
-def missing_column(table: Table, what: str) -> UserError:
-    """Error to raise, which shows the columns that there are."""
+def missing_column(table: Table, missing: str, what: str) -> UserError:
+    """Error to raise, which shows the columns that there are.
+
+    ``missing`` is in words, ``what`` as in the option columns.
+    """
     names = ", ".join(c or "(unnamed)" for c in table.columns)
     return UserError(
-        f"The label table {table.name} has no column {what}; its columns: "
+        f"The label table {table.name} has no column {missing}; its columns: "
         f"{names or 'none'}. Name yours with the option columns: "
-        f"{_option('emotion', 'EmoClass')}."
+        f"{_option(what, 'NAME')}."
     )
 
 
@@ -246,7 +248,9 @@ def table_facts(
         f"{what}, say so: {_option(what, column)}."
         for what in used.keys() - columns.keys()
         for column in unused
-        if used[what] is None and re.search(ROOTS[what], _plain(column))
+        if used[what] is None
+        and what in ROOTS
+        and re.search(ROOTS[what], _plain(column))
     ]
     return {name: fact for name, fact in facts.items() if fact}, sorted(notes)
 

@@ -28,7 +28,7 @@ def vote_columns(
     """Tell the columns of votes from other numbers.
 
     Each emotion has a vote, also one that nobody foresaw: a column of numbers
-    of the same kind as those of the known emotions (shares up to 1, or whole
+    like those of the known emotions (shares up to 1, or, if those are whole,
     counts), unless its name says something else (`ATTRIBUTES`), or the known
     emotions sum to the same in each row and it would break that.
 
@@ -60,16 +60,23 @@ def vote_columns(
     free = [c for c in table.columns if c not in taken]
     known = [c for c in free if c.lower() in emotions]
     if len(known) < 2:
-        raise missing_column(table, "of emotions")
+        raise missing_column(table, "of emotions", "emotion")
     numbers = {c: [_number(row.get(c, "")) for row in table.rows] for c in free}
-    unknown = [c for c in free if c not in known and None not in numbers[c]]
+    unknown = [
+        c
+        for c in free
+        if c not in known and None not in numbers[c] and any(numbers[c])
+    ]
     votes_known = [v for c in known for v in numbers[c] if v is not None]
     whole = all(v == int(v) for v in votes_known)
     alike = [
         c
         for c in unknown
         if not ATTRIBUTES.fullmatch(re.sub(r"[\W_]", "", c).lower())
-        and all(v == int(v) if whole else v <= 1 for v in numbers[c])
+        and (
+            all(v <= 1 for v in numbers[c])
+            or (whole and all(v == int(v) for v in numbers[c]))
+        )
     ]
     sums = [_spread(numbers, known), _spread(numbers, [*known, *alike])]
     if sums[0] <= ROUNDING < sums[1]:

@@ -202,6 +202,7 @@ class AlignmentBrain(FiniteLosses):
     ) -> torch.Tensor:
         """Cross-entropy, a scalar; the outputs of validation are kept."""
         n = self._num_support() if stage == sb.Stage.TRAIN else 0
+        labels = labels[: len(logits)]
         if stage != sb.Stage.TRAIN:
             self.outputs.append((logits.detach().cpu(), labels.cpu()))
         return weighted_cross_entropy(logits[n:], labels[n:], self.class_weight)

@@ -70,6 +70,19 @@ class Outputs(NamedTuple):
     segment_mask: torch.Tensor
 
 
+def class_labels(
+    manifest: Mapping[str, Mapping], labelled: bool
+) -> torch.Tensor:
+    """Classes (N,) of rows of a manifest; -1 without one or if hidden."""
+    emotions = [row["emo"] for row in manifest.values()]
+    return torch.tensor(
+        [
+            EMOTIONS.index(e) if labelled and e is not None else UNLABELLED
+            for e in emotions
+        ]
+    )
+
+
 class DomainRows:
     """Rows of one corpus, with features and the labels that may be seen.
 
@@ -105,13 +118,7 @@ class DomainRows:
         self.clusters = [
             cluster_of(i, row["speaker"]) for i, row in manifest.items()
         ]
-        emotions = [row["emo"] for row in manifest.values()]
-        self.labels = torch.tensor(
-            [
-                EMOTIONS.index(e) if labelled and e is not None else UNLABELLED
-                for e in emotions
-            ]
-        )
+        self.labels = class_labels(manifest, labelled)
         self.standardisers: dict[str, Standardiser] = {}  # by segment
 
     def __len__(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -60,7 +61,7 @@ class DualDomainSampler(Sampler):
         if n_source < batch_size:
             raise UserError(
                 f"The source has {n_source} labelled training rows, fewer "
-                f"than one batch of {batch_size}; set a smaller batch_size."
+                f"than one batch of {batch_size}{_smaller(n_source, world)}."
             )
         if batch_size % world:
             raise UserError(
@@ -109,6 +110,14 @@ class DualDomainSampler(Sampler):
             generator = np.random.default_rng([self.seed, domain, number])
             self._orders[domain] = number, generator.permutation(n)
         return self._orders[domain][1]
+
+
+def _smaller(rows: int, world: int) -> str:
+    """Name the largest batch of so many rows, a power of two a process."""
+    if rows < max(2, world):
+        return ", and too few for any"
+    share = 2 ** int(math.log2(rows // world))
+    return f"; set --batch_size {share * world}"
 
 
 class EpisodeSampler(DualDomainSampler):
@@ -162,13 +171,14 @@ class EpisodeSampler(DualDomainSampler):
         ]
         self.shots = shots
         self.queries = queries
-        for emotion, rows in zip(EMOTIONS, self.rows, strict=True):
-            if len(rows) < shots + queries:
-                raise UserError(
-                    f"The source has {len(rows)} training rows of {emotion}, "
-                    f"but an episode takes {shots} + {queries}; set smaller "
-                    "episode_shots or episode_queries."
-                )
+        fewest = min(map(len, self.rows))
+        if fewest < shots + queries:
+            emotion = EMOTIONS[[len(rows) for rows in self.rows].index(fewest)]
+            raise UserError(
+                f"The source has {fewest} training rows of {emotion}, but an "
+                f"episode takes {shots} + {queries}"
+                f"{_smaller_episode(fewest, world)}."
+            )
         count = len(EMOTIONS) * queries
         super().__init__(len(labels), n_target, count, seed, rank, world)
 
@@ -184,6 +194,15 @@ class EpisodeSampler(DualDomainSampler):
         queries = generator.permutation(queries)
         share = queries[self.first : self.first + self.share]
         return [*support.tolist(), *share.tolist()]
+
+
+def _smaller_episode(rows: int, world: int) -> str:
+    """Name the support and queries that so many rows of an emotion give."""
+    shots = max(1, rows // 3)
+    for queries in range(rows - shots, 0, -1):
+        if len(EMOTIONS) * queries % world == 0:
+            return f"; set --episode_shots {shots} --episode_queries {queries}"
+    return ", at least 2"
 
 
 class InOrder(Sampler):

@@ -83,6 +83,8 @@ def test_samples_that_are_no_numbers_are_a_problem(tmp_path):
 def test_formats_that_are_not_read_are_named(name, beginning, tmp_path):
     (tmp_path / name).write_bytes(beginning + bytes(900))
     assert check_audio(tmp_path / name) == {"problem": UNSUPPORTED}
+    (tmp_path / "a.raw").write_bytes(bytes(900))
+    assert check_audio(tmp_path / "a.raw") == {"problem": "unreadable audio"}
     assert check_audio(tmp_path / "gone.wav") == {"problem": "unreadable audio"}
 
 

@@ -57,6 +57,17 @@ def test_a_copy_in_another_format_is_dropped_and_counted(tmp_path):
     assert len(after) == 19
 
 
+def test_a_linked_folder_holds_no_copies(tmp_path):
+    folder = write_podcast(tmp_path / "msp")
+    (folder / "wav").symlink_to(folder / "Audios")
+    rows = all_rows(prepare(folder)).values()
+    assert len(rows) == 44
+    assert {str(Path(row["wav"]).parent) for row in rows} == {
+        "{data_root}/Audios"
+    }
+    assert not (tmp_path / "manifests/msp_podcast/copies_cache.json").exists()
+
+
 def test_a_copy_that_changes_is_seen(tmp_path):
     folder = write_named(tmp_path / "cremad", CREMAD)
     (folder / "copy").mkdir()

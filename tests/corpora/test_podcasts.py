@@ -217,6 +217,17 @@ def test_a_split_that_is_not_there_is_an_error_that_lists_the_splits(msp):
         prepare(msp, splits={"tset": "Test1"})
 
 
+def test_a_corpus_whose_splits_are_left_aside_needs_none(tmp_path):
+    rows = [row for row in rows_of() if row["Split_Set"] == "Train"]
+    folder = write_podcast(tmp_path / "c", rows=rows)
+    with pytest.raises(UserError, match="no row is in valid"):
+        prepare(folder)
+    manifests = prepare(folder, common={"protocol": "transductive"})
+    assert len(manifests["test"]) == 28
+    manifests = prepare(folder, common={"folds": 3})
+    assert len(all_rows(manifests)) == 28
+
+
 def test_label_map_goes_before_the_letters(msp):
     label_map = {"C": "angry", "S": None}
     splits = prepare(msp, label_map=label_map)["prep_report"]["splits"]

@@ -38,6 +38,15 @@ def test_other_numbers_are_no_votes():
     assert others == ["f0"]
 
 
+def test_votes_may_be_counts_or_shares_up_to_one():
+    # Of two listeners both, of the known emotions at most one is heard.
+    counts = {"happy": 1, "sad": 1, "serene": 0}, {"happy": 0, "serene": 2}
+    assert votes_of(*counts)[0] == ["happy", "sad", "serene"]
+    shares = {"happy": 1, "sad": 0, "serene": 0}, {"happy": 0, "serene": 0.5}
+    assert votes_of(*shares)[0] == ["happy", "sad", "serene"]
+    assert votes_of({"happy": 0.4, "sad": 0.6, "serene": 2})[1] == ["serene"]
+
+
 def test_shares_that_are_whole_without_it_leave_no_vote_to_a_column():
     votes, others = votes_of(
         {"happy": 0.75, "sad": 0.25, "clarity": 0.5},
@@ -46,9 +55,9 @@ def test_shares_that_are_whole_without_it_leave_no_vote_to_a_column():
     assert (votes, others) == (["happy", "sad"], ["clarity"])
 
 
-def test_text_and_negative_numbers_are_no_votes():
-    row = {"happy": 1, "sad": 0, "text": "so", "bias": -1, "calmness": ""}
-    assert votes_of(row) == (["happy", "sad", "calmness"], ["bias"][:0])
+def test_text_negative_numbers_and_nothing_are_no_votes():
+    row = {"happy": 1, "sad": 0, "text": "so", "bias": -1, "remark": ""}
+    assert votes_of(row) == (["happy", "sad"], [])
 
 
 def test_too_few_known_emotions_are_no_votes():

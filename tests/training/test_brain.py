@@ -290,7 +290,7 @@ def test_posteriors_are_averaged_over_the_chosen_weights(make_brain):
 
 
 def test_weights_that_are_not_finite_give_no_posteriors(make_brain):
-    brain = make_brain(average_last=2)
+    brain = make_brain()
     brain.on_fit_start()
     with torch.no_grad():
         brain.modules.projector.weight[0, 0, 0] = float("nan")

@@ -22,7 +22,7 @@ def test_target_labels_never_reach_training(arguments, corpora, tmp_path):
     )
     deleted = with_labels("deleted", lambda n, x: x | {"emotion": ""})
     for rows, data in (("four", permuted), ("all", deleted)):
-        true = run(arguments(target_rows=rows, experiment=f"true_{rows}"))
+        given = run(arguments(target_rows=rows, experiment=f"true_{rows}"))
         other = run(
             arguments(
                 target_rows=rows,
@@ -31,8 +31,8 @@ def test_target_labels_never_reach_training(arguments, corpora, tmp_path):
                 manifest_folder=tmp_path / f"manifests_{rows}",
             )
         )
-        assert same_weights(true, other)
-        assert outcome(true)[1] == outcome(other)[1]
+        assert same_weights(given, other)
+        assert outcome(given)[1] == outcome(other)[1]
     scores = results_of(other)
     assert scores["uar"] is None
     assert all(r["label"] == "" for r in read_table(other / "predictions.csv"))
@@ -48,13 +48,13 @@ def test_source_labels_do_reach_training(arguments, corpora, tmp_path):
     )
     write_table(data / "left/labels.csv", lines)
     manifests = tmp_path / "manifests"
-    true = run(arguments(experiment="true"))
+    given = run(arguments(experiment="given"))
     other = run(
         arguments(
             experiment="other", data_folder=data, manifest_folder=manifests
         )
     )
-    assert not same_weights(true, other)
+    assert not same_weights(given, other)
 
 
 def test_selecting_on_the_target_is_marked_as_an_oracle(arguments):

@@ -58,9 +58,20 @@ def test_ranks_share_every_global_batch():
         assert left[4:] + right[4:] == batch[8:]
 
 
-def test_a_source_smaller_than_a_batch_is_refused():
-    with pytest.raises(UserError, match="7 labelled training rows"):
-        DualDomainSampler(7, 100, 8, seed=0)
+@pytest.mark.parametrize(
+    ("rows", "world", "fits"),
+    [(7, 1, 4), (8, 1, 8), (63, 1, 32), (2, 1, 2), (31, 3, 24), (9, 4, 8)],
+)
+def test_a_source_smaller_than_a_batch_is_told_which_fits(rows, world, fits):
+    message = f"has {rows} labelled .* batch of 96; set --batch_size {fits}.$"
+    with pytest.raises(UserError, match=message):
+        DualDomainSampler(rows, 100, 96, seed=0, world=world)
+    assert len(DualDomainSampler(rows, 100, fits, seed=0, world=world)) > 0
+
+
+def test_a_batch_that_nothing_mends_is_refused():
+    with pytest.raises(UserError, match=r"1 labelled .* and too few for any"):
+        DualDomainSampler(1, 100, 8, seed=0)
     with pytest.raises(UserError, match="shared by 3 processes"):
         DualDomainSampler(100, 100, 8, 0, rank=0, world=3)
 
@@ -100,10 +111,29 @@ def test_ranks_share_queries_and_target_but_have_the_whole_support():
         assert two[0][14:] + two[1][14:] == one[20:]
 
 
-def test_too_few_rows_for_an_episode_are_refused():
-    labels = torch.tensor([0, 1, 2, 3] * 4 + [0, 1, 2] * 9)
-    with pytest.raises(UserError, match=r"4 training rows of sad.* 2 \+ 3"):
-        EpisodeSampler(labels, 7, shots=2, queries=3, seed=0)
+@pytest.mark.parametrize(
+    ("sad", "world", "shots", "queries"),
+    [(4, 1, 1, 3), (9, 1, 3, 6), (2, 1, 1, 1), (9, 8, 3, 6), (8, 16, 2, 4)],
+)
+def test_too_few_rows_for_an_episode_are_told_which_fit(
+    sad, world, shots, queries
+):
+    labels = torch.tensor([0, 1, 2, 3] * sad + [0, 1, 2] * 9)
+    message = (
+        rf"{sad} training rows of sad.* 5 \+ 10; set --episode_shots {shots} "
+        f"--episode_queries {queries}.$"
+    )
+    with pytest.raises(UserError, match=message):
+        EpisodeSampler(labels, 7, shots=5, queries=10, seed=0, world=world)
+    EpisodeSampler(labels, 7, shots, queries, seed=0, world=world)
+
+
+def test_an_emotion_of_one_row_gives_no_episode():
+    labels = torch.tensor([0, 1, 2, 3, 0, 1, 2])
+    with pytest.raises(
+        UserError, match=r"1 training rows of sad.*, at least 2"
+    ):
+        EpisodeSampler(labels, 7, shots=1, queries=1, seed=0)
 
 
 def test_the_fit_chooses_the_sampler():

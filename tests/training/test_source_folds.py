@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import EMOTIONS
-from raw_features import domain
+from domain_rows import FeaturesInMemory
 
+from lam_sb.training.rows import DomainRows
 from lam_sb.training.source_folds import (
     choose_layers,
     layer_scores,
@@ -25,12 +26,11 @@ def source():
     x[:, 1, :4] += 1.5 * np.eye(4)[labels]
     own = rng.normal(0, 3, (10, 4, 40))
     x[:, 2] = own[SPEAKERS, labels] + 0.01 * x[:, 2]
-    made = domain(x, labels, SPEAKERS)
-    made.features.gather = lambda name, indices, layers: (
-        made.features.segments[name][0][indices][:, [n - 1 for n in layers]],
-        made.features.segments[name][1][indices],
-    )
-    return made
+    manifest = {
+        f"u{n}": {"emo": EMOTIONS[labels[n]], "speaker": f"s{SPEAKERS[n]}"}
+        for n in range(120)
+    }
+    return DomainRows(manifest, FeaturesInMemory(x[:, None]), labelled=True)
 
 
 def test_no_speaker_is_trained_on_and_validated_on():
@@ -69,6 +69,5 @@ def test_other_layers_stay_as_they_are(source):
 def test_rows_without_a_label_count_nowhere(source):
     scores = layer_scores(source, [2])
     source.labels[::7] = -1
-    source.features.segments["utterance"][0][::7] = 1e6
+    source.features.chunks[::7] = 1e6
     assert layer_scores(source, [2])[2] == pytest.approx(scores[2], abs=0.15)
-    assert len(EMOTIONS) == 4
