@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import read_table, write_table
@@ -100,7 +101,7 @@ def test_what_was_made_of_old_data_is_kept_beside_the_new(study, tmp_path):
 
 
 def test_a_run_at_work_on_old_data_is_left_alone(study, tmp_path):
-    relabel(tmp_path, "right", 0, emotion="sad")
+    relabel(tmp_path, "left", 0, emotion="sad")
     cc = with_data(jobs_of(study))[0]
     with FileLock(cc.results.with_name(".lock")):
         ready, (failure,) = reproduce._choose_ready([cc], [], {})
@@ -153,8 +154,22 @@ def test_a_folder_is_set_aside_by_hand_where_commands_are_printed(
     jobs = with_data(jobs_of(study))
     reproduce._print_commands(jobs, [])
     said = capsys.readouterr()
-    folder = jobs[0].results.parent
+    folder = tmp_path / jobs[0].results.parent
     assert f"first: mv {folder} {folder}_old1\n" in said.err
     assert len(said.out.splitlines()) == 2
     with pytest.raises(UserError, match="made on other data"):
         claim_folder(folder, jobs[0].settings, "")
+
+
+def test_a_label_of_a_row_held_out_matters_to_the_system_with_shots(
+    study, tmp_path
+):
+    jobs = {job.system: job for job in with_data(jobs_of(study))}
+    tested = read_rows(jobs["cc"].values)["target_test"]
+    table = read_table(tmp_path / "data/right/labels.csv")
+    stems = [Path(row["path"]).stem for row in table]
+    number = next(n for n, stem in enumerate(stems) if stem not in tested)
+    emotion = table[number]["emotion"]
+    other = "sad" if emotion != "sad" else "happy"
+    relabel(tmp_path, "right", number, emotion=other)
+    assert done(study) == {"cc": True, "few_shot": False}
