@@ -43,8 +43,8 @@ def mixed_layers(
     named = {
         "all": every,
         "top": every[-1:],
-        "best_on_source": every[-1:],
         "not_anchored": [n for n in every if n not in anchor_layers],
+        "best_on_source": every[-1:],
     }
     if isinstance(mix_layers, str) and mix_layers not in named:
         raise UserError(

@@ -113,7 +113,8 @@ def test_weights_that_nobody_trains_are_refused(run):
 
 
 def test_a_function_will_do_and_says_by_its_parameters_what_it_takes(run):
-    results = run("!name:my_losses.spread\n    factor: 0.5")
+    alignment = "!name:my_losses.spread\n    factor: 0.5"
+    results = run(alignment, "--anchor_layers=[1]")
     assert results["alignment"] == "spread"
 
 
@@ -186,6 +187,7 @@ def test_no_layer_to_align_is_an_error_not_a_loss_of_nothing():
 
 def test_the_systems_losses_are_loaded_with_their_keys(tmp_path, wavlm):
     keys = {"data_folder": str(tmp_path), "encoder_source": str(wavlm)}
+    keys["anchor_layers"] = [1]
     path = str(HPARAMS / "small/lam_gl.yaml")
     hparams, _ = load_run(path, RunOptions(), keys)
     assert set(hparams["alignment"].keys) == {

@@ -206,7 +206,7 @@ def test_the_log_says_what_the_alignment_does(arguments):
     log = (raw / "train_log.txt").read_text()
     for word in ("anchored share", "coral", "floor", "trace_source", "ratio"):
         assert word in log
-    warning = "share of the pooled variance fell from"
+    warning = "The alignment switches anchored layers off"
     assert (raw / "log.txt").read_text().count(warning) == 1
     table = read_table(raw / "layer_weights.csv")
     shares = [

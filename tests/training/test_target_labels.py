@@ -58,7 +58,7 @@ def test_five_shots_are_twenty_labels_that_nobody_is_tested_on(
             assert results["n_test"] == len(manifest) - left
     assert used[0] != used[1]  # another draw
     assert tested[0] == tested[1]
-    _, folder = train_system("cc", **keys)
+    _, folder = train_system("cc", hold_out_shots=True, **keys)
     everyone = {r["id"] for r in read_table(folder / "predictions.csv")}
     assert everyone == tested[0]
     _, none = train_system(
