@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import HPARAMS, make_encoder
+from conftest import HPARAMS
 from toy_study import jobs_of, study_over_open
 
 from lam_sb.command_line import parse_arguments
