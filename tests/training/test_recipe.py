@@ -59,9 +59,9 @@ def test_a_run_leaves_what_the_design_says(arguments, capsys):
 
 
 def test_learns_what_both_corpora_share(arguments):
-    folder = run(arguments(number_of_epochs=25))
+    folder = run(arguments(number_of_epochs=40))
     results = results_of(folder)
-    assert results["uar"] > 0.5  # each emotion has a pitch of its own
+    assert results["uar"] > 0.6  # each emotion has a pitch of its own
 
 
 def test_the_console_says_little_the_log_file_all(arguments, capsys):
