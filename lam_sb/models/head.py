@@ -16,7 +16,10 @@ EMBEDDING = 64  # width before the last layer of the head
 class EmotionHead(nn.Module):
     """Transformer over time chunks, masked mean, four fully connected layers.
 
-    The paper's "transformer with 4 fully connected layers".
+    The paper's "transformer with 4 fully connected layers". It knows no
+    positions, so the chunks are a set whose order does not matter: sinusoidal
+    positions changed the UAR by -1.6 to +0.2 points (RAVDESS and EmoDB, both
+    directions, 10 seeds), less than chance does.
 
     Arguments
     ---------

@@ -19,6 +19,18 @@ def test_head_ignores_masked_chunks():
     assert torch.allclose(head(x, mask)[1], alone[0], atol=1e-5)
 
 
+def test_the_order_of_the_chunks_does_not_matter():
+    torch.manual_seed(0)
+    head = EmotionHead(dim=16, num_heads=2, ffn_dim=32).eval()
+    x, mask = torch.randn(3, 6, 16), torch.ones(3, 6, dtype=torch.bool)
+    mask[1, 4:] = False
+    order = torch.randperm(6)
+    permuted = head(x[:, order], mask[:, order])
+    assert torch.allclose(head(x, mask), permuted, atol=1e-5)
+    other = x + torch.randn(3, 6, 16)
+    assert not torch.allclose(head(x, mask), head(other, mask), atol=1e-2)
+
+
 def test_head_has_four_fully_connected_layers():
     layers = [m for m in EmotionHead().classifier if hasattr(m, "weight")]
     widths = [(m.in_features, m.out_features) for m in layers]
