@@ -74,5 +74,6 @@ def _filter(up: int, down: int) -> np.ndarray:
     cutoff = ROLLOFF / max(up, down)
     half = math.ceil(ZERO_CROSSINGS / cutoff)
     time = np.arange(-half, half + 1) * cutoff
-    window = np.cos(time.clip(-ZERO_CROSSINGS, ZERO_CROSSINGS) * np.pi / 12)
+    inside = time.clip(-ZERO_CROSSINGS, ZERO_CROSSINGS)
+    window = np.cos(inside * np.pi / 2 / ZERO_CROSSINGS)
     return np.sinc(time) * window**2 * cutoff
