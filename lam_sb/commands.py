@@ -86,7 +86,8 @@ def analyse(argv: Sequence[str]) -> None:
         labelled,
         folder,
         hparams["selection_settings"],
-        analysed_data(rows, store.path.name, labelled),
+        # As a run finds them, also those whose audio cannot be decoded.
+        analysed_data(read_rows(hparams), store.path.name, labelled),
     )
     for rule in ANALYSIS_RULES:
         stability = selection["stability"]

@@ -9,8 +9,8 @@ from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
 from lam_sb.analysis.measures import MEASURES
 from lam_sb.config import own_keys
 from lam_sb.errors import UserError, check_choice
+from lam_sb.models.pooling import BEST_ON_SOURCE
 from lam_sb.training.alignment import alignment_parameters
-from lam_sb.training.source_folds import BEST_ON_SOURCE
 from lam_sb.training.standardisation import NORMALISE
 
 CHOICES = {

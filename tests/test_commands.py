@@ -10,6 +10,7 @@ import pytest
 from conftest import EMOTIONS, HPARAMS, read_table
 from runs import relabelled
 
+import lam_sb.commands
 from lam_sb import __main__ as commands
 from lam_sb.errors import UserError
 
@@ -62,6 +63,29 @@ def test_layers_are_selected_by_an_analysis_and_anchored(
     assert drawn["target_labels_used"] == 0
     with pytest.raises(UserError, match="use_target_labels: True there, False"):
         train_system("lam_gl", anchor_layers="group", use_target_labels=False)
+
+
+def test_an_analysis_stands_for_the_rows_that_a_run_finds(
+    arguments, monkeypatch
+):
+    """A file that cannot be decoded leaves the features, not the data."""
+    kept = {}
+
+    def keep(source, target, *rest):
+        kept.update(ids=target.ids, data=rest[-1])
+        return {"stability": None, "group": [], "best": [], "worst": []}
+
+    encode = lam_sb.commands.encode
+
+    def lose_one(store, rows, device):
+        rows, lost = encode(store, rows, device)
+        target = dict([*rows["target_train"].items()][1:])
+        return rows | {"target_train": target}, lost
+
+    monkeypatch.setattr("lam_sb.commands.encode", lose_one)
+    monkeypatch.setattr("lam_sb.commands.analyse_corpora", keep)
+    commands.main(["analyse", *arguments(anchor_layers=None)])
+    assert len(kept["ids"]) + 1 == kept["data"]["target_train"]["rows"] == 48
 
 
 def test_the_analysis_leaves_curves_of_vowels_and_a_figure(analyse):

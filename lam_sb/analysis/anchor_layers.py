@@ -140,11 +140,9 @@ def check_selection(
         They are other ones, for example by another ``whisper_context``,
         ``label_map`` or ``min_duration``.
     """
-    rule = hparams["anchor_layers"]
-    if not isinstance(rule, str) or rule not in ANALYSIS_RULES:
+    if hparams["anchor_layers"] not in ANALYSIS_RULES:
         return
     folder, settings = hparams["analysis_folder"], hparams["selection_settings"]
-    _selection(folder, settings)
     now = analysed_data(rows, store_name, settings["use_target_labels"])
     changed = changed_selection(folder, hparams["bound"], now)
     if changed:
@@ -165,13 +163,10 @@ def changed_selection(
     """
     path = Path(folder) / "selection.json"
     there = json.loads(path.read_text(encoding="utf-8")).get("data") or {}
-    left_out = {"source_train"} if bound == "within" else set()
-    return differing_data(
-        *(
-            {k: v for k, v in x.items() if k not in left_out}
-            for x in (there, now)
-        )
-    )
+    if bound == "within":
+        now = {part: x for part, x in now.items() if part != "source_train"}
+        there = {part: there[part] for part in now if part in there}
+    return differing_data(there, now)
 
 
 def analysed_data(
@@ -181,7 +176,7 @@ def analysed_data(
 
     Labels count where the emotions are looked at, in both corpora.
     """
-    fields = FIELDS.keys() - ({"labels"} if not use_target_labels else set())
+    fields = FIELDS.keys() - (set() if use_target_labels else {"labels"})
     parts = ("source_train", "target_train")
     described = {part: describe_rows(rows[part], fields) for part in parts}
     return {"store": store_name} | described

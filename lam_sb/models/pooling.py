@@ -7,6 +7,8 @@ from torch import nn
 
 from lam_sb.errors import UserError, check_choice
 
+BEST_ON_SOURCE = "best_on_source"  # `lam_sb.training.source_folds` chooses it
+
 
 def mixed_layers(
     mix_layers: str | list[int], anchor_layers: list[int], num_layers: int
@@ -44,7 +46,7 @@ def mixed_layers(
         "all": every,
         "top": every[-1:],
         "not_anchored": [n for n in every if n not in anchor_layers],
-        "best_on_source": every[-1:],
+        BEST_ON_SOURCE: every[-1:],
     }
     if isinstance(mix_layers, str) and mix_layers not in named:
         raise UserError(

@@ -56,7 +56,7 @@ PATHS = (
     *("output_folder", "analysis_folder", "encoder_source", "feature_folder"),
     *PARTS,
 )
-
+# And before its anchors are known.
 PLAIN_KEYS = (
     *("system", "selection_settings", "protocol", "fit", "target_shots"),
     "hold_out_shots",

@@ -11,10 +11,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from lam_sb.evaluation.metrics import uar
+from lam_sb.models.pooling import BEST_ON_SOURCE
 from lam_sb.training.rows import DomainRows
 
 FOLDS = 5
-BEST_ON_SOURCE = "best_on_source"  # of mix_layers
 
 
 def speaker_folds(
