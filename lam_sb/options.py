@@ -151,6 +151,7 @@ def check_options(
         hparams["gamma"] = 0
     if "anchor_layers" in unused:
         hparams["anchor_layers"] = hparams["anchored_layers"] = []
+    _check_mixed(hparams)
     if hparams["bound"] == "within":
         _put_target_for_source(hparams)
     return unused
@@ -186,6 +187,27 @@ def _check_anchors(hparams: dict, overrides: Iterable[str], path: str) -> None:
         "--anchor_layers group; or name them, --anchor_layers [...]; or use "
         "another --encoder_source."
     )
+
+
+def _check_mixed(hparams: dict) -> None:
+    """Refuse to align layers that are not mixed, and log none of them.
+
+    All layers are all that are mixed.
+    """
+    if hparams["mix_layers"] == "not_anchored":
+        return
+    anchors, alignment = hparams["anchored_layers"], hparams["alignment"]
+    mixed = [n for n in anchors if n in hparams["layers"]]
+    aligns = alignment is not None and {"source", "target"} & {
+        *alignment_parameters(alignment)
+    }
+    if aligns and mixed != anchors and hparams["anchor_layers"] != "all":
+        raise UserError(
+            f"anchor_layers {anchors} cannot all be aligned: mix_layers: "
+            f"{hparams['mix_layers']} mixes {hparams['layers']}. Name other "
+            "--anchor_layers, or mix more layers."
+        )
+    hparams["anchored_layers"] = mixed
 
 
 def _put_target_for_source(hparams: dict) -> None:

@@ -53,9 +53,10 @@ def _is_text(value: object) -> bool:
 
 
 def _are_layers(value: object) -> bool:
-    """Whether it is a list of layer numbers, or a rule by its name."""
+    """Whether it is a list of distinct layers, or a rule by its name."""
     if isinstance(value, list):
-        return all(_is_whole(layer) and layer > 0 for layer in value)
+        are_layers = all(_is_whole(layer) and layer > 0 for layer in value)
+        return are_layers and len(set(value)) == len(value)
     return isinstance(value, str)
 
 
@@ -126,13 +127,13 @@ KINDS: dict[str, Kind] = {
         lambda v: isinstance(v, list) and all(isinstance(x, str) for x in v),
     ),
     "anchor_layers": Kind(
-        'a list of layers from 1, "[1, 2]", all, group, best, worst or '
-        "random:<seed>",
+        'a list of distinct layers from 1, "[1, 2]", all, group, best, worst '
+        "or random:<seed>",
         _are_layers,
     ),
     "mix_layers": Kind(
-        "all, top, not_anchored, best_on_source or a list of layers from 1, "
-        '"[1, 2]"',
+        "all, top, not_anchored, best_on_source or a list of distinct layers "
+        'from 1, "[1, 2]"',
         _are_layers,
     ),
 }

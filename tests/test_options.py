@@ -52,6 +52,7 @@ def hparams_of(**changes) -> dict:
         "select_on": "source",
         "class_weight": "none",
         "mix_layers": "all",
+        "layers": [1, 2, 3],
         "segment": "utterance",
         "gamma": 0.5,
         "anchor_layers": [1, 2],
@@ -250,6 +251,24 @@ def test_anchors_of_another_encoder_that_are_only_logged_are_none(tmp_path):
     given["alignment"] = None
     check_options(given, {}, path)
     assert given["anchored_layers"] == given["anchor_layers"] == []
+
+
+def test_layers_that_are_not_mixed_are_not_aligned(tmp_path):
+    path = write(tmp_path / "a.yaml", "x: 1\n")
+    part = {"mix_layers": [2, 3], "layers": [2, 3]}
+    with pytest.raises(
+        UserError, match=r"\[1, 2\] cannot all .*mixes \[2, 3\]"
+    ):
+        check_options(hparams_of(**part), {}, path)
+    # All are all that are mixed; a control logs those that are.
+    for changes, expected in (
+        ({"anchor_layers": "all", "anchored_layers": [1, 2, 3]}, [2, 3]),
+        ({"alignment": None}, [2]),
+        ({"alignment": None, "mix_layers": "not_anchored"}, [1, 2]),
+    ):
+        given = hparams_of(**part | changes)
+        check_options(given, {}, path)
+        assert given["anchored_layers"] == expected
 
 
 @pytest.mark.parametrize(
