@@ -44,10 +44,9 @@ from lam_sb.training.loaders import (
     in_order_loader,
     training_loader,
 )
+from lam_sb.training.ready import ready_features
 from lam_sb.training.rows import Batch, DomainRows, Outputs, segments_of
 from lam_sb.training.samplers import DualDomainSampler, make_sampler
-from lam_sb.training.source_folds import choose_layers
-from lam_sb.training.standardisation import fit_standardisers
 
 logger = get_logger(__name__)
 
@@ -102,7 +101,7 @@ def prepare(hparams: dict) -> None:
 
 
 def dataio_prepare(
-    hparams: dict, manifests: dict[str, dict], store: FeatureStore
+    hparams: dict, manifests: dict[str, dict], store: FeatureStore, device: str
 ) -> tuple[dict[str, DomainRows], dict[str, DataLoader]]:
     """Give each part's rows with standardised features, and their loaders."""
     # A target's training labels are seen by nobody, but by the oracle.
@@ -111,15 +110,9 @@ def dataio_prepare(
         key: DomainRows(manifest, store.rows(manifest), key not in hidden)
         for key, manifest in manifests.items()
     }
-    source = [rows["source_train"], rows["source_valid"]]
-    target = [rows["target_train"], rows["target_test"]]
-    target += [rows["shots"]] if "shots" in rows else []
-    selected_on_target = hparams["select_on"] == "target"
-    (target if selected_on_target else source).append(rows["valid"])
-    choose_layers(hparams, rows["source_train"])
+    ready_features(hparams, rows, store.path / "statistics", device)
     layers = hparams["layers"]
     segments = segments_of(hparams["fit"], hparams["segment"])
-    fit_standardisers(hparams["normalise"], source, target, layers, segments)
     loaders = {}
     for key in rows.keys() - {"target_train", "source_valid"}:
         dataset = FeatureDataset(rows[key], None, layers, segments[:1])
@@ -147,14 +140,13 @@ def make_training_loader(hparams: dict, rows: dict) -> DataLoader:
     return training_loader(dataset, sampler)
 
 
-def fit_brain(
+def make_brain(
     hparams: dict,
     rows: dict[str, DomainRows],
     loaders: dict[str, DataLoader],
     run_opts: RunOptions,
-) -> tuple[dict[str, np.ndarray], dict]:
-    """Train; give the test's posteriors by rule, and what was learned."""
-    train_loader = make_training_loader(hparams, rows)
+) -> LamBrain:
+    """Give a brain that knows what it will be fitted on."""
     brain = LamBrain(
         modules=hparams["modules"],
         opt_class=hparams["opt_class"],
@@ -164,7 +156,7 @@ def fit_brain(
     )
     prototypes = ("source_train", "shots")
     brain.prepare_fit(
-        train_loader,
+        loaders["train"],
         rows["source_train"].labels,
         class_weight=hparams["class_weight"],
         select_on=hparams["select_on"],
@@ -174,7 +166,19 @@ def fit_brain(
         train_logger=hparams["train_logger"],
         prototype_loaders=[loaders[k] for k in prototypes if k in loaders],
     )
-    brain.fit(brain.epochs(), train_loader, loaders["valid"])
+    return brain
+
+
+def fit_brain(
+    hparams: dict,
+    rows: dict[str, DomainRows],
+    loaders: dict[str, DataLoader],
+    run_opts: RunOptions,
+) -> tuple[dict[str, np.ndarray], dict]:
+    """Train; give the test's posteriors by rule, and what was learned."""
+    loaders["train"] = make_training_loader(hparams, rows)
+    brain = make_brain(hparams, rows, loaders, run_opts)
+    brain.fit(brain.epochs(), loaders["train"], loaders["valid"])
 
     rules = dict.fromkeys((hparams["select_on"], "last", "source"))
     if hparams["select_on"] == "target":
@@ -199,7 +203,7 @@ def fit_and_test(
     start = time.time()
     device = inputs.choose_device(run_opts)
     manifests, undecodable = inputs.encode(store, manifests, device)
-    rows, loaders = dataio_prepare(hparams, manifests, store)
+    rows, loaders = dataio_prepare(hparams, manifests, store, device)
     if hparams["fit"] == "sklearn":
         keys = ("layers", "seed", "class_weight", "select_on")
         posteriors, learned = fit_and_test_ensemble(

@@ -9,6 +9,7 @@ from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
 from lam_sb.analysis.measures import MEASURES
 from lam_sb.config import own_keys
 from lam_sb.errors import UserError, check_choice
+from lam_sb.features.resident import FEATURES_ON
 from lam_sb.models.pooling import BEST_ON_SOURCE
 from lam_sb.training.alignment import alignment_parameters
 from lam_sb.training.standardisation import NORMALISE
@@ -20,13 +21,14 @@ CHOICES = {
     "fit": ("brain", "episodes", "sklearn"),
     "bound": ("none", "within", "oracle"),
     "normalise": NORMALISE,
+    "features_on": FEATURES_ON,
     "similarity": tuple(MEASURES),
 }
 TRAINING_KEYS = {
     *("projection_dim", "projection_norm", "layer_weighting", "num_blocks"),
     *("num_heads", "ffn_dim", "dropout", "number_of_epochs", "max_steps"),
     *("patience", "min_steps", "average_last_steps", "lr", "weight_decay"),
-    *("max_grad_norm", "select_on", "eval_batch_size"),
+    *("max_grad_norm", "select_on", "eval_batch_size", "features_on"),
 }
 # Keys that not every way of fitting uses.
 FIT_KEYS = {

@@ -17,8 +17,8 @@ from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.corpora.phones import VOWELS
 from lam_sb.features.segments import PHONE_SEGMENTS
 from lam_sb.training.rows import DomainRows
-from lam_sb.training.standardisation import READ_AT_ONCE
 
+READ_AT_ONCE = 256  # rows
 GROUPS = 50  # of speakers at most: memory is bounded by them
 CLASSES = len(EMOTIONS) + 1  # the fifth holds the unlabelled rows
 

@@ -241,7 +241,7 @@ class FeatureStore:
                 "or phones are not those encoded. Extract them first: "
                 "python -m lam_sb extract <YAML>"
             )
-        return FeatureRows([locations[key] for key in wanted])
+        return FeatureRows([locations[key] for key in wanted], [*wanted])
 
     def _key(self, utt_id: str, row: Mapping) -> str:
         return row_key(utt_id, row, self.encoder.phone_revision)

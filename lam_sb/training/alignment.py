@@ -23,7 +23,7 @@ INPUTS = (
 
 def aligned_segments(
     z: torch.Tensor, mask: torch.Tensor, time_chunks: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Say what of the projections is aligned.
 
     Equations 1 and 2 share L^(i), so an utterance is aligned by the mean of
@@ -42,8 +42,8 @@ def aligned_segments(
     -------
     segments : torch.Tensor
         (B, S, M, d) segments, or (B, 1, M, d) means of chunks where S is 0.
-    mask : torch.Tensor
-        (B, S) bool, or (B, 1).
+    mask : torch.Tensor | None
+        (B, S) bool; None for utterances, all of which have frames.
 
     Example
     -------
@@ -54,7 +54,7 @@ def aligned_segments(
     """
     if z.shape[1] > time_chunks:
         return z[:, time_chunks:], mask[:, time_chunks:]
-    return masked_mean(z, mask)[:, None], mask.any(1, keepdim=True)
+    return masked_mean(z, mask)[:, None], None
 
 
 class AlignmentInputs:
@@ -98,12 +98,17 @@ class AlignmentInputs:
     def mixed_layers(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, M, d), (N', M, d) segments that have frames, of both domains."""
         domains = self._by_domain(self._outputs.segments)
+        if self._outputs.segment_mask is None:
+            return domains[0][:, 0], domains[1][:, 0]
         masks = self._masks
         return domains[0][masks[0]], domains[1][masks[1]]
 
     @cached_property
     def _masks(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._by_domain(self._outputs.segment_mask)
+        mask = self._outputs.segment_mask
+        if mask is None:
+            mask = torch.ones_like(self._batch.mask[:, :1])
+        return self._by_domain(mask)
 
     @cached_property
     def _pooled(self) -> tuple[torch.Tensor, torch.Tensor]:

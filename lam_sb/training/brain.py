@@ -105,8 +105,9 @@ class AlignmentBrain(FiniteLosses):
         self.history = History()
         self.train_sampler = train_loader.batch_sampler
         self.steps_per_epoch = len(train_loader)
-        counter = self.hparams.epoch_counter
-        counter.limit_warmup = min_steps // self.steps_per_epoch
+        if max_steps is not None:
+            self.optimizer_step_limit = max_steps
+        hparams.epoch_counter.limit_warmup = min_steps // self.steps_per_epoch
         weight = torch.ones(len(EMOTIONS))
         if class_weight == "balanced" and not self._in_episodes():
             weight = balanced_weights(source_labels, len(EMOTIONS))
@@ -121,12 +122,6 @@ class AlignmentBrain(FiniteLosses):
             self.on_fit_start()
         bar = self.steps_per_epoch >= PROGRESS_STEPS and not self.noprogressbar
         super().fit(*args, progressbar=bar, **kwargs)
-
-    def on_fit_start(self) -> None:
-        """Resume, and know again where training stood."""
-        super().on_fit_start()
-        if self.max_steps is not None:
-            self.optimizer_step_limit = self.max_steps
 
     def init_optimizers(self) -> None:
         """Weight decay on weight matrices only, not on biases or scores."""
@@ -204,7 +199,7 @@ class AlignmentBrain(FiniteLosses):
         n = self._num_support() if stage == sb.Stage.TRAIN else 0
         labels = labels[: len(logits)]
         if stage != sb.Stage.TRAIN:
-            self.outputs.append((logits.detach().cpu(), labels.cpu()))
+            self.outputs.append((logits.detach(), labels))
         return weighted_cross_entropy(logits[n:], labels[n:], self.class_weight)
 
     def alignment_inputs(
@@ -247,15 +242,18 @@ class AlignmentBrain(FiniteLosses):
         """Measure on an epoch's first batch what the alignment does."""
         if self.step != 1:
             return
-        weight = unwrap(self.modules.projector).weight
-        ratio = gradient_ratio(alignment, entropy, weight, self._anchored())
+        self.history.current = {}
+        if self.history.is_ratio_due(self.optimizer_step):
+            weight = unwrap(self.modules.projector).weight
+            ratio = gradient_ratio(alignment, entropy, weight, self._anchored())
+            self.history.current["gradient_ratio"] = ratio
         layers = measure_layers(
             *inputs.mixed_layers,
             unwrap(self.modules.pooling).alpha,
             self.hparams.layers,
             self.hparams.scale,
         )
-        self.history.current = {"layers": layers, "gradient_ratio": ratio}
+        self.history.current["layers"] = layers
         epochs = self.history.epochs
         warned = any(entry.get("warned") for entry in epochs)
         if epochs and self.hparams.gamma and not warned:
@@ -265,6 +263,7 @@ class AlignmentBrain(FiniteLosses):
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
         """Collect the outputs of validation anew."""
+        super().on_stage_start(stage, epoch)
         self.outputs: list[tuple[torch.Tensor, torch.Tensor]] = []
         if stage == sb.Stage.VALID and self._in_episodes():
             self._make_prototypes(self.prototype_loaders[:1])
@@ -292,10 +291,11 @@ class AlignmentBrain(FiniteLosses):
     ) -> None:
         """After validation: log, count for early stopping, save."""
         if stage == sb.Stage.TRAIN:
-            self.train_loss = stage_loss
+            self.train_loss = self.read_losses(stage_loss)
         if stage != sb.Stage.VALID:
             return
-        logits, labels = map(torch.cat, zip(*self.outputs, strict=True))
+        parts = zip(*self.outputs, strict=True)
+        logits, labels = (torch.cat(part).cpu() for part in parts)
         loss = weighted_cross_entropy(logits, labels, self.class_weight.cpu())
         entry = self.history.finish_epoch(
             {

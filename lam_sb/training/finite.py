@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import speechbrain as sb
 import torch
 
 from lam_sb.errors import UserError
+
+if TYPE_CHECKING:
+    from lam_sb.training.rows import Batch
+
+READ_TOGETHER = 50  # losses
 
 
 def diverged(epoch: int, what: str) -> UserError:
@@ -26,19 +34,72 @@ def finite(
 
 
 class FiniteLosses(sb.Brain):
-    """Ends training where SpeechBrain's patience with its losses ends."""
+    """Reads losses many at a time, and ends a training that diverges.
 
-    def check_loss_isfinite(self, loss: torch.Tensor) -> None:
-        """Count losses of an epoch that are not finite.
+    Reading the loss of each step would make a GPU wait for it.
+    """
+
+    def fit_batch(self, batch: Batch) -> torch.Tensor:
+        """Take a training step; its loss () stays on the device."""
+        due = self.step % self.grad_accumulation_factor == 0
+        self.on_fit_batch_start(batch, due)
+        with self.no_sync(not due):
+            with self.training_ctx:
+                outputs = self.compute_forward(batch, sb.Stage.TRAIN)
+                loss = self.compute_objectives(outputs, batch, sb.Stage.TRAIN)
+            share = loss / self.grad_accumulation_factor
+            self.scaler.scale(share).backward()
+        if due:
+            self.optimizers_step()
+        self.on_fit_batch_end(batch, outputs, loss, due)
+        return loss.detach()
+
+    def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
+        """Forget the losses of the stage before."""
+        self._unread: list[torch.Tensor] = []
+
+    def update_average(self, loss: torch.Tensor, avg_loss: float) -> float:
+        """Mean loss of the epoch's steps, as far as they have been read."""
+        if not self.modules.training:
+            return super().update_average(loss, avg_loss)
+        self._unread.append(loss)
+        if len(self._unread) < READ_TOGETHER:
+            return avg_loss
+        return self.read_losses(avg_loss)
+
+    def read_losses(self, average: float) -> float:
+        """Mean loss of all steps of the epoch up to now.
+
+        Arguments
+        ---------
+        average : float
+            Of those that have been read.
+
+        Returns
+        -------
+        float
+            Without the losses that are not finite.
 
         Raises
         ------
         UserError
-            There are more than ``--nonfinite_patience``.
+            More than ``--nonfinite_patience`` of the epoch are not finite.
         """
-        try:
-            super().check_loss_isfinite(loss)
-        except ValueError:
+        losses = torch.stack(self._unread).tolist() if self._unread else []
+        first = self.step - len(losses) + 1
+        for step, loss in enumerate(losses, start=first):
+            if math.isfinite(loss):
+                average -= average / step
+                average += loss / step
+            else:
+                self.nonfinite_count += 1
+        self._unread = []
+        if self.nonfinite_count > self.nonfinite_patience:
             epoch = self.hparams.epoch_counter.current
             what = f"after {self.optimizer_step} steps the losses are"
-            raise diverged(epoch, what) from None
+            raise diverged(epoch, what)
+        return average
+
+    def _save_intra_epoch_ckpt(self) -> None:
+        self.avg_train_loss = self.read_losses(self.avg_train_loss)
+        super()._save_intra_epoch_ckpt()

@@ -18,6 +18,7 @@ from speechbrain.utils.checkpoints import (
 from lam_sb.files import write_csv
 from lam_sb.training.finite import finite
 
+RATIO_STEPS = 50
 PRINTED_EPOCHS = 25  # about, of a run whose number of steps is fixed
 HISTORY_COLUMNS = ("epoch", "steps", "train_loss", "valid_loss", "valid_uar")
 LAYER_COLUMNS = (
@@ -46,6 +47,15 @@ class History:
     def load(self, path: Path, end_of_epoch: bool) -> None:
         """Read what `save` wrote."""
         self.epochs, self.current = json.loads(Path(path).read_text())
+
+    def is_ratio_due(self, steps: int) -> bool:
+        """Tell whether the gradient ratio, as slow as a step, is measured now.
+
+        In the first epoch, and in each that begins `RATIO_STEPS` steps or more
+        after the end of the last with one.
+        """
+        measured = [e["steps"] for e in self.epochs if "gradient_ratio" in e]
+        return not measured or steps - measured[-1] >= RATIO_STEPS
 
     def finish_epoch(self, entry: dict) -> dict:
         """Close the current epoch with its number, steps, losses and UAR.

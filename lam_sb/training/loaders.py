@@ -48,16 +48,23 @@ class FeatureDataset(Dataset):
             [i for i in indices if i < border],
             [i - border for i in indices if i >= border],
         ]
-        read = [
-            (
-                *part.read(picked, self.layers, self.segments),
-                part.labels[picked],
-            )
-            for part, picked in zip(self.parts, split, strict=False)
-            if picked
+        picked = [
+            (part, rows)
+            for part, rows in zip(self.parts, split, strict=False)
+            if rows
         ]
-        x, mask, labels = map(torch.cat, zip(*read, strict=True))
-        return Batch(x, mask, labels, len(split[0]))
+        features = self.parts[0].features
+        shapes = [features.shape(name, self.layers) for name in self.segments]
+        shape = sum(s[0] for s in shapes), *shapes[0][1:]
+        x = torch.empty(len(indices), *shape, device=features.device)
+        masks, labels = [], []
+        for (part, rows), out in zip(
+            picked, x.split([len(rows) for _, rows in picked]), strict=True
+        ):
+            mask = part.read(rows, self.layers, self.segments, out)[1]
+            masks.append(mask)
+            labels.append(part.labels[rows])
+        return Batch(x, torch.cat(masks), torch.cat(labels), len(split[0]))
 
 
 def _keep_batch(batch: Batch) -> Batch:

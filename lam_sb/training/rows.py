@@ -60,14 +60,14 @@ class Outputs(NamedTuple):
         (B', e) outputs of the head; the logits, if it classifies.
     segments : torch.Tensor
         (B, S, M, d) what is aligned of each mixed layer, S = 1 for utterances.
-    segment_mask : torch.Tensor
-        (B, S) bool, False where a segment has no frames.
+    segment_mask : torch.Tensor | None
+        (B, S) bool, False where a segment has no frames; None if all have.
     """
 
     logits: torch.Tensor
     embeddings: torch.Tensor
     segments: torch.Tensor
-    segment_mask: torch.Tensor
+    segment_mask: torch.Tensor | None
 
 
 def class_labels(
@@ -127,8 +127,9 @@ class DomainRows:
     def read(
         self,
         indices: Sequence[int],
-        layers: Sequence[int],
+        layers: Sequence[int] | None,
         segments: Sequence[str],
+        out: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Segments of some rows, each standardised by its own statistics.
 
@@ -136,10 +137,12 @@ class DomainRows:
         ---------
         indices : Sequence[int]
             Positions n of the rows.
-        layers : Sequence[int]
-            M layer numbers, from 1.
+        layers : Sequence[int] | None
+            M layer numbers, from 1; None for all.
         segments : Sequence[str]
             Names of stored segments, as from `segments_of`.
+        out : torch.Tensor, optional
+            (n, S, M, D) float32 that becomes ``x``.
 
         Returns
         -------
@@ -149,17 +152,19 @@ class DomainRows:
         mask : torch.Tensor
             (n, S) bool, False where a segment has no frames.
         """
+        features = self.features
+        shapes = [features.shape(name, layers) for name in segments]
+        counts = [shape[0] for shape in shapes]
+        if out is None:
+            shape = len(indices), sum(counts), *shapes[0][1:]
+            out = torch.empty(shape, device=features.device)
         speakers = [self.speakers[i] for i in indices]
-        values, masks = [], []
-        for name in segments:
-            x, frames = self.features.gather(name, indices, layers)
-            if frames.ndim == 1:
-                x, frames = x[:, None], frames[:, None]
+        for name, x in zip(segments, out.split(counts, 1), strict=True):
+            features.fill(x, name, indices, layers)
             if name in self.standardisers:
-                x = self.standardisers[name](x, speakers)
-            values.append(x)
-            masks.append(frames > 0)
-        return torch.cat(values, dim=1), torch.cat(masks, dim=1)
+                self.standardisers[name](x, speakers)
+        frames = [features.frames(name)[list(indices)] for name in segments]
+        return out, torch.cat(frames, dim=1) > 0
 
 
 def segments_of(fit: str, segment: str) -> tuple[str, ...]:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from speechbrain.utils.logger import get_logger
 
 from lam_sb.corpora.manifests import UNKNOWN
-from lam_sb.errors import check_choice
+from lam_sb.errors import UserError, check_choice
+from lam_sb.files import whole_file
 
 if TYPE_CHECKING:
     from lam_sb.training.rows import DomainRows
 
-
+logger = get_logger(__name__)
 NORMALISE = ("none", "source", "domain", "speaker")
 SPEAKER_PRIOR = 20  # rows: how slowly a speaker's own mean is trusted
-READ_AT_ONCE = 256  # rows, when statistics stream over a store
+READ_AT_ONCE = 16  # rows, when statistics stream over a store: fits a cache
+BLOCK = 8  # rows of a batch that are standardised at once: likewise
+REVISION = 1  # of the statistics, raised when they are worked out otherwise
 
 
 class Standardiser:
@@ -41,16 +50,28 @@ class Standardiser:
         self.std = std
         self.offsets = dict(offsets or {})
 
-    def __call__(
-        self, x: torch.Tensor, speakers: Sequence[str]
-    ) -> torch.Tensor:
-        """Standardise x (n, K, M, D) of rows by these n speakers."""
-        x = (x - self.mean) / self.std
+    def __call__(self, x: torch.Tensor, speakers: Sequence[str]) -> None:
+        """Standardise x (n, K, M, D) of rows by these n speakers, in place."""
+        for block in x.split(len(x) if x.is_cuda else BLOCK):
+            block.sub_(self.mean).div_(self.std)
         if self.offsets:
             zero = torch.zeros_like(self.mean)
             shift = [self.offsets.get(s, zero) for s in speakers]
-            x = x - torch.stack(shift)[:, None]
-        return x
+            x.sub_(torch.stack(shift)[:, None])
+
+    def of(self, layers: Sequence[int]) -> Standardiser:
+        """Give the same for some layers, numbered from 1."""
+        return self._map(lambda values: values[[n - 1 for n in layers]])
+
+    def to(self, device: str) -> Standardiser:
+        """Give the same on a device."""
+        return self._map(lambda values: values.to(device))
+
+    def _map(
+        self, change: Callable[[torch.Tensor], torch.Tensor]
+    ) -> Standardiser:
+        offsets = {s: change(values) for s, values in self.offsets.items()}
+        return Standardiser(change(self.mean), change(self.std), offsets)
 
 
 def fit_standardisers(
@@ -59,6 +80,7 @@ def fit_standardisers(
     target: Sequence[DomainRows],
     layers: Sequence[int],
     segments: Sequence[str],
+    folder: Path | None = None,
 ) -> None:
     """Fit the statistics of each segment and give them to the rows.
 
@@ -79,6 +101,9 @@ def fit_standardisers(
         Layer numbers that are read.
     segments : Sequence[str]
         Names of the segments that are read.
+    folder : Path, optional
+        Where statistics of all layers are kept, a file for each set of rows and
+        segment, so that other runs need not fit them again.
 
     Raises
     ------
@@ -90,15 +115,13 @@ def fit_standardisers(
         part.standardisers = {}
     if normalise == "none":
         return
+    fit = _fit_speakers if normalise == "speaker" else _fit_corpus
     for segment in segments:
-        fitted = _fit_corpus(source[0], layers, segment)
-        _set_standardiser(fitted, source, segment)
+        fitted = _kept(folder, fit, source, segment)
+        _set_standardiser(fitted.of(layers), source, segment)
         if normalise != "source":
-            fitted = _fit_corpus(target[0], layers, segment)
-        _set_standardiser(fitted, target, segment)
-        if normalise == "speaker":
-            _fit_speakers(source, layers, segment)
-            _fit_speakers(target, layers, segment)
+            fitted = _kept(folder, fit, target, segment)
+        _set_standardiser(fitted.of(layers), target, segment)
 
 
 def _set_standardiser(
@@ -108,61 +131,112 @@ def _set_standardiser(
         part.standardisers[segment] = standardiser
 
 
-def _fit_corpus(
-    rows: DomainRows, layers: Sequence[int], segment: str
+def _kept(
+    folder: Path | None,
+    fit: Callable,
+    rows: Sequence[DomainRows],
+    segment: str,
 ) -> Standardiser:
-    """Fit mean and deviation over the vectors with frames, in one pass."""
+    """Fit, or read what an earlier run has fitted on the same rows."""
+    if folder is None:
+        return fit(rows, segment)
+    content: list = [REVISION, fit.__name__, segment, rows[0].features.keys]
+    if fit is _fit_speakers:
+        content += [[part.features.keys, part.speakers] for part in rows]
+    name = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+    path = folder / f"{name}.safetensors"
+    try:
+        return _read_standardiser(path)
+    except (OSError, SafetensorError):  # not there, or damaged
+        fitted = fit(rows, segment)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        _write_standardiser(fitted, path)
+    except (OSError, UserError) as error:  # a store that is only read
+        logger.debug(f"{path} cannot be kept: {error}")
+    return fitted
+
+
+def _write_standardiser(standardiser: Standardiser, path: Path) -> None:
+    speakers = json.dumps(list(standardiser.offsets))
+    tensors = {"mean": standardiser.mean, "std": standardiser.std}
+    if standardiser.offsets:
+        tensors["offsets"] = torch.stack([*standardiser.offsets.values()])
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, {"speakers": speakers})
+
+
+def _read_standardiser(path: Path) -> Standardiser:
+    with safe_open(path, framework="pt") as file:
+        speakers = json.loads(file.metadata()["speakers"])
+        offsets = file.get_tensor("offsets") if speakers else ()
+        return Standardiser(
+            file.get_tensor("mean"),
+            file.get_tensor("std"),
+            dict(zip(speakers, offsets, strict=True)),
+        )
+
+
+def _fit_corpus(rows: Sequence[DomainRows], segment: str) -> Standardiser:
+    """Fit mean and deviation of the first entry's vectors, in one pass."""
+    return _moments(rows[0], segment)
+
+
+def _moments(
+    rows: DomainRows, segment: str, first: Standardiser | None = None
+) -> Standardiser:
+    """Mean and deviation of the vectors with frames, standardised first."""
     count, total, squares = 0, 0.0, 0.0
-    for x, _ in _vectors(rows, layers, segment):
+    for x, _ in _vectors(rows, segment, first):
         count += len(x)
         total = total + x.sum(0)
-        squares = squares + x.square().sum(0)
+        squares = squares + x.square_().sum(0)
     if not count:  # nothing will be aligned, nor standardised
-        return Standardiser(torch.zeros(1), torch.ones(1))
+        shape = rows.features.shape(segment)[1:]
+        return Standardiser(torch.zeros(shape), torch.ones(shape))
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=0).sqrt()
     std = torch.where(std > 1e-6 * mean.abs() + 1e-12, std, 1.0)
     return Standardiser(mean.float(), std.float())
 
 
-def _fit_speakers(
-    rows: Sequence[DomainRows], layers: Sequence[int], segment: str
-) -> None:
+def _fit_speakers(rows: Sequence[DomainRows], segment: str) -> Standardiser:
     """Subtract shrunken speaker means after the corpus's own statistics."""
-    corpus = rows[0].standardisers[segment]
+    corpus = _fit_corpus(rows, segment)
     sums: dict[str, torch.Tensor] = {}
     counts: dict[str, int] = defaultdict(int)
     members: dict[str, set[str]] = defaultdict(set)
     for part in rows:
-        for x, speakers in _vectors(part, layers, segment, skip=members):
+        for x, speakers in _vectors(part, segment, corpus, skip=members):
             for vector, speaker in zip(x, speakers, strict=True):
                 sums[speaker] = sums.get(speaker, 0.0) + vector
                 counts[speaker] += 1
         for utt_id, speaker in zip(part.ids, part.speakers, strict=True):
             members[speaker].add(utt_id)
     offsets = {}
-    for speaker in sums.keys() - {UNKNOWN}:
+    for speaker in sorted(sums.keys() - {UNKNOWN}):
         n = len(members[speaker])
         mean = sums[speaker] / counts[speaker]
         offsets[speaker] = (n / (n + SPEAKER_PRIOR) * mean).float()
     first = Standardiser(corpus.mean, corpus.std, offsets)
-    _set_standardiser(first, rows, segment)
-    again = _fit_corpus(rows[0], layers, segment)
-    both = Standardiser(
+    again = _moments(rows[0], segment, first)
+    return Standardiser(
         corpus.mean + corpus.std * again.mean,
         corpus.std * again.std,
         {s: o / again.std for s, o in offsets.items()},
     )
-    _set_standardiser(both, rows, segment)
 
 
 def _vectors(
     rows: DomainRows,
-    layers: Sequence[int],
     segment: str,
+    first: Standardiser | None,
     skip: Mapping[str, set[str]] | None = None,
 ) -> Iterator[tuple[torch.Tensor, list[str]]]:
-    """Stream vectors with frames, (n, M, D) in float64, and speakers."""
+    """Stream vectors with frames, (n, L, D) in float64, and speakers.
+
+    Of all layers, standardised by ``first``; without the rows of ``skip``.
+    """
     wanted = [
         i
         for i, (utt_id, speaker) in enumerate(
@@ -172,9 +246,10 @@ def _vectors(
     ]
     for start in range(0, len(wanted), READ_AT_ONCE):
         indices = wanted[start : start + READ_AT_ONCE]
-        x, mask = rows.read(indices, layers, [segment])
+        x, mask = rows.read(indices, None, [segment])
+        speakers = [rows.speakers[i] for i in indices]
+        if first is not None:
+            first(x, speakers)
         owners = torch.arange(len(indices))[:, None].expand_as(mask)[mask]
-        yield (
-            x[mask].double(),
-            [rows.speakers[indices[o]] for o in owners.tolist()],
-        )
+        x = x.flatten(0, 1) if mask.all() else x[mask]
+        yield x.double(), [speakers[o] for o in owners.tolist()]

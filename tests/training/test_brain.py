@@ -10,6 +10,7 @@ import speechbrain as sb
 import torch
 from speechbrain.dataio.dataloader import SaveableDataLoader
 from speechbrain.utils.run_opts import RunOptions
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lam_sb.errors import UserError
 from lam_sb.losses.coral import coral_distances
@@ -338,6 +339,40 @@ def test_the_first_batch_of_an_epoch_is_logged(make_brain):
         assert row["alpha"] == pytest.approx(0.25)
     assert sum(row["share"] for row in logged) == pytest.approx(1)
     assert brain.history.current["gradient_ratio"] > 0
+
+
+class WaitingOps(TorchDispatchMode):
+    """Lists what would make a GPU's host wait for it."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        by_mask = name == "index" and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        if by_mask or name in ("_local_scalar_dense", "nonzero"):
+            self.names.append(name)
+        return function(*args, **(kwargs or {}))
+
+    def __enter__(self):
+        self.names = []
+        return super().__enter__()
+
+
+def test_no_step_waits_for_its_values(make_brain):
+    brain = make_brain(gamma=0.5)
+    brain.on_fit_start()
+    brain.on_stage_start(sb.Stage.TRAIN, epoch=1)
+    brain.optimizers_step = lambda: None  # Adam's own count lies on the CPU
+    brain.step, shown = 2, 0.0  # the first of an epoch is logged
+    with WaitingOps() as waiting:
+        loss = brain.fit_batch(make_batch(n=16))
+        shown = brain.update_average(loss, shown)
+    assert waiting.names == []
+    assert shown == 0
+    brain.nonfinite_count = 0
+    with waiting:
+        shown = brain.read_losses(shown)
+    assert shown == pytest.approx(float(loss) / 2)
 
 
 def test_dropout_differs_by_step_and_process_and_comes_again(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from domain_rows import FeaturesInMemory
 from sklearn.svm import LinearSVC
 
 from lam_sb.corpora.manifests import EMOTIONS
@@ -10,17 +11,19 @@ from lam_sb.training.ensemble import SVM_CS, ensemble_posteriors, fit_ensemble
 from lam_sb.training.rows import DomainRows
 
 
-class InMemory:
-    """Features as `FeatureRows` gives them, of one layer."""
+class InMemory(FeaturesInMemory):
+    """One chunk of one layer, which is named 12."""
 
     def __init__(self, x):
-        self.x = torch.as_tensor(x, dtype=torch.float32)[:, None, None]
+        self.x = torch.as_tensor(x, dtype=torch.float32)
+        super().__init__(self.x[:, None, None])
 
-    def gather(self, name, indices, layers=None):
-        assert layers == [12]
-        assert name == "utterance"
-        x = self.x[list(indices)]
-        return x[:, 0], torch.ones(len(x))
+    def shape(self, name, layers=None):
+        assert (name, layers) == ("utterance", [12])
+        return super().shape(name)
+
+    def fill(self, out, name, indices, layers=None):
+        super().fill(out, name, indices)
 
 
 def rows(count, seed, unlabelled=()):
@@ -110,9 +113,9 @@ def test_the_svm_s_c_is_that_of_the_best_uar_on_held_out_speakers():
     made.clusters = [f"s{n}" for n in speakers]
     offsets = rng.normal(0, 2, (4, 30))[speakers]
     noise = offsets + rng.standard_normal((80, 30))
-    weak = 0.6 * made.features.x[:, 0, 0, :]
+    weak = 0.6 * made.features.x
     x = torch.cat([weak, torch.tensor(noise)], dim=1).float()
-    made.features.x = x[:, None, None]
+    made.features = InMemory(x)
     y, uars = made.labels.numpy(), {}
     for c in SVM_CS:
         found = np.empty(80, dtype=int)

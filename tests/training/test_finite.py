@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import speechbrain as sb
 import torch
 from domain_rows import rows
 from speechbrain.utils.epoch_loop import EpochCounter
@@ -11,23 +12,48 @@ from speechbrain.utils.epoch_loop import EpochCounter
 from lam_sb.errors import UserError
 from lam_sb.evaluation.results import score
 from lam_sb.training.ensemble import fit_ensemble
-from lam_sb.training.finite import FiniteLosses, finite
+from lam_sb.training.finite import READ_TOGETHER, FiniteLosses, finite
 from lam_sb.training.history import History
 
 
-def test_training_ends_in_the_epoch_whose_losses_are_not_finite():
+def brain_of(patience: int) -> FiniteLosses:
+    """A brain in its fourth epoch, at its 37th step."""
     counter = EpochCounter(9)
     counter.current = 4
     brain = FiniteLosses(
+        modules={"layer": torch.nn.Linear(1, 1)},
         hparams={"epoch_counter": counter},
-        run_opts={"device": "cpu", "nonfinite_patience": 1},
+        run_opts={"device": "cpu", "nonfinite_patience": patience},
     )
     brain.nonfinite_count, brain.optimizer_step = 0, 37
-    brain.check_loss_isfinite(torch.tensor(2.0))
-    brain.check_loss_isfinite(torch.tensor(float("inf")))  # patience
+    brain.on_stage_start(sb.Stage.TRAIN)
+    return brain
+
+
+def average(brain: FiniteLosses, losses: list[float]) -> float:
+    """What an epoch of these losses shows at its end."""
+    shown = 0.0
+    for brain.step, loss in enumerate(losses, start=1):
+        shown = brain.update_average(torch.tensor(loss), shown)
+    return brain.read_losses(shown)
+
+
+def test_training_ends_in_the_epoch_whose_losses_are_not_finite():
+    losses = [2.0, float("inf"), 4.0, float("nan")]
     message = "diverged in epoch 4: after 37 steps the losses are not finite"
     with pytest.raises(UserError, match=message):
-        brain.check_loss_isfinite(torch.tensor(float("nan")))
+        average(brain_of(patience=1), losses)
+    # What patience lets pass counts as 0, as SpeechBrain has it.
+    assert average(brain_of(patience=2), losses[:3]) == pytest.approx(8 / 3)
+
+
+def test_losses_read_together_have_the_mean_of_losses_read_one_by_one():
+    losses = torch.rand(2 * READ_TOGETHER + 7).tolist()
+    brain, shown = brain_of(patience=0), 0.0
+    for brain.step, loss in enumerate(losses, start=1):
+        shown = sb.Brain.update_average(brain, torch.tensor(loss), shown)
+    assert average(brain, losses) == shown
+    assert shown == pytest.approx(np.mean(losses))
 
 
 @pytest.mark.parametrize("name", ["train_loss", "valid_loss"])

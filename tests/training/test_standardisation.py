@@ -7,6 +7,7 @@ import torch
 from domain_rows import rows
 
 from lam_sb.errors import UserError
+from lam_sb.training.rows import DomainRows
 from lam_sb.training.standardisation import fit_standardisers
 
 
@@ -74,7 +75,7 @@ def test_speaker_means_count_a_row_of_two_splits_once():
 
 def test_statistics_ignore_chunks_without_frames():
     source = rows(10)
-    source.features.frames[:5, 1] = 0
+    source.features.shard_frames[:5, 1] = 0
     source.features.chunks[:5, 1] = 1e6
     fit_standardisers(
         "source", [source], [rows(10, seed=1)], [1, 2, 3], ["chunks"]
@@ -105,7 +106,66 @@ def test_each_segment_has_statistics_of_its_own(normalise):
 
 def test_a_segment_without_frames_anywhere_is_left_as_it_is():
     source, target = rows(4), rows(4, seed=1)
-    target.features.frames[:] = 0
+    target.features.shard_frames[:] = 0
     fit_standardisers("domain", [source], [target], [1, 2, 3], ["utterance"])
     x = read_all(target, "utterance")
     assert torch.equal(x[:, 0], target.features.chunks.mean(1))
+
+
+def fit_kept(folder, normalise="domain", parts=None, segment="chunks"):
+    source, target = parts or (rows(9), rows(8, seed=1))
+    fit_standardisers(normalise, [source], [target], [1, 3], [segment], folder)
+    return source.standardisers[segment], target.standardisers[segment]
+
+
+def same(ours, theirs):
+    return all(
+        torch.equal(a.mean, b.mean)
+        and torch.equal(a.std, b.std)
+        and a.offsets.keys() == b.offsets.keys()
+        and all(torch.equal(a.offsets[s], b.offsets[s]) for s in a.offsets)
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+@pytest.mark.parametrize("normalise", ["domain", "speaker"])
+def test_statistics_are_fitted_once(normalise, tmp_path, monkeypatch):
+    folder = tmp_path / "statistics"
+    expected = fit_kept(None, normalise)
+    assert same(fit_kept(folder, normalise), expected)
+    assert len([*folder.iterdir()]) == 2
+
+    def read(*_):
+        raise AssertionError("features are read")
+
+    monkeypatch.setattr(DomainRows, "read", read)
+    assert same(fit_kept(folder, normalise), expected)
+
+
+def test_other_rows_segments_and_kinds_have_statistics_of_their_own(tmp_path):
+    fit_kept(tmp_path)
+    for changes in (
+        {"parts": (rows(9, seed=3), rows(8, seed=1))},
+        {"segment": "utterance"},
+        {"normalise": "speaker"},
+        {"parts": (rows(9), rows(8, seed=1, speakers=["a"] * 8))}
+        | {"normalise": "speaker"},
+    ):
+        fresh = fit_kept(None, **changes)
+        assert same(fit_kept(tmp_path, **changes), fresh)
+    # Two each, less what is the same: rows of the target, twice.
+    assert len([*tmp_path.iterdir()]) == 2 + 1 + 2 + 2 + 1
+
+
+def test_damaged_statistics_are_fitted_again(tmp_path):
+    expected = fit_kept(tmp_path)
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:50])
+    assert same(fit_kept(tmp_path), expected)
+    assert all(path.stat().st_size > 50 for path in tmp_path.iterdir())
+
+
+def test_a_store_that_is_only_read_keeps_none(tmp_path):
+    no_folder = tmp_path / "file"
+    no_folder.write_text("")
+    assert same(fit_kept(no_folder / "statistics"), fit_kept(None))
