@@ -13,12 +13,13 @@ Authors
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # the imports below take seconds
-    from lam_sb.console import stop_while_importing
-
-    stop_while_importing()
-
 import sys
+
+if __name__ == "__main__":  # the imports below take seconds
+    from lam_sb.console import check_before_imports
+
+    check_before_imports(sys.argv[1:])
+
 import time
 from pathlib import Path
 
@@ -49,6 +50,10 @@ from lam_sb.training.rows import Batch, DomainRows, Outputs, segments_of
 from lam_sb.training.samplers import DualDomainSampler, make_sampler
 
 logger = get_logger(__name__)
+FIT_KEYS = (
+    *("class_weight", "select_on", "max_steps", "min_steps"),
+    *("average_last_steps", "train_logger"),
+)
 
 
 class LamBrain(AlignmentBrain):
@@ -158,12 +163,7 @@ def make_brain(
     brain.prepare_fit(
         loaders["train"],
         rows["source_train"].labels,
-        class_weight=hparams["class_weight"],
-        select_on=hparams["select_on"],
-        max_steps=hparams["max_steps"],
-        min_steps=hparams["min_steps"],
-        average_last_steps=hparams["average_last_steps"],
-        train_logger=hparams["train_logger"],
+        **{key: hparams[key] for key in FIT_KEYS},
         prototype_loaders=[loaders[k] for k in prototypes if k in loaders],
     )
     return brain

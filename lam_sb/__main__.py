@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # the imports below take seconds
-    from lam_sb.console import stop_while_importing
-
-    stop_while_importing()
-
 import importlib
 import sys
 from collections.abc import Sequence
 
-from lam_sb.command_line import HELP, file_keys, is_verbose
-from lam_sb.console import console
+from lam_sb.command_line import (
+    HELP,
+    check_arguments,
+    file_keys,
+    is_verbose,
+)
+from lam_sb.console import after_imports, console, stop_while_importing
 from lam_sb.errors import UserError
 
 USAGE = """\
@@ -107,8 +107,12 @@ def main(argv: Sequence[str]) -> None:
     elif HELP & set(rest):
         print("\n\n".join([COMMANDS[name][1], *file_keys(rest)]))
     else:
+        check_arguments(rest, is_study=name == "reproduce")
+        stop_while_importing()
         module, function = COMMANDS[name][0].split(":")
-        getattr(importlib.import_module(module), function)(rest)
+        command = getattr(importlib.import_module(module), function)
+        after_imports()
+        command(rest)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import textwrap
 from collections.abc import Sequence
-from io import StringIO
+from typing import TYPE_CHECKING
 
-from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
-
-from lam_sb.config import RUN_OPTIONS, flatten, parse_yaml, suggestion
+from lam_sb.config import check, flatten, suggestion
 from lam_sb.errors import UserError
+from lam_sb.run_options import (
+    FLAGS,
+    HELP_TEXTS,
+    RUN_OPTIONS,
+    check_options,
+    read_options,
+)
 from lam_sb.values import KINDS
+from lam_sb.yaml_text import parse_yaml
 
-FLAGS = {o for o in RUN_OPTIONS if isinstance(getattr(RunOptions, o), bool)}
+if TYPE_CHECKING:
+    from speechbrain.utils.run_opts import RunOptions
+
 VERBOSE = "--verbose"
 HELP = {"-h", "--help"}
 USAGE = """\
@@ -67,6 +74,35 @@ def parse_arguments(
     >>> parse_arguments(["a.yaml", "--gamma=0", "--device", "cpu"])[2]
     {'gamma': 0}
     """
+    file, words, overrides = _split(argv)
+    return file, read_options(file, words), overrides
+
+
+def check_arguments(argv: Sequence[str], is_study: bool = False) -> None:
+    """Answer a mistake at once: importing torch takes seconds.
+
+    Also ``--help``. What needs the encoder or the corpora is found later.
+
+    Arguments
+    ---------
+    argv : Sequence[str]
+        As for `parse_arguments`.
+    is_study : bool
+        Whether the file is to be one of a study.
+
+    Raises
+    ------
+    UserError
+        As `parse_arguments`, a file or key that does not exist, or a value
+        that its key does not take.
+    """
+    file, words, overrides = _split(argv)
+    check_options(file, words)
+    check(file, overrides, is_study)
+
+
+def _split(argv: Sequence[str]) -> tuple[str, list[str], dict[str, object]]:
+    """File, words of SpeechBrain's options, and values by YAML key."""
     if HELP & set(argv):
         print(_usage(argv))
         sys.exit()
@@ -97,7 +133,7 @@ def parse_arguments(
             f"Give one YAML file, for example hparams/lam_gl_wavlm.yaml; "
             f"found: {' '.join(files) or 'none'}."
         )
-    return files[0], _run_options(files[0], options), overrides
+    return files[0], options, overrides
 
 
 def _value(key: str, text: str) -> object:
@@ -106,18 +142,6 @@ def _value(key: str, text: str) -> object:
     except UserError as error:
         takes = KINDS[key].takes if key in KINDS else "a value in YAML"
         raise UserError(f"{error} It takes {takes}.") from None
-
-
-def _run_options(file: str, words: Sequence[str]) -> RunOptions:
-    """Read SpeechBrain's options; argparse would print all there are."""
-    said = StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return RunOptions.from_command_line_args([file, *words])[1]
-    except SystemExit:
-        reason = said.getvalue().strip().splitlines()[-1]
-        reason = reason.rpartition("error: argument ")[2]
-        raise UserError(f"{reason}.") from None
 
 
 def _flag(name: str, value: str) -> list[str]:

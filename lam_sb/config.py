@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from io import StringIO
 from pathlib import Path
 
 import yaml
 from hyperpyyaml import load_hyperpyyaml
-from ruamel.yaml import YAML, YAMLError
-from speechbrain.utils.run_opts import HELP_TEXTS
+from ruamel.yaml import YAMLError
 
 from lam_sb.errors import UserError
+from lam_sb.run_options import RUN_OPTIONS
 from lam_sb.values import check_values
-
-KEY = re.compile(r"""^["']?([A-Za-z_][\w.-]*)["']?\s*:""")
-# Clipping decides the result, so it is a key of the YAML and no run option.
-RUN_OPTIONS = HELP_TEXTS.keys() - {"max_grad_norm"}
+from lam_sb.yaml_text import (
+    comments_above,
+    dump,
+    parse_yaml,
+    plain_values,
+    split_keys,
+)
 
 
 def flatten(path: str | Path) -> str:
@@ -81,7 +82,7 @@ def _read(
         raise UserError(f"There is no YAML file {path}{asked}.")
     if path.resolve() in above:
         raise UserError(f"{path} is its own base.")
-    own = _split_keys(path.read_text(encoding="utf-8"))
+    own = split_keys(path.read_text(encoding="utf-8"))
     if "base" not in own:
         return own, []
     names = parse_yaml(own.pop("base"), str(path))["base"]
@@ -151,40 +152,6 @@ def own_keys(path: str | Path) -> set[str]:
     return own.keys() - {""} if bases else set()
 
 
-def _split_keys(text: str) -> dict[str, str]:
-    """Top-level keys with the comments above them, in order.
-
-    Comments at the end belong to the last key, lines before the first key
-    that are no comments to the key "". A key that stands twice keeps both.
-    """
-    blocks: dict[str, str] = {"": ""}
-    waiting, key = "", ""
-    for line in text.splitlines(keepends=True):
-        match = KEY.match(line)
-        if match:
-            key = match[1]
-            blocks[key] = blocks.get(key, "") + waiting + line
-            waiting = ""
-        elif line.startswith("#") or not line.strip():
-            waiting += line
-        else:
-            blocks[key] += waiting + line
-            waiting = ""
-    blocks[key] += waiting
-    if not blocks[key].endswith("\n"):
-        blocks[key] += "\n"
-    if not blocks[""]:
-        del blocks[""]
-    return blocks
-
-
-def comments_above(block: str) -> str:
-    """Comment and blank lines above the key of a block of `key_blocks`."""
-    lines = block.splitlines(keepends=True)
-    count = next((n for n, x in enumerate(lines) if KEY.match(x)), 0)
-    return "".join(lines[:count])
-
-
 def _check_known(
     keys: Iterable[str], known: Mapping[str, object], where: str
 ) -> None:
@@ -200,29 +167,6 @@ def suggestion(key: str, known: Sequence[str]) -> str:
     longer = [name for name in known if name.startswith(key)]
     near = longer or difflib.get_close_matches(key, known, n=1)
     return f" Did you mean '{near[0]}'?" if near else ""
-
-
-def parse_yaml(text: str, where: str) -> object:
-    """Read YAML as HyperPyYAML does, where 1e-4 is a number.
-
-    Raises
-    ------
-    UserError
-        No YAML; ``where`` says whose text it is.
-    """
-    try:
-        return YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        reason = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise UserError(f"{where} is no valid YAML: {reason}.") from None
-
-
-def _dump(content: Mapping[str, object]) -> str:
-    writer, text = YAML(typ="safe", pure=True), StringIO()
-    writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False
-    writer.dump(dict(content), text)
-    return text.getvalue()
 
 
 def load(path: str | Path, overrides: Mapping[str, object]) -> dict:
@@ -248,7 +192,27 @@ def load(path: str | Path, overrides: Mapping[str, object]) -> dict:
         An unknown key, no ``data_folder``, a value that its key does not
         take, or a file that does not load.
     """
-    if "study" in key_blocks(path, {}):
+    check(path, overrides)
+    return _load_blocks(key_blocks(path, overrides), path)
+
+
+def check(
+    path: str | Path, overrides: Mapping[str, object], is_study: bool = False
+) -> None:
+    """Refuse the keys and values that `load` or `load_study` would.
+
+    Of a study's file, only keys that neither it nor its systems have.
+    """
+    blocks = key_blocks(path, {})
+    if is_study:
+        if "study" not in blocks:
+            raise UserError(f"{path} is no study; see hparams/study/.")
+        hparams = parse_yaml(blocks["hparams"], str(path))["hparams"]
+        folder = (_setter(Path(path), "hparams").parent / hparams).parent
+        for file in folder.glob("*.yaml"):
+            blocks |= key_blocks(file, {})
+        return _check_known(overrides, blocks, "command line")
+    if "study" in blocks:
         raise UserError(
             f"{path} is a study, no system: python -m lam_sb reproduce {path}"
         )
@@ -260,7 +224,6 @@ def load(path: str | Path, overrides: Mapping[str, object]) -> dict:
             "for each corpus>."
         )
     check_values(plain_values(blocks, str(path))[0])
-    return _load_blocks(blocks, path)
 
 
 def load_study(
@@ -288,9 +251,8 @@ def load_study(
     UserError
         A file that is no study, or does not load.
     """
+    check(path, overrides, is_study=True)
     known = key_blocks(path, {})
-    if "study" not in known:
-        raise UserError(f"{path} is no study; see hparams/study/.")
     own = {key: value for key, value in overrides.items() if key in known}
     rest = {key: overrides[key] for key in overrides.keys() - own.keys()}
     values = _load_blocks(key_blocks(path, own), path)
@@ -361,36 +323,5 @@ def key_blocks(
     blocks = _flatten(Path(path), ())
     _check_known(overrides.keys(), blocks, "command line")
     for key, value in overrides.items():
-        blocks[key] = comments_above(blocks[key]) + _dump({key: value})
+        blocks[key] = comments_above(blocks[key]) + dump({key: value})
     return blocks
-
-
-def plain_values(
-    blocks: Mapping[str, str], where: str
-) -> tuple[dict[str, object], dict[str, str]]:
-    """Read the values that need nothing else to be built.
-
-    Arguments
-    ---------
-    blocks : Mapping[str, str]
-        As from `key_blocks`.
-    where : str
-        Whose text they are, for the message.
-
-    Returns
-    -------
-    plain : dict[str, object]
-        Values by key.
-    tagged : dict[str, str]
-        Text of the others, without comments.
-    """
-    tagged, plain = {}, []
-    for key, block in blocks.items():
-        body = block[len(comments_above(block)) :]
-        lines = [re.sub(r"\s+#.*$", "", x) for x in body.splitlines()]
-        body = "\n".join(x.rstrip() for x in lines if x.strip())
-        if "!" in body:
-            tagged[key] = body.partition(":")[2].strip()
-        elif key:
-            plain.append(block)
-    return parse_yaml("".join(plain), where) or {}, tagged

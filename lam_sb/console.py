@@ -56,13 +56,30 @@ def log_config(verbose: bool) -> str:
     return DEFAULT_LOG_CONFIG if verbose else str(LOG_CONFIG)
 
 
+def check_before_imports(argv: Sequence[str]) -> None:
+    """Answer a mistake on the command line before slow imports follow."""
+    from lam_sb.command_line import check_arguments
+
+    try:
+        check_arguments(argv)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    stop_while_importing()
+
+
 def stop_while_importing() -> None:
-    """Let Ctrl-C end the command with one line until `console` is entered.
+    """Let Ctrl-C end the command with one line until `after_imports`.
 
     Importing torch takes seconds, and modules of its kind may catch what is
     raised in them.
     """
     signal.signal(signal.SIGINT, _stop)
+
+
+def after_imports() -> None:
+    """Let Ctrl-C be an exception again."""
+    if signal.getsignal(signal.SIGINT) is _stop:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -91,8 +108,7 @@ def console(verbose: bool) -> Iterator[None]:
     SystemExit
         With code 1 and a message after a `UserError`, with 130 after Ctrl-C.
     """
-    if signal.getsignal(signal.SIGINT) is _stop:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    after_imports()
     if not verbose:
         config = yaml.safe_load(LOG_CONFIG.read_text(encoding="utf-8"))
         del config["handlers"]["file_handler"]

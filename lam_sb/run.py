@@ -9,7 +9,7 @@ import numpy as np
 from speechbrain.utils.run_opts import RunOptions
 
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES, check_selection
-from lam_sb.config import key_blocks, load, plain_values
+from lam_sb.config import key_blocks, load
 from lam_sb.data import check_not_tested, describe_data
 from lam_sb.evaluation.results import (
     is_finished,
@@ -22,6 +22,7 @@ from lam_sb.inputs import prep_notes
 from lam_sb.options import alignment_class, check_options
 from lam_sb.run_folder import settings_hash
 from lam_sb.training.rows import DomainRows, with_emotion
+from lam_sb.yaml_text import plain_values
 
 # SpeechBrain's options that decide a result, as the YAML's keys do.
 DECIDING_OPTIONS = {

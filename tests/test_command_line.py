@@ -77,7 +77,7 @@ def test_a_value_that_is_no_yaml_is_one_message():
         (
             ["--mix_layers", "[2, 3"],
             r"^--mix_layers \[2, 3 is no valid YAML: expected ',' or .* It "
-            r"takes all, top, not_anchored, best_on_source or a list of lay",
+            r"takes all, top, not_anchored, best_on_source or a list of dis",
         ),
         (
             ["--mine=a: b: c"],

@@ -116,11 +116,10 @@ def test_the_log_file_has_all_that_a_quiet_console_leaves_out():
 
 @pytest.mark.parametrize("command", [["train.py"], ["-m", "lam_sb", "extract"]])
 def test_ctrl_c_while_modules_are_imported_is_one_line(command, tmp_path):
-    # In the place of SpeechBrain, which imports torch.
     slow = "print('importing', flush=True)\nimport time\ntime.sleep(60)\n"
-    (tmp_path / "speechbrain.py").write_text(slow)
+    (tmp_path / "torch.py").write_text(slow)
     with subprocess.Popen(
-        [sys.executable, *command, "any.yaml"],
+        [sys.executable, *command, "hparams/demo.yaml"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -133,6 +132,34 @@ def test_ctrl_c_while_modules_are_imported_is_one_line(command, tmp_path):
             "Stopped before anything was done.\n"
         )
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["train.py", "hparams/demo.yaml", "--gama=1"], "no key 'gama'"),
+        (["train.py", "hparams/demo.yaml", "--lr=-1"], "lr is -1; it takes"),
+        (
+            ["-m", "lam_sb", "reproduce", "hparams/study/demo.yaml", "--jebs=2"],
+            "no key 'jebs'",
+        ),
+    ],
+)
+def test_a_mistake_is_answered_before_anything_slow_is_imported(
+    command, said, tmp_path
+):
+    for name in ("torch", "transformers"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')\n")
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.startswith("error: ")
 
 
 def test_what_a_run_ends_with_is_printed_and_logged(capsys, caplog):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from conftest import HPARAMS, over
 
-from lam_sb.config import key_blocks, load, plain_values
+from lam_sb.config import key_blocks, load
 from lam_sb.errors import UserError
 from lam_sb.options import CHOICES, check_options
 from lam_sb.values import KINDS, check_values
+from lam_sb.yaml_text import plain_values
 
 COMPLETE = HPARAMS / "lam_gl_wavlm.yaml"
 # Refused where they are used, as the tests below show.

@@ -1,0 +1,102 @@
+"""YAML as text: keys with their comments, and plain values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from io import StringIO
+
+from ruamel.yaml import YAML, YAMLError
+
+from lam_sb.errors import UserError
+
+KEY = re.compile(r"""^["']?([A-Za-z_][\w.-]*)["']?\s*:""")
+
+
+def split_keys(text: str) -> dict[str, str]:
+    """Top-level keys with the comments above them, in order.
+
+    Comments at the end belong to the last key, lines before the first key
+    that are no comments to the key "". A key that stands twice keeps both.
+    """
+    blocks: dict[str, str] = {"": ""}
+    waiting, key = "", ""
+    for line in text.splitlines(keepends=True):
+        match = KEY.match(line)
+        if match:
+            key = match[1]
+            blocks[key] = blocks.get(key, "") + waiting + line
+            waiting = ""
+        elif line.startswith("#") or not line.strip():
+            waiting += line
+        else:
+            blocks[key] += waiting + line
+            waiting = ""
+    blocks[key] += waiting
+    if not blocks[key].endswith("\n"):
+        blocks[key] += "\n"
+    if not blocks[""]:
+        del blocks[""]
+    return blocks
+
+
+def comments_above(block: str) -> str:
+    """Comment and blank lines above the key of a block of `key_blocks`."""
+    lines = block.splitlines(keepends=True)
+    count = next((n for n, x in enumerate(lines) if KEY.match(x)), 0)
+    return "".join(lines[:count])
+
+
+def parse_yaml(text: str, where: str) -> object:
+    """Read YAML as HyperPyYAML does, where 1e-4 is a number.
+
+    Raises
+    ------
+    UserError
+        No YAML; ``where`` says whose text it is.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        reason = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise UserError(f"{where} is no valid YAML: {reason}.") from None
+
+
+def dump(content: Mapping[str, object]) -> str:
+    """Write values by key as YAML."""
+    writer, text = YAML(typ="safe", pure=True), StringIO()
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False
+    writer.dump(dict(content), text)
+    return text.getvalue()
+
+
+def plain_values(
+    blocks: Mapping[str, str], where: str
+) -> tuple[dict[str, object], dict[str, str]]:
+    """Read the values that need nothing else to be built.
+
+    Arguments
+    ---------
+    blocks : Mapping[str, str]
+        As from `key_blocks`.
+    where : str
+        Whose text they are, for the message.
+
+    Returns
+    -------
+    plain : dict[str, object]
+        Values by key.
+    tagged : dict[str, str]
+        Text of the others, without comments.
+    """
+    tagged, plain = {}, []
+    for key, block in blocks.items():
+        body = block[len(comments_above(block)) :]
+        lines = [re.sub(r"\s+#.*$", "", x) for x in body.splitlines()]
+        body = "\n".join(x.rstrip() for x in lines if x.strip())
+        if "!" in body:
+            tagged[key] = body.partition(":")[2].strip()
+        elif key:
+            plain.append(block)
+    return parse_yaml("".join(plain), where) or {}, tagged
