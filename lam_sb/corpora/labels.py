@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -16,20 +17,39 @@ SYNONYMS = {
     "sad": ("sad", "sadness"),
 }
 OTHERS = (
-    *("amused", "annoyed", "anxiety", "boredom", "bored", "calm", "concerned"),
+    *("afraid", "amused", "annoyed", "anxiety", "anxious", "ashamed"),
+    *("boredom", "bored", "calm", "concerned"),
     *("confused", "contempt", "depressed", "disappointed", "disgust"),
     *("disgusted", "excited", "excitement", "fear", "fearful", "frustrated"),
-    *("frustration", "other", "surprise", "surprised"),
+    *("frustration", "guilty", "nervous", "other", "proud", "relieved"),
+    *("scared", "surprise", "surprised", "worried"),
 )
 KNOWN_EMOTIONS: dict[str, str | None] = {
     name: emo for emo, names in SYNONYMS.items() for name in names
 } | dict.fromkeys(OTHERS)
-NO_NAMES = ("", "unknown", "unk", "nan", "na", "n/a", "none", "null", "-", "?")
+# What stands where a name is missing, without case, spaces and signs.
+NO_NAMES = (
+    *("", "unknown", "unk", "unkn", "nan", "nat", "na", "none", "null", "nil"),
+    *("notavailable", "notapplicable", "notknown", "notspecified", "noname"),
+    *("unspecified", "undefined", "unidentified", "missing", "empty", "blank"),
+    *("anonymous", "anon", "unknownspeaker", "speakerunknown", "未知", "不明"),
+)
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "valid": ("valid", "validation", "dev", "development"),
     "test": ("test", "test1", "testing"),
 }
+
+
+def is_no_name(value: str) -> bool:
+    """Whether a cell says that nothing is known.
+
+    Example
+    -------
+    >>> [is_no_name(value) for value in ("<NA>", "n.a.", "??", "Nan Li", "0")]
+    [True, True, True, False, False]
+    """
+    return re.sub(r"[\W_]", "", value).lower() in NO_NAMES
 
 
 def known_name(value: str) -> str:
@@ -40,7 +60,7 @@ def known_name(value: str) -> str:
     >>> [known_name(value) for value in ("30", "Unknown", "nan", "-", "")]
     ['30', 'unknown', 'unknown', 'unknown', 'unknown']
     """
-    return UNKNOWN if value.lower() in NO_NAMES else value
+    return UNKNOWN if is_no_name(value) else value
 
 
 def map_emotions(

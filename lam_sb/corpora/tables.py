@@ -188,13 +188,13 @@ def find_column(
         if columns[what] not in (*table.columns, None):
             raise missing_column(table, f"'{columns[what]}' ({what})", what)
         return columns[what]
-    found = [c for c in table.columns if _plain(c) in names]
-    first = [c for c in found if _plain(c) == names[0]]
+    found = [c for c in table.columns if plain_name(c) in names]
+    first = [c for c in found if plain_name(c) == names[0]]
     if len(first or found) > 1:
         raise UserError(
             f"{table.name} has several columns that may hold the {what}: "
             f"{', '.join(first or found)}. Say which does: "
-            f"{_option(what, (first or found)[0])}."
+            f"{option(what, (first or found)[0])}."
         )
     return next(iter(first or found), None)
 
@@ -208,7 +208,7 @@ def missing_column(table: Table, missing: str, what: str) -> UserError:
     return UserError(
         f"The label table {table.name} has no column {missing}; its columns: "
         f"{names or 'none'}. Name yours with the option columns: "
-        f"{_option(what, 'NAME')}."
+        f"{option(what, 'NAME')}."
     )
 
 
@@ -245,21 +245,22 @@ def table_facts(
     facts = {"blank_rows": table.blank_rows, "unused_columns": unused}
     notes = [
         f"The column {column} of {table.name} is not read; if it holds the "
-        f"{what}, say so: {_option(what, column)}."
+        f"{what}, say so: {option(what, column)}."
         for what in used.keys() - columns.keys()
         for column in unused
         if used[what] is None
         and what in ROOTS
-        and re.search(ROOTS[what], _plain(column))
+        and re.search(ROOTS[what], plain_name(column))
     ]
     return {name: fact for name, fact in facts.items() if fact}, sorted(notes)
 
 
-def _option(what: str, column: str) -> str:
-    option = f'"{{columns: {{{what}: {column}}}}}"'
-    return f"--source_options {option} (or --target_options)"
+def option(what: str, column: str) -> str:
+    """Give what to type to say which column holds something."""
+    mapping = f'"{{columns: {{{what}: {column}}}}}"'
+    return f"--source_options {mapping} (or --target_options)"
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """Name without case, spaces and signs: Speaker_ID is speakerid."""
     return re.sub(r"[\W_]", "", name).lower()
