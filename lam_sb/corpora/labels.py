@@ -50,7 +50,7 @@ def is_no_name(value: str) -> bool:
     >>> [is_no_name(value) for value in ("<NA>", "n.a.", "??", "Nan Li", "0")]
     [True, True, True, False, False]
     """
-    return re.sub(r"[\s_.?<>()\[\]#/–—-]", "", value).lower() in NO_NAMES
+    return re.sub(r"[\s_.?<>()\[\]#/—-]", "", value).lower() in NO_NAMES
 
 
 def known_name(value: str) -> str:

@@ -38,13 +38,16 @@ COLUMNS = {
 # What a column that nothing reads may have been meant for.
 ROOTS = {
     "path": r"path|file|wav|audio",
-    "emotion": r"^emo(?!act|val|dom)|emotion|label",
-    "speaker": r"speaker|^spk|^actor|talker",
+    "emotion": r"^emo(?!act|val|dom)|emotion|label|class|category|affect",
+    "speaker": r"speaker|^spk|actor|talker|subject|participant|person",
     "split": r"split|partition|subset",
     "gender": r"gender|^sex",
     "language": r"^lang",
     "alignment": r"textgrid|align",
 }
+# Without these a result is worth less: all columns are shown that may be them.
+WANTED = ("emotion", "speaker")
+SHOWN = 12  # columns of a table in a sentence
 
 
 @dataclass(frozen=True)
@@ -233,7 +236,8 @@ def table_facts(
     facts : dict
         ``blank_rows`` and ``unused_columns``, as far as there are any.
     notes : list[str]
-        A sentence on each unused column that looks like one that is missing.
+        A sentence on each thing that no column holds: on the unused columns
+        that look like it, and for `WANTED` on all.
 
     Example
     -------
@@ -243,16 +247,19 @@ def table_facts(
     """
     unused = [c for c in table.columns if c not in used.values() and c]
     facts = {"blank_rows": table.blank_rows, "unused_columns": unused}
-    notes = [
-        f"The column {column} of {table.name} is not read; if it holds the "
-        f"{what}, say so: {option(what, column)}."
-        for what in used.keys() - columns.keys()
-        for column in unused
-        if used[what] is None
-        and what in ROOTS
-        and re.search(ROOTS[what], plain_name(column))
-    ]
-    return {name: fact for name, fact in facts.items() if fact}, sorted(notes)
+    notes = []
+    for what in sorted(ROOTS.keys() & used.keys() - columns.keys()):
+        like = [c for c in unused if re.search(ROOTS[what], plain_name(c))]
+        shown = unused if what in WANTED else like
+        if used[what] is None and shown:
+            held = option(what, (like or shown)[0])
+            more = f" and {len(shown) - SHOWN} more" * (len(shown) > SHOWN)
+            notes.append(
+                f"No column of {table.name} is read as the {what}. If one of "
+                f"those that are not read is it ({', '.join(shown[:SHOWN])}"
+                f"{more}), say which: {held}."
+            )
+    return {name: fact for name, fact in facts.items() if fact}, notes
 
 
 def option(what: str, column: str) -> str:
