@@ -75,7 +75,7 @@ def prepare(
         )
         for line, utt_id in zip(lines, _ids(lines), strict=True)
     ]
-    facts, notes = table_facts(table, names, columns)
+    facts, notes = table_facts(corpus, table, names, columns)
     facts = emotion_facts(values, emotions, label_map) | facts
     options = replace(
         options, require_alignment=require_alignment, phone_set=phone_set

@@ -216,6 +216,7 @@ def missing_column(table: Table, missing: str, what: str) -> UserError:
 
 
 def table_facts(
+    corpus: str,
     table: Table,
     used: Mapping[str, str | None],
     columns: Mapping[str, object],
@@ -224,6 +225,8 @@ def table_facts(
 
     Arguments
     ---------
+    corpus : str
+        For the notes.
     table : Table
         The label table.
     used : Mapping[str, str | None]
@@ -242,7 +245,7 @@ def table_facts(
     Example
     -------
     >>> table = Table("labels.csv", ["path", "the_speakers", "age"], [], 2)
-    >>> table_facts(table, {"path": "path", "speaker": None}, {})[0]
+    >>> table_facts("toy", table, {"path": "path", "speaker": None}, {})[0]
     {'blank_rows': 2, 'unused_columns': ['the_speakers', 'age']}
     """
     unused = [c for c in table.columns if c not in used.values() and c]
@@ -253,11 +256,13 @@ def table_facts(
         shown = unused if what in WANTED else like
         if used[what] is None and shown:
             held = option(what, (like or shown)[0])
-            more = f" and {len(shown) - SHOWN} more" * (len(shown) > SHOWN)
+            listed = ", ".join(shown[:SHOWN])
+            if len(shown) > SHOWN:
+                listed += f" and {len(shown) - SHOWN} more"
             notes.append(
-                f"No column of {table.name} is read as the {what}. If one of "
-                f"those that are not read is it ({', '.join(shown[:SHOWN])}"
-                f"{more}), say which: {held}."
+                f"No column of {corpus} ({table.name}) is read as the {what}. "
+                f"If one of those that are not read is it ({listed}), say "
+                f"which: {held}."
             )
     return {name: fact for name, fact in facts.items() if fact}, notes
 

@@ -101,9 +101,9 @@ def test_columns_that_are_not_read_are_named(prepare):
     assert {row["speaker"] for row in rows.values()} == {"unknown"}
     unused = ["the_speaker", "dialect", "mood"]
     assert report["facts"]["unused_columns"] == unused
-    note = "No column of labels.csv is read as the speaker. If one of those "
-    note += "that are not read is it (the_speaker, dialect, mood), say which: "
-    note += '--source_options "{columns: {speaker: the_speaker}}" (or '
+    note = "No column of c (labels.csv) is read as the speaker. If one of "
+    note += "those that are not read is it (the_speaker, dialect, mood), say "
+    note += 'which: --source_options "{columns: {speaker: the_speaker}}" (or '
     note += "--target_options)."
     assert report["notes"][0] == note
     columns = {"speaker": "the_speaker"}
@@ -115,7 +115,7 @@ def test_columns_that_are_not_read_are_named(prepare):
 
 
 def notes_of(*columns: str, **used: str | None) -> list[str]:
-    return table_facts(Table("t.csv", [*columns], []), used, {})[1]
+    return table_facts("toy", Table("t.csv", [*columns], []), used, {})[1]
 
 
 def test_what_no_column_holds_is_said_with_all_that_are_not_read():
@@ -126,7 +126,9 @@ def test_what_no_column_holds_is_said_with_all_that_are_not_read():
         *columns, path="file", emotion=None, speaker=None, gender=None
     )
     listed = "(Kind, Class Name, Person ID, remark)"
-    assert emotion.startswith("No column of t.csv is read as the emotion.")
+    assert emotion.startswith(
+        "No column of toy (t.csv) is read as the emotion."
+    )
     assert listed in emotion
     assert '"{columns: {emotion: Class Name}}"' in emotion
     assert listed in speaker
@@ -137,7 +139,7 @@ def test_what_no_column_holds_is_said_with_all_that_are_not_read():
     assert notes_of("file", path="file", speaker=None) == []
     table = Table("t.csv", ["file", "who"], [])
     used = {"path": "file", "speaker": None}
-    assert table_facts(table, used, {"speaker": None})[1] == []
+    assert table_facts("toy", table, used, {"speaker": None})[1] == []
 
 
 def test_a_gender_is_said_only_where_a_column_looks_like_it():
