@@ -3,9 +3,9 @@
 It follows the MSP-Podcast protocol, but no public page shows its label table:
 usual names of folders and columns are tried, others are set with the options
 ``columns``, ``label_file`` and ``alignment_dir``. Without an emotion column,
-one column an emotion with counts or shares is read, whatever the emotion's
-name: the single largest, ties stay unlabelled (`lam_sb.corpora.votes`). Without
-a speaker column, rows count by podcast.
+one column an emotion with counts or shares is read: the single largest, ties
+stay unlabelled (`lam_sb.corpora.votes` tells votes from other numbers).
+Without a speaker column, rows count by podcast.
 """
 
 from __future__ import annotations

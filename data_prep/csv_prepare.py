@@ -17,7 +17,7 @@ from pathlib import Path
 from lam_sb.corpora.labels import (
     KNOWN_EMOTIONS,
     SPLIT_NAMES,
-    count_unlabelled,
+    emotion_facts,
     known_name,
     map_emotions,
 )
@@ -75,8 +75,8 @@ def prepare(
         )
         for line, utt_id in zip(lines, _ids(lines), strict=True)
     ]
-    facts, notes = table_facts(table, names, columns)
-    facts = {"unlabelled": count_unlabelled(values, emotions)} | facts
+    facts, notes = table_facts(corpus, table, names, columns)
+    facts = emotion_facts(values, emotions, label_map) | facts
     options = replace(
         options, require_alignment=require_alignment, phone_set=phone_set
     )

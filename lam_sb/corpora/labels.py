@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -16,20 +17,40 @@ SYNONYMS = {
     "sad": ("sad", "sadness"),
 }
 OTHERS = (
-    *("amused", "annoyed", "anxiety", "boredom", "bored", "calm", "concerned"),
+    *("afraid", "amused", "annoyed", "anxiety", "anxious", "ashamed"),
+    *("boredom", "bored", "calm", "concerned"),
     *("confused", "contempt", "depressed", "disappointed", "disgust"),
     *("disgusted", "excited", "excitement", "fear", "fearful", "frustrated"),
-    *("frustration", "other", "surprise", "surprised"),
+    *("frustration", "guilty", "nervous", "other", "proud", "relieved"),
+    *("scared", "surprise", "surprised", "worried"),
 )
 KNOWN_EMOTIONS: dict[str, str | None] = {
     name: emo for emo, names in SYNONYMS.items() for name in names
 } | dict.fromkeys(OTHERS)
-NO_NAMES = ("", "unknown", "unk", "nan", "na", "n/a", "none", "null", "-", "?")
+# What stands where a name is missing, without case, spaces and signs.
+NO_NAMES = (
+    *("", "unknown", "unk", "unkn", "nan", "nat", "na", "none", "null", "nil"),
+    *("notavailable", "notapplicable", "notknown", "notspecified", "noname"),
+    *("unspecified", "undefined", "unidentified", "missing", "empty", "blank"),
+    *("anonymous", "anon", "unknownspeaker", "speakerunknown", "未知", "不明"),
+)
+NO_CODES = ("-1", "-1.0")  # of a missing name, where pandas made them numbers
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "valid": ("valid", "validation", "dev", "development"),
     "test": ("test", "test1", "testing"),
 }
+
+
+def is_no_name(value: str) -> bool:
+    """Whether a cell says that nothing is known.
+
+    Example
+    -------
+    >>> [is_no_name(value) for value in ("<NA>", "n.a.", "??", "Nan Li", "0")]
+    [True, True, True, False, False]
+    """
+    return re.sub(r"[\s_.?<>()\[\]#/—-]", "", value).lower() in NO_NAMES
 
 
 def known_name(value: str) -> str:
@@ -40,7 +61,7 @@ def known_name(value: str) -> str:
     >>> [known_name(value) for value in ("30", "Unknown", "nan", "-", "")]
     ['30', 'unknown', 'unknown', 'unknown', 'unknown']
     """
-    return UNKNOWN if value.lower() in NO_NAMES else value
+    return UNKNOWN if is_no_name(value) or value in NO_CODES else value
 
 
 def map_emotions(
@@ -60,12 +81,14 @@ def map_emotions(
     known : Mapping[str, str | None]
         The four emotions, or None for another, by value in lower case.
     label_map : Mapping[str, str | None], optional
-        The user's own, by value; goes before the known ones.
+        The user's own, by value; goes before the known ones. Case does not
+        count.
 
     Raises
     ------
     UserError
-        A value that nothing maps, or a label_map to something else.
+        A value that nothing maps, a label_map to something else, or one that
+        names a value twice.
 
     Example
     -------
@@ -74,19 +97,24 @@ def map_emotions(
     {'Sadness': 'sad', 'W': 'angry', 'fear': None}
     """
     label_map = check_mapping(corpus, "label_map", label_map)
-    label_map = {str(v): emo for v, emo in label_map.items()}  # YAML: {5: sad}
     wrong = [emo for emo in label_map.values() if emo not in (*EMOTIONS, None)]
     if wrong:
         raise UserError(
             f"label_map of {corpus} gives {sorted(set(map(str, wrong)))}; use "
             f"{', '.join(EMOTIONS)} or null."
         )
-    known = {"": None, **known}
+    own: dict[str, str | None] = {}
+    for value, emo in label_map.items():
+        name = str(value).lower()  # YAML: {5: sad}
+        if own.setdefault(name, emo) != emo:
+            raise UserError(
+                f"label_map of {corpus} gives {value} two emotions, as case "
+                "does not count; leave one."
+            )
+    by_name = {"": None, **known, **own}
     counts = Counter(values)
     unknown = [
-        (v, n)
-        for v, n in counts.most_common()
-        if v not in label_map and v.lower() not in known
+        (v, n) for v, n in counts.most_common() if v.lower() not in by_name
     ]
     if unknown:
         listed = ", ".join(f"{v} ({n})" for v, n in unknown)
@@ -94,23 +122,52 @@ def map_emotions(
             f"{corpus}: unknown emotions in the labels: {listed}. Name them "
             f"in label_map, for example {{{unknown[0][0]}: null}} for no label."
         )
-    return {
-        v: label_map[v] if v in label_map else known[v.lower()] for v in counts
-    }
+    return {v: by_name[v.lower()] for v in counts}
 
 
-def count_unlabelled(
-    values: Iterable[str], emotions: Mapping[str, str | None]
-) -> dict[str, int]:
-    """Rows of each value that is none of the four emotions.
+def emotion_facts(
+    values: Iterable[str],
+    emotions: Mapping[str, str | None],
+    label_map: Mapping[str, str | None] | None,
+    names: Iterable[str] = (),
+) -> dict[str, object]:
+    """Count rows of none of the four emotions, and find what no row holds.
+
+    Arguments
+    ---------
+    values : Iterable[str]
+        A corpus's own value, one a row that is used.
+    emotions : Mapping[str, str | None]
+        From `map_emotions`, of all rows.
+    label_map : Mapping[str, str | None], optional
+        What the user gave.
+    names : Iterable[str]
+        Of emotions that the corpus has without a row of them.
+
+    Returns
+    -------
+    dict[str, object]
+        ``unlabelled``: rows by value; if label_map names what the corpus does
+        not hold: this as ``label_map_unused``, and all that it does as
+        ``emotion_names``.
 
     Example
     -------
-    >>> count_unlabelled(["X", "N", ""], {"X": None, "N": "neutral", "": None})
-    {'(empty)': 1, 'X': 1}
+    >>> emotions = {"X": None, "N": "neutral", "": None}
+    >>> emotion_facts(["X", "N", ""], emotions, {"x": None})
+    {'unlabelled': {'(empty)': 1, 'X': 1}}
+    >>> emotion_facts(["N"], emotions, {"Y": "sad"})["label_map_unused"]
+    ['Y']
     """
     counts = Counter(v or "(empty)" for v in values if emotions[v] is None)
-    return dict(sorted(counts.items()))
+    facts: dict[str, object] = {"unlabelled": dict(sorted(counts.items()))}
+    held = sorted({*emotions, *names})
+    lower = {name.lower() for name in held}
+    unused = [v for v in map(str, label_map or ()) if v.lower() not in lower]
+    if unused:
+        facts |= {"label_map_unused": unused}
+        facts["emotion_names"] = [name for name in held if name]
+    return facts
 
 
 def map_splits(

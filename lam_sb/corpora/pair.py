@@ -34,7 +34,7 @@ def prepare_pair(
     source_options, target_options : Mapping, optional
         Options of each corpus's own reader.
     label_map : Mapping, optional
-        Of both corpora; their own options go before it.
+        Of both corpora; what their own options map goes before it.
     manifest_folder : str
         Gets a folder for each corpus.
     options : PrepOptions
@@ -45,8 +45,9 @@ def prepare_pair(
     Raises
     ------
     UserError
-        One name for two corpora, options that are no mapping, or whatever
-        `prepare_corpus` finds.
+        One name for two corpora, options that are no mapping, a label_map of
+        emotions that none of its corpora has, or whatever `prepare_corpus`
+        finds.
     """
     options_of_source = check_mapping(source, "source_options", source_options)
     options_of_target = check_mapping(target, "target_options", target_options)
@@ -62,24 +63,64 @@ def prepare_pair(
             "the option reader: --source esd_en --source_folder <folder> "
             '--source_options "{reader: esd, language: en}".'
         )
+    shared = check_mapping("both corpora", "label_map", label_map)
+    own = {
+        corpus: check_mapping(corpus, "label_map", given.get("label_map"))
+        for corpus, _, given in roles
+    }
     for corpus, folder, reader_options in roles:
+        names = [str(name).lower() for name in own[corpus]]
+        others = {
+            n: e for n, e in shared.items() if str(n).lower() not in names
+        }
         prepare_corpus(
             corpus,
             folder,
             f"{manifest_folder}/{corpus}",
             options,
             readers_folder,
-            **{"label_map": label_map} | dict(reader_options),
+            **dict(reader_options) | {"label_map": others | dict(own[corpus])},
         )
-    _check_source(source, Path(manifest_folder, source, "prep_report.json"))
+    reports = {corpus: _report(manifest_folder, corpus) for corpus in own}
+    for corpus, names in own.items():
+        _check_label_map(names, {corpus: reports[corpus]})
+    _check_label_map(shared, reports)
+    _check_source(source, reports[source])
 
 
-def _check_source(source: str, path: Path) -> None:
+def _report(manifest_folder: str, corpus: str) -> dict:
+    """Read a prep_report.json; a reader of the user's own may leave none."""
+    path = Path(manifest_folder, corpus, "prep_report.json")
+    if not path.is_file():
+        return {}
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _check_label_map(
+    label_map: Mapping[str, str | None], reports: Mapping[str, Mapping]
+) -> None:
+    """Refuse a name that no row of these corpora has."""
+    facts = {c: report.get("facts") or {} for c, report in reports.items()}
+    for name in map(str, label_map):
+        if any(
+            name not in f.get("label_map_unused", ()) for f in facts.values()
+        ):
+            continue
+        names = "; ".join(
+            f"{corpus}: {', '.join(fact['emotion_names']) or 'none'}"
+            for corpus, fact in facts.items()
+        )
+        hint = " Put a space after each colon." if ":" in name else ""
+        raise UserError(
+            f"label_map names '{name}', but no row of {' or '.join(reports)} "
+            f"has this emotion; remove it, or take one of theirs.{hint} They "
+            f"have: {names}."
+        )
+
+
+def _check_source(source: str, report: Mapping) -> None:
     """Refuse a source without rows to validate on, which a target may be."""
-    if not path.is_file():  # a reader of the user's own may leave none
-        return
-    report = json.loads(path.read_text(encoding="utf-8"))
-    if not report["splits"]["valid"]:
+    if report and not report["splits"]["valid"]:
         raise UserError(
             f"All rows of {source} are of one speaker: as a source it needs "
             "others to validate on. Name the speakers in the column speaker, "

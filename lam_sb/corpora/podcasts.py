@@ -158,7 +158,9 @@ def _read_votes(
     elif names["emotion"] is None:
         votes, others = vote_columns(table, names.values(), EMOTION_VALUES)
     used = names | {f"votes for {column}": column for column in votes}
-    facts, notes = table_facts(table, used, {"emotion": None, **columns})
+    facts, notes = table_facts(
+        corpus, table, used, {"emotion": None, **columns}
+    )
     if votes:
         facts |= {"votes": votes, "numbers_that_are_no_votes": others}
         rest = f" (no votes: {', '.join(others)})" if others else ""

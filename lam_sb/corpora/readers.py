@@ -17,7 +17,7 @@ from lam_sb.corpora.copies import choose_copies
 from lam_sb.corpora.folders import audio_files, listing, unsupported_audio
 from lam_sb.corpora.labels import (
     KNOWN_EMOTIONS,
-    count_unlabelled,
+    emotion_facts,
     map_emotions,
     map_splits,
 )
@@ -76,8 +76,9 @@ def write_records(
             continue
         kept_values.append(value)
         utterances.append(Utterance(**record, emo=emotions[value], split=split))
-    unlabelled = count_unlabelled(kept_values, emotions)
-    facts = {"unlabelled": unlabelled, **(facts or {})}
+    facts = dict(facts or {})
+    votes = facts.get("votes", ())
+    facts = emotion_facts(kept_values, emotions, label_map, votes) | facts
     given = (utterances, options, dropped, facts, notes)
     write_corpus(corpus, folder, save_folder, *given)
 

@@ -38,13 +38,16 @@ COLUMNS = {
 # What a column that nothing reads may have been meant for.
 ROOTS = {
     "path": r"path|file|wav|audio",
-    "emotion": r"^emo(?!act|val|dom)|emotion|label",
-    "speaker": r"speaker|^spk|^actor|talker",
+    "emotion": r"^emo(?!act|val|dom)|emotion|label|class|category|affect",
+    "speaker": r"speaker|^spk|actor|talker|subject|participant|person",
     "split": r"split|partition|subset",
     "gender": r"gender|^sex",
     "language": r"^lang",
     "alignment": r"textgrid|align",
 }
+# Without these a result is worth less: all columns are shown that may be them.
+WANTED = ("emotion", "speaker")
+SHOWN = 12  # columns of a table in a sentence
 
 
 @dataclass(frozen=True)
@@ -188,13 +191,13 @@ def find_column(
         if columns[what] not in (*table.columns, None):
             raise missing_column(table, f"'{columns[what]}' ({what})", what)
         return columns[what]
-    found = [c for c in table.columns if _plain(c) in names]
-    first = [c for c in found if _plain(c) == names[0]]
+    found = [c for c in table.columns if plain_name(c) in names]
+    first = [c for c in found if plain_name(c) == names[0]]
     if len(first or found) > 1:
         raise UserError(
             f"{table.name} has several columns that may hold the {what}: "
             f"{', '.join(first or found)}. Say which does: "
-            f"{_option(what, (first or found)[0])}."
+            f"{option(what, (first or found)[0])}."
         )
     return next(iter(first or found), None)
 
@@ -208,11 +211,12 @@ def missing_column(table: Table, missing: str, what: str) -> UserError:
     return UserError(
         f"The label table {table.name} has no column {missing}; its columns: "
         f"{names or 'none'}. Name yours with the option columns: "
-        f"{_option(what, 'NAME')}."
+        f"{option(what, 'NAME')}."
     )
 
 
 def table_facts(
+    corpus: str,
     table: Table,
     used: Mapping[str, str | None],
     columns: Mapping[str, object],
@@ -221,6 +225,8 @@ def table_facts(
 
     Arguments
     ---------
+    corpus : str
+        For the notes.
     table : Table
         The label table.
     used : Mapping[str, str | None]
@@ -233,33 +239,40 @@ def table_facts(
     facts : dict
         ``blank_rows`` and ``unused_columns``, as far as there are any.
     notes : list[str]
-        A sentence on each unused column that looks like one that is missing.
+        A sentence on each thing that no column holds: on the unused columns
+        that look like it, and for `WANTED` on all.
 
     Example
     -------
     >>> table = Table("labels.csv", ["path", "the_speakers", "age"], [], 2)
-    >>> table_facts(table, {"path": "path", "speaker": None}, {})[0]
+    >>> table_facts("toy", table, {"path": "path", "speaker": None}, {})[0]
     {'blank_rows': 2, 'unused_columns': ['the_speakers', 'age']}
     """
     unused = [c for c in table.columns if c not in used.values() and c]
     facts = {"blank_rows": table.blank_rows, "unused_columns": unused}
-    notes = [
-        f"The column {column} of {table.name} is not read; if it holds the "
-        f"{what}, say so: {_option(what, column)}."
-        for what in used.keys() - columns.keys()
-        for column in unused
-        if used[what] is None
-        and what in ROOTS
-        and re.search(ROOTS[what], _plain(column))
-    ]
-    return {name: fact for name, fact in facts.items() if fact}, sorted(notes)
+    notes = []
+    for what in sorted(ROOTS.keys() & used.keys() - columns.keys()):
+        like = [c for c in unused if re.search(ROOTS[what], plain_name(c))]
+        shown = unused if what in WANTED else like
+        if used[what] is None and shown:
+            held = option(what, (like or shown)[0])
+            listed = ", ".join(shown[:SHOWN])
+            if len(shown) > SHOWN:
+                listed += f" and {len(shown) - SHOWN} more"
+            notes.append(
+                f"No column of {corpus} ({table.name}) is read as the {what}. "
+                f"If one of those that are not read is it ({listed}), say "
+                f"which: {held}."
+            )
+    return {name: fact for name, fact in facts.items() if fact}, notes
 
 
-def _option(what: str, column: str) -> str:
-    option = f'"{{columns: {{{what}: {column}}}}}"'
-    return f"--source_options {option} (or --target_options)"
+def option(what: str, column: str) -> str:
+    """Give what to type to say which column holds something."""
+    mapping = f'"{{columns: {{{what}: {column}}}}}"'
+    return f"--source_options {mapping} (or --target_options)"
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """Name without case, spaces and signs: Speaker_ID is speakerid."""
     return re.sub(r"[\W_]", "", name).lower()

@@ -6,20 +6,35 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from lam_sb.corpora.tables import Table, missing_column
+from lam_sb.corpora.labels import is_no_name
+from lam_sb.corpora.tables import Table, missing_column, option, plain_name
 from lam_sb.errors import UserError
 
-NO_VALUES = ("", "nan", "na", "none", "null", "-")
-# Numbers that are no votes, by their column's name without signs.
-ATTRIBUTES = re.compile(
-    r"(emo)?(act(ivation)?|aro(usal)?|val(ence)?|dom(inance)?)(mean|avg|std|sd)?"
-    r"|(unnamed)?\d*|\w*id|age|year|index|row|line|turn|snr|samplerate"
-    r"|(dur(ation)?|len(gth)?|start|end|begin|onset|offset|time)"
-    r"(time|s|ms|secs?|seconds)?"
-    r"|(n|num|numberof)?(raters?|annotators?|workers?|votes?)"
-    r"|total|sum|confidence|agreement|entropy|kappa"
+# Numbers that are no votes, by their column's name without case and signs.
+THINGS = (
+    r"(speaker|spkr?|actor|subject|participant|talker|listener|annotator|rater"
+    r"|worker|user|response|vote|annotation|file|audio|wav|video|clip|utt"
+    r"|utterance|segment|turn|row|line|item|sentence|text|dialog(ue)?|scene"
+    r"|session|podcast|episode|show|recording|track|channel|part|chunk|frame"
+    r"|sample|word|char|character|phone|syllable|take|trial|repetition|block)s?"
 )
-ROUNDING = 0.02  # of a sum of shares
+RATINGS = (
+    r"(emo|mean|avg|average|median|std|sd)*"
+    r"(act(ivation)?|aro(usal)?|val(ence)?|dom(inance)?|resp|acc(uracy)?|dist"
+    r"|ratings?|intensity|level|score|confidence|agreement|quality)"
+    r"(mean|avg|std|sd)?"
+)
+TIMES = (
+    r"(dur(ation)?|len(gth)?|start|end|begin|onset|offset|time(stamp)?)"
+    r"(time|s|ms|secs?|seconds)?"
+)
+ATTRIBUTES = re.compile(
+    rf"{RATINGS}|{TIMES}|(unnamed)?\d*|(n|num|numberof|number)?{THINGS}"
+    rf"|({THINGS})?(id|no|nr|num|number|index|idx)|version|year|month|day|hour"
+    r"|age|height|weight|(is)?(fe)?male|native|total|sum|entropy|kappa|alpha"
+    r"|snr|rms|energy|loudness|volume|gain|pitch|f0(mean)?|sampl(e|ing)rate|sr"
+)
+ROUNDING = 0.05  # of the largest sum of votes; sixteen shares of two digits
 
 
 def vote_columns(
@@ -27,10 +42,11 @@ def vote_columns(
 ) -> tuple[list[str], list[str]]:
     """Tell the columns of votes from other numbers.
 
-    Each emotion has a vote, also one that nobody foresaw: a column of numbers
-    like those of the known emotions (shares up to 1, or, if those are whole,
-    counts), unless its name says something else (`ATTRIBUTES`), or the known
-    emotions sum to the same in each row and it would break that.
+    Known emotions have votes; other numbers have none by their name
+    (`ATTRIBUTES`), or where the known emotions are shares of 1 or 100 without
+    them. The rest have votes where with them each row is so shared, or each
+    row, and only then, has the same number of votes. Else the user is asked:
+    a vote left out, or a number taken for one, would give rows wrong labels.
 
     Arguments
     ---------
@@ -49,55 +65,73 @@ def vote_columns(
     Raises
     ------
     UserError
-        Fewer than two columns of known emotions.
+        Fewer than two columns of known emotions, or columns of which nothing
+        says whether they are votes.
 
     Example
     -------
-    >>> row = {"annoyed": "0.67", "angry": "0.33", "sad": "0", "EmoAct": "4.2"}
-    >>> vote_columns(Table("t", [*row], [row]), [], ["angry", "sad"])
-    (['annoyed', 'angry', 'sad'], ['EmoAct'])
+    >>> rows = [
+    ...     {"wary": "0.67", "angry": "0.33", "sad": "0", "EmoAct": "4.2"},
+    ...     {"wary": "0", "angry": "0", "sad": "1", "EmoAct": "2.5"},
+    ... ]
+    >>> vote_columns(Table("t", [*rows[0]], rows), [], ["angry", "sad"])
+    (['wary', 'angry', 'sad'], ['EmoAct'])
     """
     free = [c for c in table.columns if c not in taken]
     known = [c for c in free if c.lower() in emotions]
     if len(known) < 2:
         raise missing_column(table, "of emotions", "emotion")
-    numbers = {c: [_number(row.get(c, "")) for row in table.rows] for c in free}
-    unknown = [
-        c
-        for c in free
-        if c not in known and None not in numbers[c] and any(numbers[c])
-    ]
-    votes_known = [v for c in known for v in numbers[c] if v is not None]
-    whole = all(v == int(v) for v in votes_known)
-    alike = [
-        c
-        for c in unknown
-        if not ATTRIBUTES.fullmatch(re.sub(r"[\W_]", "", c).lower())
-        and (
-            all(v <= 1 for v in numbers[c])
-            or (whole and all(v == int(v) for v in numbers[c]))
-        )
-    ]
-    sums = [_spread(numbers, known), _spread(numbers, [*known, *alike])]
-    if sums[0] <= ROUNDING < sums[1]:
-        alike = []
-    votes = [c for c in free if c in known or c in alike]
-    return votes, [c for c in unknown if c not in alike]
+    cells = {c: [row.get(c, "") for row in table.rows] for c in free}
+    numbers = [c for c in free if c not in known and _holds_numbers(cells[c])]
+    unclear = [c for c in numbers if not ATTRIBUTES.fullmatch(plain_name(c))]
+    if unclear:
+        are_votes = _are_votes(table, known, unclear)
+        if are_votes is None:
+            votes = f"[{', '.join([*known, *unclear])}]"
+            raise UserError(
+                f"Which columns of {table.name} are votes for an emotion? "
+                f"{', '.join(known)} are; {', '.join(unclear)} may be. Say so, "
+                f"less those that are not: {option('emotion', votes)}."
+            )
+        unclear = unclear if are_votes else []
+    votes = [c for c in free if c in known or c in unclear]
+    return votes, [c for c in numbers if c not in unclear]
 
 
-def _spread(numbers: Mapping[str, Sequence], columns: Sequence[str]) -> float:
-    """How far the rows' sums lie apart."""
-    sums = [
-        sum(v or 0 for v in row)
-        for row in zip(*(numbers[c] for c in columns), strict=True)
+def _holds_numbers(cells: Sequence[str]) -> bool:
+    """Whether half of the filled cells are numbers from 0 on, not all 0."""
+    values = [_number(cell) for cell in cells if not is_no_name(cell)]
+    return 2 * values.count(None) <= len(values) and any(values)
+
+
+def _are_votes(
+    table: Table, known: Sequence[str], unclear: Sequence[str]
+) -> bool | None:
+    """Whether the unclear columns are votes too, None where nothing says it."""
+    rows = [
+        [_number(row.get(c, "")) or 0.0 for c in (*known, *unclear)]
+        for row in table.rows
     ]
-    return max(sums) - min(sums) if sums else 0.0
+    rows = [row for row in rows if any(row)]
+    sums = [sum(row[: len(known)]) for row in rows]
+    sums_with = [sum(row) for row in rows]
+    counts = all(vote == int(vote) for row in rows for vote in row)
+    if _all_are(100, sums) or (_all_are(1, sums) and not counts):
+        return False
+    if _all_are(100, sums_with) or _all_are(1, sums_with):
+        return True
+    same = _all_are(max(sums_with), sums_with)
+    return True if same and not _all_are(max(sums), sums) else None
+
+
+def _all_are(total: float, sums: Sequence[float]) -> bool:
+    return all(abs(value - total) <= ROUNDING * total for value in sums)
 
 
 def _number(text: str) -> float | None:
     """Value of a vote, None where it is no number from 0 on."""
     try:
-        value = 0.0 if text.lower() in NO_VALUES else float(text)
+        value = 0.0 if is_no_name(text) else float(text)
     except ValueError:
         return None
     return value if 0 <= value < math.inf else None
@@ -124,8 +158,8 @@ def most_votes(line: Mapping[str, str], columns: Sequence[str]) -> str:
         raise UserError(
             f"The columns {', '.join(columns)} of the label table are read as "
             f"votes, but {wrong[0]} is '{line[wrong[0]]}' in {dict(line)}. "
-            "Name those that are votes, for example --source_options "
-            '"{columns: {emotion: [angry, sad]}}" (or --target_options).'
+            "Correct it, or name the columns that are votes: "
+            f"{option('emotion', '[angry, sad]')}."
         )
     most = max(votes.values())
     if not most > 0:

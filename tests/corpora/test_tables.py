@@ -12,7 +12,7 @@ from toy_corpora import READERS
 from lam_sb.corpora.manifests import SPLITS
 from lam_sb.corpora.options import PrepOptions
 from lam_sb.corpora.prepare import prepare_corpus
-from lam_sb.corpora.tables import read_table
+from lam_sb.corpora.tables import Table, read_table, table_facts
 from lam_sb.errors import UserError
 
 ROWS = [
@@ -101,9 +101,10 @@ def test_columns_that_are_not_read_are_named(prepare):
     assert {row["speaker"] for row in rows.values()} == {"unknown"}
     unused = ["the_speaker", "dialect", "mood"]
     assert report["facts"]["unused_columns"] == unused
-    note = "The column the_speaker of labels.csv is not read; if it holds the "
-    note += 'speaker, say so: --source_options "{columns: {speaker: '
-    note += 'the_speaker}}" (or --target_options).'
+    note = "No column of c (labels.csv) is read as the speaker. If one of "
+    note += "those that are not read is it (the_speaker, dialect, mood), say "
+    note += 'which: --source_options "{columns: {speaker: the_speaker}}" (or '
+    note += "--target_options)."
     assert report["notes"][0] == note
     columns = {"speaker": "the_speaker"}
     rows, report = prepare(
@@ -111,6 +112,42 @@ def test_columns_that_are_not_read_are_named(prepare):
     )
     assert rows["take3"]["speaker"] == "p3"
     assert report["notes"] == []
+
+
+def notes_of(*columns: str, **used: str | None) -> list[str]:
+    return table_facts("toy", Table("t.csv", [*columns], []), used, {})[1]
+
+
+def test_what_no_column_holds_is_said_with_all_that_are_not_read():
+    notes = notes_of("file", "Kind", "Class Name", "who", path="file")
+    assert notes == []  # nothing else is looked for
+    columns = ("file", "Kind", "Class Name", "Person ID", "remark")
+    emotion, speaker = notes_of(
+        *columns, path="file", emotion=None, speaker=None, gender=None
+    )
+    listed = "(Kind, Class Name, Person ID, remark)"
+    assert emotion.startswith(
+        "No column of toy (t.csv) is read as the emotion."
+    )
+    assert listed in emotion
+    assert '"{columns: {emotion: Class Name}}"' in emotion
+    assert listed in speaker
+    assert '"{columns: {speaker: Person ID}}"' in speaker
+    many = [f"feature_{n}" for n in range(88)]
+    (note,) = notes_of("file", *many, path="file", speaker=None)
+    assert "feature_11 and 76 more)" in note
+    assert notes_of("file", path="file", speaker=None) == []
+    table = Table("t.csv", ["file", "who"], [])
+    used = {"path": "file", "speaker": None}
+    assert table_facts("toy", table, used, {"speaker": None})[1] == []
+
+
+def test_a_gender_is_said_only_where_a_column_looks_like_it():
+    assert notes_of("file", "mood", path="file", gender=None) == []
+    (note,) = notes_of("file", "mood", "Gender_F", path="file", gender=None)
+    assert (
+        "as the gender. If one of those that are not read is it (Gend" in note
+    )
 
 
 def test_of_two_columns_for_one_thing_the_user_says_which(prepare):

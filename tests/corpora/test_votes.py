@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from toy_podcasts import prepare, rows_of, write_podcast
 
@@ -28,23 +30,63 @@ def test_an_emotion_that_nobody_foresaw_has_a_vote():
 def test_other_numbers_are_no_votes():
     votes, others = votes_of(
         {"happy": 2, "sad": 1, "serene": 3, "EmoVal": 4.5, "Age": 31},
-        {"happy": 0, "sad": 4, "serene": 1, "EmoVal": 3.5, "Age": 24},
+        {"happy": 0, "sad": 5, "serene": 1, "EmoVal": 3.5, "Age": 24},
     )
     assert votes == ["happy", "sad", "serene"]
     assert others == ["EmoVal", "Age"]
-    # No share, whatever its name is.
-    votes, others = votes_of({"happy": 0.5, "sad": 0, "serene": 0.5, "f0": 120})
-    assert votes == ["happy", "sad", "serene"]
-    assert others == ["f0"]
+    # A whole table of those that lie beside the votes of listening tests.
+    names = ["uttID", "duration_s", "take", "female", "meanEmoResp", "n_raters"]
+    names += ["speaker no", "Start-Time", "arousal_std", "sampling_rate"]
+    more = dict(zip(names, range(1, 20), strict=False))
+    counts = {"happy": 2, "sad": 1} | more, {"happy": 0, "sad": 5} | more
+    assert votes_of(*counts) == (["happy", "sad"], names)
 
 
-def test_votes_may_be_counts_or_shares_up_to_one():
+def test_a_name_that_ends_as_an_id_is_no_id():
+    rows = {"timid": 0.67, "happy": 0.33, "sad": 0}, {"timid": 0, "sad": 1}
+    votes, others = votes_of(*rows)
+    assert (votes, others) == (["timid", "happy", "sad"], [])
+
+
+def test_votes_may_be_counts_or_shares_of_one_or_of_a_hundred():
     # Of two listeners both, of the known emotions at most one is heard.
     counts = {"happy": 1, "sad": 1, "serene": 0}, {"happy": 0, "serene": 2}
     assert votes_of(*counts)[0] == ["happy", "sad", "serene"]
-    shares = {"happy": 1, "sad": 0, "serene": 0}, {"happy": 0, "serene": 0.5}
+    shares = {"happy": 1, "sad": 0, "serene": 0}, {"happy": 0.5, "serene": 0.5}
     assert votes_of(*shares)[0] == ["happy", "sad", "serene"]
-    assert votes_of({"happy": 0.4, "sad": 0.6, "serene": 2})[1] == ["serene"]
+    percent = {"happy": 33.33, "sad": 0, "serene": 66.67}, {"sad": 100}
+    assert votes_of(*percent)[0] == ["happy", "sad", "serene"]
+    weighted = {"happy": 1.5, "sad": 0, "serene": 2.5}, {"happy": 3, "sad": 1}
+    assert votes_of(*weighted)[0] == ["happy", "sad", "serene"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        # Another emotion, or an attribute, heard by more and fewer listeners.
+        [{"happy": 1, "sad": 0, "so": 2}, {"happy": 0, "sad": 1, "so": 0}],
+        [{"happy": 1, "sad": 1, "so": 1}, {"happy": 0, "sad": 4, "so": 0}],
+        [{"happy": 1.5, "sad": 0.5, "so": 1}, {"happy": 4, "sad": 1, "so": 0}],
+        # The same in each row.
+        [{"happy": 1, "sad": 2, "so": 7}, {"happy": 0, "sad": 3, "so": 7}],
+        [{"happy": 0.4, "sad": 0, "so": 5}],
+        # Not always a number.
+        [{"happy": 1, "sad": 0, "so": 2}, {"happy": 0, "sad": 1, "so": "two"}],
+        [{"happy": 1, "sad": 0, "so": 2}, {"happy": 0, "sad": 4, "so": -1}],
+    ],
+)
+def test_of_numbers_that_may_be_votes_the_user_says_it(rows):
+    option = re.escape("{columns: {emotion: [happy, sad, so]}}")
+    with pytest.raises(UserError, match=f"happy, sad are; so may.*{option}"):
+        votes_of(*rows)
+
+
+def test_a_vote_that_is_no_number_is_shown():
+    rows = {"happy": 1, "sad": 0, "so": 2}, {"happy": 0, "sad": 3, "so": "two"}
+    votes, _ = votes_of(*rows)
+    with pytest.raises(UserError, match=r"but so is 'two' in .*Correct it"):
+        most_votes({c: str(v) for c, v in rows[1].items()}, votes)
+    assert most_votes({"happy": "<NA>", "sad": "1"}, ["happy", "sad"]) == "sad"
 
 
 def test_shares_that_are_whole_without_it_leave_no_vote_to_a_column():
@@ -53,11 +95,18 @@ def test_shares_that_are_whole_without_it_leave_no_vote_to_a_column():
         {"happy": 0, "sad": 1, "clarity": 0.9},
     )
     assert (votes, others) == (["happy", "sad"], ["clarity"])
+    rows = (
+        {"happy": 67, "sad": 33, "clearness": 3},
+        {"sad": 100, "clearness": 90},
+    )
+    votes, others = votes_of(*rows)
+    assert (votes, others) == (["happy", "sad"], ["clearness"])
 
 
 def test_text_negative_numbers_and_nothing_are_no_votes():
-    row = {"happy": 1, "sad": 0, "text": "so", "bias": -1, "remark": ""}
-    assert votes_of(row) == (["happy", "sad"], [])
+    row = {"happy": 1, "sad": 0, "said": "so", "bias": -1, "remark": ""}
+    rows = [row, row, row | {"said": "5"}]  # a number that is said
+    assert votes_of(*rows) == (["happy", "sad"], [])
 
 
 def test_too_few_known_emotions_are_no_votes():
