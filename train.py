@@ -16,9 +16,10 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":  # the imports below take seconds
-    from lam_sb.console import check_before_imports
+    from lam_sb.command_line import check_arguments
+    from lam_sb.console import begin
 
-    check_before_imports(sys.argv[1:])
+    begin(check_arguments, sys.argv[1:])
 
 import time
 from pathlib import Path
@@ -122,6 +123,11 @@ def dataio_prepare(
     for key in rows.keys() - {"target_train", "source_valid"}:
         dataset = FeatureDataset(rows[key], None, layers, segments[:1])
         loaders[key] = in_order_loader(dataset, hparams["eval_batch_size"])
+    if hparams["fit"] != "sklearn":
+        source, target = rows["source_train"], rows["target_train"]
+        sampler = make_training_sampler(hparams, source.labels, len(target))
+        dataset = FeatureDataset(source, target, layers, segments)
+        loaders["train"] = training_loader(dataset, sampler)
     return rows, loaders
 
 
@@ -134,15 +140,6 @@ def make_training_sampler(
         *(hparams["episode_shots"], hparams["episode_queries"]),
         *(hparams["seed"], *process_rank()),
     )
-
-
-def make_training_loader(hparams: dict, rows: dict) -> DataLoader:
-    """Batches of both domains, or episodes."""
-    source, target = rows["source_train"], rows["target_train"]
-    sampler = make_training_sampler(hparams, source.labels, len(target))
-    segments = segments_of(hparams["fit"], hparams["segment"])
-    dataset = FeatureDataset(source, target, hparams["layers"], segments)
-    return training_loader(dataset, sampler)
 
 
 def make_brain(
@@ -176,7 +173,6 @@ def fit_brain(
     run_opts: RunOptions,
 ) -> tuple[dict[str, np.ndarray], dict]:
     """Train; give the test's posteriors by rule, and what was learned."""
-    loaders["train"] = make_training_loader(hparams, rows)
     brain = make_brain(hparams, rows, loaders, run_opts)
     brain.fit(brain.epochs(), loaders["train"], loaders["valid"])
 

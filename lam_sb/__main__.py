@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from lam_sb.command_line import (
     HELP,
@@ -12,7 +13,7 @@ from lam_sb.command_line import (
     file_keys,
     is_verbose,
 )
-from lam_sb.console import after_imports, console, stop_while_importing
+from lam_sb.console import begin, console
 from lam_sb.errors import UserError
 
 USAGE = """\
@@ -88,13 +89,13 @@ COMMANDS = {
 }
 
 
-def main(argv: Sequence[str]) -> None:
-    """Run the command that is named first.
+def find_command(argv: Sequence[str]) -> Callable[[], None] | None:
+    """Give what is to be run; None after help, which is printed.
 
     Raises
     ------
     UserError
-        No such command, or whatever it finds.
+        No such command, or a mistake on its command line.
     """
     name, rest = (argv[0], argv[1:]) if argv else ("--help", [])
     if name in HELP:
@@ -108,13 +109,26 @@ def main(argv: Sequence[str]) -> None:
         print("\n\n".join([COMMANDS[name][1], *file_keys(rest)]))
     else:
         check_arguments(rest, is_study=name == "reproduce")
-        stop_while_importing()
         module, function = COMMANDS[name][0].split(":")
-        command = getattr(importlib.import_module(module), function)
-        after_imports()
-        command(rest)
+        return partial(getattr(importlib.import_module(module), function), rest)
+    return None
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the command that is named first.
+
+    Raises
+    ------
+    UserError
+        No such command, or whatever it finds.
+    """
+    command = find_command(argv)
+    if command is not None:
+        command()
 
 
 if __name__ == "__main__":
-    with console(is_verbose(sys.argv)):
-        main(sys.argv[1:])
+    found = begin(find_command, sys.argv[1:])
+    if found is not None:
+        with console(is_verbose(sys.argv)):
+            found()

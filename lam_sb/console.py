@@ -7,15 +7,17 @@ import logging.config
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 import yaml
 
 from lam_sb.errors import UserError
 
+T = TypeVar("T")
 LOG_CONFIG = Path(__file__).with_name("log-config.yaml")
 OWN_LOGGERS = ("lam_sb", "train", "__main__")
 # Warnings that tell a user nothing: optional packages, weights that are frozen.
@@ -56,30 +58,29 @@ def log_config(verbose: bool) -> str:
     return DEFAULT_LOG_CONFIG if verbose else str(LOG_CONFIG)
 
 
-def check_before_imports(argv: Sequence[str]) -> None:
-    """Answer a mistake on the command line before slow imports follow."""
-    from lam_sb.command_line import check_arguments
+def begin(first: Callable[[Sequence[str]], T], argv: Sequence[str]) -> T:
+    """Do what is quick before what is slow, the import of torch.
 
-    try:
-        check_arguments(argv)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    stop_while_importing()
+    Until `console` is entered, Ctrl-C ends the command with one line: modules
+    of torch's kind may catch what is raised in them.
 
+    Arguments
+    ---------
+    first : Callable[[Sequence[str]], T]
+        Raises a `UserError` where the command line is wrong.
+    argv : Sequence[str]
+        What it is given.
 
-def stop_while_importing() -> None:
-    """Let Ctrl-C end the command with one line until `after_imports`.
-
-    Importing torch takes seconds, and modules of its kind may catch what is
-    raised in them.
+    Raises
+    ------
+    SystemExit
+        With code 1 and a message after a `UserError`.
     """
     signal.signal(signal.SIGINT, _stop)
-
-
-def after_imports() -> None:
-    """Let Ctrl-C be an exception again."""
-    if signal.getsignal(signal.SIGINT) is _stop:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return first(argv)
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -108,7 +109,8 @@ def console(verbose: bool) -> Iterator[None]:
     SystemExit
         With code 1 and a message after a `UserError`, with 130 after Ctrl-C.
     """
-    after_imports()
+    if signal.getsignal(signal.SIGINT) is _stop:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not verbose:
         config = yaml.safe_load(LOG_CONFIG.read_text(encoding="utf-8"))
         del config["handlers"]["file_handler"]

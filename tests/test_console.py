@@ -140,7 +140,13 @@ def test_ctrl_c_while_modules_are_imported_is_one_line(command, tmp_path):
         (["train.py", "hparams/demo.yaml", "--gama=1"], "no key 'gama'"),
         (["train.py", "hparams/demo.yaml", "--lr=-1"], "lr is -1; it takes"),
         (
-            ["-m", "lam_sb", "reproduce", "hparams/study/demo.yaml", "--jebs=2"],
+            [
+                "-m",
+                "lam_sb",
+                "reproduce",
+                "hparams/study/demo.yaml",
+                "--jebs=2",
+            ],
             "no key 'jebs'",
         ),
     ],

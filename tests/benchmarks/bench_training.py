@@ -47,7 +47,6 @@ def ready_brain(options: list[str]) -> tuple[train.LamBrain, dict]:
     run.add_data(hparams, settings, manifests, store.path.name)
     device = inputs.choose_device(run_opts)
     rows, loaders = train.dataio_prepare(hparams, manifests, store, device)
-    loaders["train"] = train.make_training_loader(hparams, rows)
     return train.make_brain(hparams, rows, loaders, run_opts), loaders
 
 
