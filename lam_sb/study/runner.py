@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from tqdm import tqdm
 
@@ -51,8 +48,8 @@ def run_jobs(
 ) -> list[Failure]:
     """Run train.py for each job; a failure stops no other.
 
-    Stopped by Ctrl-C or SIGTERM, it stops the runs at work, which resume from
-    their checkpoints when they are started again.
+    Stopped by Ctrl-C or a signal, it stops the runs at work, which save and
+    resume when they are started again.
 
     Arguments
     ---------
@@ -75,17 +72,14 @@ def run_jobs(
     Raises
     ------
     KeyboardInterrupt
-        Ctrl-C or SIGTERM.
+        Ctrl-C or, within `lam_sb.console.console`, SIGTERM.
     UserError
         No process or log, on a full disk for example.
     """
     folder.mkdir(parents=True, exist_ok=True)
     waiting, failures = list(reversed(jobs)), []
     running: dict[subprocess.Popen, tuple[Job, Path]] = {}
-    with (
-        _sigterm_as_interrupt(),
-        tqdm(total=len(jobs), unit="run", disable=not jobs) as bar,
-    ):
+    with tqdm(total=len(jobs), unit="run", disable=not jobs) as bar:
         try:
             while waiting or running:
                 while waiting and len(running) < at_once:
@@ -141,7 +135,7 @@ def _failure(job: Job, options: Sequence[str], log: Path) -> Failure:
 
 
 def _stop(running: dict[subprocess.Popen, tuple[Job, Path]]) -> None:
-    """End what still runs; it has checkpoints to go on from."""
+    """End what still runs; it saves a checkpoint to go on from."""
     for process in running:
         process.terminate()
     for process in running:
@@ -150,17 +144,3 @@ def _stop(running: dict[subprocess.Popen, tuple[Job, Path]]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let a cluster's SIGTERM end the study as Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
