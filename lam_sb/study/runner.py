@@ -95,7 +95,7 @@ def run_jobs(
                     job, log = running.pop(process)
                     bar.update()
                     if process.returncode or not job.is_done():
-                        failures.append(_failure(job, options, log))
+                        failures.append(make_failure(job, options, log))
                         said = f"failed: {failures[-1].reason} ({log})"
                         bar.write(said, file=sys.stderr)
                     elif not keep_weights:
@@ -127,11 +127,20 @@ def _start(
         ) from error
 
 
-def _failure(job: Job, options: Sequence[str], log: Path) -> Failure:
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    said = [line.strip() for line in lines if line.strip()]
-    reason = said[-1] if said else "it said nothing"
-    return Failure(command_line(job, options), reason, log)
+def make_failure(
+    job: Job, options: Sequence[str], log: Path, reason: str = ""
+) -> Failure:
+    """Say what runs a job again, and why; by its log if no reason is given."""
+    return Failure(command_line(job, options), reason or last_line(log), log)
+
+
+def last_line(log: Path) -> str:
+    """Last line of a log, which says how it ended."""
+    text = ""
+    if log.is_file():
+        text = log.read_text(encoding="utf-8", errors="replace")
+    said = [line.strip() for line in text.split("\n") if line.strip()]
+    return said[-1] if said else "it said nothing"
 
 
 def _stop(running: dict[subprocess.Popen, tuple[Job, Path]]) -> None:
