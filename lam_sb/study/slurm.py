@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import getpass
 import logging
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import submitit
 
 from lam_sb.errors import UserError
-from lam_sb.stopping import SIGNALS, STATUS
+from lam_sb.study.command import Command
 from lam_sb.study.grid import Study
 from lam_sb.study.runner import last_line
 
@@ -23,50 +21,6 @@ POLL = 2.0  # seconds between looks at what the jobs left
 LOOK = 20.0  # seconds between looks at the queue
 SAVE_SECONDS = 120  # that a job has to save before its time is over
 UNLIMITED = 10**6  # times that a job is queued again after its time
-
-
-@dataclass(eq=False)
-class Command:
-    """A process that a job starts; submitit calls it on its node.
-
-    Arguments
-    ---------
-    words : list[str]
-        The command line, without python.
-    log : str
-        Path of what it says.
-    requeue : bool
-        Whether it goes on in a new job where its time is over.
-    """
-
-    words: list[str]
-    log: str
-    requeue: bool
-    process: subprocess.Popen | None = field(default=None, init=False)
-
-    def __call__(self) -> int:
-        """Run it to its end, and give its exit status."""
-        with open(self.log, "a", encoding="utf-8") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, *self.words],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
-        status = self.process.wait()
-        while status == STATUS or -status in SIGNALS:
-            signal.pause()  # who stopped it ends the job, or queues it again
-        return status
-
-    def checkpoint(self) -> submitit.helpers.DelayedSubmission | None:
-        """Let it save before its time is over; give what is to go on."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGUSR1)
-            self.process.wait()
-        if not self.requeue:
-            return None
-        again = Command(self.words, self.log, self.requeue)
-        return submitit.helpers.DelayedSubmission(again)
 
 
 def run_commands(
@@ -114,13 +68,13 @@ def run_commands(
     finally:
         if jobs:
             print(
-                f"{len(jobs)} jobs stay in SLURM's queue, and the same command "
-                f"waits for them; they end by: scancel {_numbers(jobs.values())}",
+                f"{len(jobs)} jobs stay in SLURM's queue; the same command "
+                f"waits for them, scancel {_numbers(jobs.values())} ends them.",
                 file=sys.stderr,
             )
 
 
-def _numbers(jobs) -> str:
+def _numbers(jobs: Iterable[submitit.Job]) -> str:
     """Numbers of jobs, of arrays as a whole."""
     return " ".join(dict.fromkeys(j.job_id.partition("_")[0] for j in jobs))
 
