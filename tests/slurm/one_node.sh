@@ -19,6 +19,13 @@ done
 folder=$(mktemp -d)
 chmod 755 "$folder"
 stop() {
+    # All jobs of this cluster, and who waits for them.
+    timeout 30 scancel $(squeue --noheader --format=%A) 2> /dev/null || true
+    [ -z "${pid:-}" ] || kill "$pid" 2> /dev/null || true
+    for _ in $(seq 60); do
+        [ -n "$(squeue --noheader)" ] || break
+        sleep 1
+    done
     for file in "$folder"/{slurmd,slurmctld,munged}.pid; do
         [ ! -s "$file" ] || kill "$(cat "$file")" || true
     done
@@ -93,8 +100,7 @@ wait_for_epochs
 read -r first second <<< "$(running | xargs)"
 echo "--- job $first: as if its node were lost; job $second: as if its time were over"
 scontrol requeue "$first"
-scancel --signal=USR2 "$second"
-sleep 5
+timeout 10 scancel --signal=USR2 "$second" || true # it tries again if the job is gone
 squeue --array
 echo "--- the submitting side is stopped, and started again"
 kill -TERM $pid
