@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -56,7 +55,7 @@ def run_jobs(
     jobs : Sequence[Job]
         In their order.
     at_once : int
-        How many run at the same time, sharing the cores.
+        How many run at the same time.
     options : Sequence[str]
         SpeechBrain's options for all.
     folder : Path
@@ -88,7 +87,7 @@ def run_jobs(
                         bar.update()
                         continue
                     log = folder / f"{job.name}.log"
-                    process = _start(job, options, log, at_once)
+                    process = _start(job, options, log)
                     running[process] = job, log
                 time.sleep(POLL)
                 for process in [p for p in running if p.poll() is not None]:
@@ -105,11 +104,8 @@ def run_jobs(
     return failures
 
 
-def _start(
-    job: Job, options: Sequence[str], log: Path, at_once: int
-) -> subprocess.Popen:
+def _start(job: Job, options: Sequence[str], log: Path) -> subprocess.Popen:
     """Start a run in a session of its own, so that Ctrl-C is ours to handle."""
-    threads = max(1, (os.cpu_count() or 1) // at_once)
     try:
         with open(log, "w", encoding="utf-8") as file:
             return subprocess.Popen(
@@ -117,7 +113,6 @@ def _start(
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={"OMP_NUM_THREADS": str(threads)} | os.environ,
                 start_new_session=True,
             )
     except OSError as error:

@@ -79,11 +79,12 @@ done
 sinfo
 
 # --- the study, here and there -----------------------------------------------------
-study() {
-    PYTHONPATH=$recipe python -m lam_sb reproduce "$recipe/hparams/study/demo.yaml" \
-        --systems "[cc, layer_atn]" --seeds 2 --jobs 2 --max_steps 200 \
-        --noprogressbar --device cpu "$@"
-}
+study=(
+    env "PYTHONPATH=$recipe" python -m lam_sb reproduce "$recipe/hparams/study/demo.yaml"
+    --systems "[cc, layer_atn]" --seeds 2 --jobs 2 --max_steps 200
+    --noprogressbar --device cpu
+)
+on_slurm=(--cluster slurm --gpus 0 --cpus 1 --minutes 30)
 running() { squeue --noheader --array --states=RUNNING --format="%i" | grep _ || true; }
 wait_for_epochs() { # of two runs at once, in the middle of their training
     until [ "$(running | wc -l)" = 2 ] &&
@@ -94,7 +95,7 @@ wait_for_epochs() { # of two runs at once, in the middle of their training
 mkdir "$folder/cluster" "$folder/here"
 cd "$folder/cluster"
 echo "--- on the cluster"
-study --cluster slurm --gpus 0 --cpus 1 --minutes 30 &
+"${study[@]}" "${on_slurm[@]}" &
 pid=$!
 wait_for_epochs
 read -r first second <<< "$(running | xargs)"
@@ -105,7 +106,7 @@ squeue --array
 echo "--- the submitting side is stopped, and started again"
 kill -TERM $pid
 wait $pid || echo "status $?"
-study --cluster slurm --gpus 0 --cpus 1 --minutes 30
+"${study[@]}" "${on_slurm[@]}"
 for job in "$first" "$second"; do
     scontrol show job "$job" | grep -E "JobState|Restarts" || true
 done
@@ -115,7 +116,7 @@ cd "$folder/here"
 mkdir -p results/demo
 cp -r "$folder"/cluster/results/demo/{corpora,random-wavlm} results/demo/
 echo "--- without a cluster"
-study
+"${study[@]}"
 cd "$folder"
 diff cluster/results/study/demo/table2.csv here/results/study/demo/table2.csv
 echo "The tables are equal:"

@@ -26,8 +26,7 @@ keys = dict(word[2:].split("=", 1) for word in sys.argv[2:] if "=" in word)
 folder = Path(keys["folder"])
 folder.mkdir(parents=True, exist_ok=True)
 with open(folder.parent / "started", "a") as file:
-    threads = os.environ["OMP_NUM_THREADS"]
-    file.write(f"{folder.name} {os.getpid()} {threads}\\n")
+    file.write(f"{folder.name} {os.getpid()}\\n")
 if keys["do"] != "nothing":
     print("Loading.", flush=True)
 if keys["do"] == "wait":
@@ -45,7 +44,6 @@ if keys["do"] == "work":
 def make_job(tmp_path, monkeypatch):
     (tmp_path / "train.py").write_text(TRAIN)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
     def make(name: str, do: str = "work") -> Job:
         settings = {"name": name}
@@ -81,8 +79,6 @@ def test_all_jobs_run_once(make_job, tmp_path, at_once):
     assert run_jobs(jobs, at_once, ["--debug"], tmp_path / "logs") == []
     assert sorted(name for name, *_ in started(tmp_path)) == list("0123")
     assert all(job.is_done() for job in jobs)
-    threads = str(max(1, os.cpu_count() // at_once))
-    assert {line[2] for line in started(tmp_path)} == {threads}
     assert len(list((tmp_path / "logs").iterdir())) == 4
 
 
@@ -163,6 +159,6 @@ def test_a_signal_ends_the_runs_at_work(make_job, tmp_path, number, status):
     lines = started(tmp_path)
     names = sorted(name for name, *_ in lines)
     assert names == ["a", "b"]  # c was never started
-    for _, pid, _ in lines:
+    for _, pid in lines:
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid), 0)
