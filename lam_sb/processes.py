@@ -49,7 +49,11 @@ def start_processes(run_opts: RunOptions) -> RunOptions:
         return run_opts
     on_cpu = run_opts.device == "cpu" or not torch.cuda.is_available()
     if on_cpu and "distributed_backend" not in run_opts.overridden_args:
-        run_opts = replace(run_opts, distributed_backend="gloo")
+        # A Brain takes no option but those that were given.
+        given = run_opts.overridden_args | {"distributed_backend"}
+        run_opts = replace(
+            run_opts, distributed_backend="gloo", overridden_args=given
+        )
     try:
         ddp_init_group(run_opts)
     except (ValueError, RuntimeError) as error:

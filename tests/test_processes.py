@@ -129,6 +129,8 @@ def test_processes_on_cpus_meet_by_gloo(environment, monkeypatch):
     options = start_processes(RunOptions.from_dictionary({"device": "cpu"}))
     assert met == [options]
     assert (options.distributed_backend, options.device) == ("gloo", "cpu")
+    # A Brain takes what was given alone.
+    assert options.overridden_args == {"distributed_backend", "device"}
 
 
 @pytest.mark.parametrize(
