@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -38,10 +39,10 @@ def prepare_on_cluster(
         What is wrong, by what was to be made.
     """
     errors = {}
-    for wanted in "extract", "analyse":
+    for turn in _turns(commands):
         names, to_do = {}, []
-        for (command, name), job in commands.items():
-            if command != wanted or (command == "extract" and is_encoded(job)):
+        for command, name, job in turn:
+            if command == "extract" and is_encoded(job):
                 continue
             log = str(_logs(study) / f"{command}-{job.name}.log")
             names[log] = name
@@ -51,6 +52,25 @@ def prepare_on_cluster(
             if problem is not None:
                 errors[names[log]] = f"{problem} ({log})"
     return errors
+
+
+def _turns(
+    commands: Mapping[tuple[str, str], Job],
+) -> list[list[tuple[str, str, Job]]]:
+    """Part what can be done at once: encoding in turns, then all analyses.
+
+    Jobs that fill one store at the same time would both encode what they share.
+    """
+    turns: dict[tuple[bool, int], list] = {}
+    filling = Counter()
+    for (command, name), job in commands.items():
+        turn = True, 0
+        if command == "extract":
+            store = job.paths["encoder_source"], job.paths["feature_folder"]
+            turn = False, filling[store]
+            filling[store] += 1
+        turns.setdefault(turn, []).append((command, name, job))
+    return [turns[turn] for turn in sorted(turns)]
 
 
 def run_on_cluster(

@@ -34,6 +34,6 @@ class StoppableBrain(sb.Brain):
 
     def _must_stop(self) -> bool:
         """Whether any process was asked to; all stop after the same step."""
-        if process_rank()[1] > 1 and self.step % AGREE_EVERY:
+        if process_rank()[1] > 1 and self.optimizer_step % AGREE_EVERY:
             return False
         return any(gather_lists([stop_asked()]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,14 +70,23 @@ def test_runs_without_a_result_are_failures(study, submitted, keep):
 
 def test_what_comes_first_is_jobs_one_kind_after_the_other(study, submitted):
     batches, problems = submitted
-    job = jobs_of(study)[0]
-    commands = {("analyse", "there"): job, ("extract", "inputs"): job}
-    problems[f"extract-{job.name}.log"] = "error: no room"
+    one, same, *_ = jobs_of(study)
+    other = replace(same, paths=same.paths | {"encoder_source": "another"})
+    names = {"one": one, "same": same, "other": other}
+    commands = {
+        (command, name): job
+        for command in ("analyse", "extract")
+        for name, job in names.items()
+    }
+    problems[f"extract-{one.name}.log"] = "error: no room"
     errors = prepare_on_cluster(commands, [], study)
-    kinds = [[c.words[2] for c in commands] for commands in batches]
-    assert kinds == [["extract"], ["analyse"]]
-    assert errors.keys() == {"inputs"}
-    assert errors["inputs"].startswith("error: no room (")
+    logs = [Path(c.log).name for commands in batches for c in commands]
+    ends = [f"{job.name}.log" for job in (one, other, same)]
+    assert logs[:3] == [f"extract-{end}" for end in ends]
+    assert [len(commands) for commands in batches] == [2, 1, 3]
+    assert all(c.words[2] == "analyse" for c in batches[2])
+    assert errors.keys() == {"one"}
+    assert errors["one"].startswith("error: no room (")
 
 
 def test_what_is_encoded_needs_no_job(study, submitted):
