@@ -49,6 +49,7 @@ setup(
         "pandas>=2.2",
         "tabulate>=0.9",  # which pandas writes Markdown with
         "jinja2>=3.1",
+        "submitit>=1.5.3",  # jobs of a SLURM cluster
     ],
     extras_require={
         "demo": DEMO,

@@ -73,6 +73,8 @@ Keys of a study; hparams/study/table2.yaml explains all of them:
                         each with keys of its own, "{lam_gl: {}}"
   --seeds               their number, or a list
   --jobs                runs at the same time
+  --cluster             local or slurm; with --partition, --gpus, --cpus,
+                        --minutes, --requeue and --sbatch "{account: me}"
   --study, --experiment names of the report's and the runs' folders
   --include             folders of more results to show, "[results/mine]"
   --keep_weights        False removes the weights of each run that is done

@@ -16,6 +16,7 @@ from typing import TypeVar
 import yaml
 
 from lam_sb.errors import UserError
+from lam_sb.stopping import STATUS, Stopped, signals_stop
 
 T = TypeVar("T")
 LOG_CONFIG = Path(__file__).with_name("log-config.yaml")
@@ -97,7 +98,7 @@ def say(lines: Sequence[str]) -> None:
 
 @contextmanager
 def console(verbose: bool) -> Iterator[None]:
-    """Log to the console alone; end on an error or Ctrl-C with one sentence.
+    """Log to the console alone; end on an error or a signal with one sentence.
 
     Arguments
     ---------
@@ -107,7 +108,8 @@ def console(verbose: bool) -> Iterator[None]:
     Raises
     ------
     SystemExit
-        With code 1 and a message after a `UserError`, with 130 after Ctrl-C.
+        With code 1 and a message after a `UserError`, with 130 after Ctrl-C,
+        with 75 after a signal of a cluster.
     """
     if signal.getsignal(signal.SIGINT) is _stop:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -118,10 +120,11 @@ def console(verbose: bool) -> Iterator[None]:
         logging.config.dictConfig(config)
         logging.captureWarnings(True)
     try:
-        yield
+        with signals_stop():
+            yield
     except UserError as error:
         sys.stdout.flush()
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("Stopped; the same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(STATUS if isinstance(stop, Stopped) else 130)

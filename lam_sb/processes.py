@@ -1,4 +1,4 @@
-"""Several processes of one command, as torchrun starts them."""
+"""Several processes of one command, as torchrun starts them; their threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MEETING = ("MASTER_ADDR", "MASTER_PORT")
 
 
 def start_processes(run_opts: RunOptions) -> RunOptions:
-    """Join the other processes, if torchrun started several.
+    """Choose the threads; join the other processes, if torchrun started some.
 
     By gloo where there is no GPU, or with ``--device cpu``, unless another
     backend is asked for. One process alone needs no group, so it forgets what
@@ -40,6 +40,7 @@ def start_processes(run_opts: RunOptions) -> RunOptions:
         The environment counts processes that no torchrun started, or they
         cannot be joined.
     """
+    limit_threads()
     if dist.is_initialized():
         return run_opts
     if not wants_group(os.environ):
@@ -48,7 +49,11 @@ def start_processes(run_opts: RunOptions) -> RunOptions:
         return run_opts
     on_cpu = run_opts.device == "cpu" or not torch.cuda.is_available()
     if on_cpu and "distributed_backend" not in run_opts.overridden_args:
-        run_opts = replace(run_opts, distributed_backend="gloo")
+        # A Brain takes no option but those that were given.
+        given = run_opts.overridden_args | {"distributed_backend"}
+        run_opts = replace(
+            run_opts, distributed_backend="gloo", overridden_args=given
+        )
     try:
         ddp_init_group(run_opts)
     except (ValueError, RuntimeError) as error:
@@ -59,6 +64,23 @@ def start_processes(run_opts: RunOptions) -> RunOptions:
             "each needs a GPU of its own, or all --device cpu."
         ) from error
     return run_opts
+
+
+def limit_threads(most: int | None = None) -> None:
+    """Use the cores that this process was given, or OMP_NUM_THREADS if set.
+
+    Arguments
+    ---------
+    most : int, optional
+        No more than these.
+    """
+    if os.environ.get("OMP_NUM_THREADS"):
+        return
+    cores = len(os.sched_getaffinity(0))
+    asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if asked.isdigit():  # not every cluster binds its jobs to their cores
+        cores = min(cores, int(asked))
+    torch.set_num_threads(min(cores, most or cores))
 
 
 def wants_group(environment: Mapping[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""What the keys of a run's YAML take."""
+"""What the keys of a run's YAML take, and a study's on clusters."""
 
 from __future__ import annotations
 
@@ -122,6 +122,15 @@ KINDS: dict[str, Kind] = {
         "a number from 0 to below 1", lambda v: _is_number(v) and 0 <= v < 1
     ),
     "anchors_chosen_on": TEXT.or_null(),
+    "cluster": Kind("local or slurm", lambda v: v in ("local", "slurm")),
+    "partition": TEXT.or_null(),
+    "gpus": whole(0),
+    "requeue": SWITCH,
+    "sbatch": Kind(
+        'options of sbatch by name, "{account: me, mem: 32G}"',
+        lambda v: isinstance(v, dict),
+    ),
+    **dict.fromkeys(("jobs", "cpus", "minutes"), whole(1)),
     "vowels": Kind(
         'a list of vowels, "[a, i]"',
         lambda v: isinstance(v, list) and all(isinstance(x, str) for x in v),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch.distributed as dist
+from conftest import ROOT
 from speechbrain.utils.run_opts import RunOptions
 
 from lam_sb import __main__ as commands
@@ -13,6 +16,7 @@ from lam_sb.errors import UserError
 from lam_sb.processes import (
     COUNTING,
     gather_lists,
+    limit_threads,
     process_rank,
     start_processes,
     wants_group,
@@ -125,6 +129,44 @@ def test_processes_on_cpus_meet_by_gloo(environment, monkeypatch):
     options = start_processes(RunOptions.from_dictionary({"device": "cpu"}))
     assert met == [options]
     assert (options.distributed_backend, options.device) == ("gloo", "cpu")
+    # A Brain takes what was given alone.
+    assert options.overridden_args == {"distributed_backend", "device"}
+
+
+@pytest.mark.parametrize(
+    ("given", "most", "threads"),
+    [
+        ({}, None, 6),
+        ({}, 1, 1),
+        ({"SLURM_CPUS_PER_TASK": "4"}, None, 4),
+        ({"SLURM_CPUS_PER_TASK": "64"}, None, 6),
+        ({"SLURM_CPUS_PER_TASK": "4"}, 3, 3),
+        ({"OMP_NUM_THREADS": "5"}, 1, None),  # torch has read it
+    ],
+)
+def test_threads_are_the_cores_that_were_given(
+    given, most, threads, monkeypatch
+):
+    for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    chosen = []
+    monkeypatch.setattr("torch.set_num_threads", chosen.append)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(6)))
+    limit_threads(most)
+    assert chosen == ([] if threads is None else [threads])
+
+
+def test_waiting_threads_sleep_unless_it_is_said_otherwise():
+    code = "import os, lam_sb, sys; assert 'torch' not in sys.modules; "
+    code += "print(os.environ['OMP_WAIT_POLICY'])"
+    rest = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    for given in ({}, {"OMP_WAIT_POLICY": "ACTIVE"}):
+        said = subprocess.check_output(
+            [sys.executable, "-c", code], env=rest | given, cwd=ROOT, text=True
+        )
+        assert said.strip() == given.get("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def test_a_study_starts_its_runs_itself(environment):

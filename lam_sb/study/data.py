@@ -93,6 +93,30 @@ def _describe(job: Job) -> tuple[dict, dict[bool, dict]]:
     return describe_data(job.values, rows, ""), analysed
 
 
+def is_encoded(job: Job) -> bool:
+    """Whether its store holds all rows of its manifests, if these are there.
+
+    Arguments
+    ---------
+    job : Job
+        As from `lam_sb.study.grid.make_jobs`.
+
+    Returns
+    -------
+    bool
+        False also where that cannot be seen, as before an analysis.
+    """
+    if not job.values:
+        return False
+    try:
+        rows, store = read_rows(job.values), job.values["store"]()
+        for part in rows.values():
+            store.rows(part)
+    except UserError:
+        return False
+    return True
+
+
 class _Look:
     """Looks at what many runs share once; None where it is out of reach."""
 

@@ -27,6 +27,7 @@ from lam_sb.options import unused_keys
 from lam_sb.run import load_run
 from lam_sb.study.data import DATA_KEYS
 from lam_sb.study.job import Job
+from lam_sb.values import check_values
 
 # Keys that a study sets for each run, and what to use instead.
 SET_BY_STUDY = {
@@ -44,13 +45,17 @@ KEY_TYPES = {
     "seeds": (list, "give their number or a list"),
     "include": (list, "give a list of folders"),
     "keys": (dict, "give keys of train.py, {normalise: domain}"),
-    "jobs": (int, "give a number"),
     **dict.fromkeys(
         ("keep_weights", "dry_run", "print_commands", "report_only"),
         (bool, "use True or False"),
     ),
 }
 MAY_BE_EMPTY = ("include", "keys")
+# Where and how the runs are started; lam_sb.values says what these take.
+CLUSTER_KEYS = (
+    *("jobs", "cluster", "partition", "gpus", "cpus", "minutes", "requeue"),
+    "sbatch",
+)
 # What of a run's YAML a study has to know.
 PATHS = (
     *("output_folder", "analysis_folder", "encoder_source", "feature_folder"),
@@ -132,8 +137,7 @@ def read_study(path: str, overrides: Mapping[str, object]) -> Study:
         needed = kind is not bool and key not in MAY_BE_EMPTY
         if not isinstance(value, kind) or (needed and not value):
             raise UserError(f"{path}: {key} is {value!r}; {hint}.")
-    if values["jobs"] < 1:
-        raise UserError(f"{path}: jobs is {values['jobs']}; use 1 or more.")
+    check_values({key: values[key] for key in CLUSTER_KEYS})
     values["keys"] = values["keys"] | rest
     for key in sorted(SET_BY_STUDY.keys() & values["keys"].keys()):
         raise UserError(

@@ -8,13 +8,15 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from speechbrain.utils.logger import get_logger
+from speechbrain.utils.run_opts import RunOptions
 
 from lam_sb.command_line import option_words, parse_arguments
 from lam_sb.commands import analyse, encoded_rows
 from lam_sb.errors import UserError
 from lam_sb.processes import wants_group
+from lam_sb.study.cluster import prepare_on_cluster, run_on_cluster
 from lam_sb.study.data import with_data
-from lam_sb.study.grid import make_jobs, read_study
+from lam_sb.study.grid import Study, make_jobs, read_study
 from lam_sb.study.job import Job, command_line
 from lam_sb.study.plan import describe_plan
 from lam_sb.study.runner import Failure, run_jobs
@@ -53,14 +55,7 @@ def reproduce(argv: Sequence[str]) -> None:
     failures: list[Failure] = []
     if not study["report_only"]:
         print(describe_plan(study, jobs), flush=True)
-        errors = _prepare(jobs, options)
-        if any(job.needs_analysis for job in jobs):
-            jobs = with_data(make_jobs(study, run_opts))  # by layers selected
-        ready, failures = _choose_ready(jobs, options, errors)
-        logs = study.folder / "logs"
-        failures += run_jobs(
-            ready, study["jobs"], options, logs, study["keep_weights"]
-        )
+        jobs, failures = _run(study, jobs, run_opts)
     page = write_report(study.folder, find(study, jobs, failures))
     print(page)
     if failures:
@@ -68,6 +63,27 @@ def reproduce(argv: Sequence[str]) -> None:
             f"{len(failures)} runs gave no result; {page} lists them. The same "
             "command goes on from here."
         )
+
+
+def _run(
+    study: Study, jobs: Sequence[Job], run_opts: RunOptions
+) -> tuple[list[Job], list[Failure]]:
+    """Do what is to be done; give the runs anew, and those without result."""
+    options, on_cluster = option_words(run_opts), study["cluster"] != "local"
+    commands = _preparing_commands(jobs)
+    if on_cluster:
+        errors = prepare_on_cluster(commands, options, study)
+    else:
+        errors = _prepare(commands, options)
+    if any(job.needs_analysis for job in jobs):
+        jobs = with_data(make_jobs(study, run_opts))  # by layers selected
+    ready, failures = _choose_ready(jobs, options, errors)
+    if on_cluster:
+        return jobs, failures + run_on_cluster(ready, options, study)
+    logs = study.folder / "logs"
+    return jobs, failures + run_jobs(
+        ready, study["jobs"], options, logs, study["keep_weights"]
+    )
 
 
 def _preparing_commands(
@@ -98,13 +114,15 @@ def _print_commands(jobs: Sequence[Job], options: Sequence[str]) -> None:
             print(command_line(job.from_anywhere(), options))
 
 
-def _prepare(jobs: Sequence[Job], options: Sequence[str]) -> dict[str, str]:
+def _prepare(
+    commands: Mapping[tuple[str, str], Job], options: Sequence[str]
+) -> dict[str, str]:
     """Encode and analyse what runs need.
 
     Gives what is wrong, by `Job.inputs` or by analysis folder.
     """
     errors: dict[str, str] = {}
-    for (command, name), job in _preparing_commands(jobs).items():
+    for (command, name), job in commands.items():
         try:
             if command == "extract":
                 encoded_rows([*job.arguments, *options])

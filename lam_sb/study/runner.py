@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from tqdm import tqdm
 
@@ -51,15 +47,15 @@ def run_jobs(
 ) -> list[Failure]:
     """Run train.py for each job; a failure stops no other.
 
-    Stopped by Ctrl-C or SIGTERM, it stops the runs at work, which resume from
-    their checkpoints when they are started again.
+    Stopped by Ctrl-C or a signal, it stops the runs at work, which save and
+    resume when they are started again.
 
     Arguments
     ---------
     jobs : Sequence[Job]
         In their order.
     at_once : int
-        How many run at the same time, sharing the cores.
+        How many run at the same time.
     options : Sequence[str]
         SpeechBrain's options for all.
     folder : Path
@@ -75,17 +71,14 @@ def run_jobs(
     Raises
     ------
     KeyboardInterrupt
-        Ctrl-C or SIGTERM.
+        Ctrl-C or, within `lam_sb.console.console`, SIGTERM.
     UserError
         No process or log, on a full disk for example.
     """
     folder.mkdir(parents=True, exist_ok=True)
     waiting, failures = list(reversed(jobs)), []
     running: dict[subprocess.Popen, tuple[Job, Path]] = {}
-    with (
-        _sigterm_as_interrupt(),
-        tqdm(total=len(jobs), unit="run", disable=not jobs) as bar,
-    ):
+    with tqdm(total=len(jobs), unit="run", disable=not jobs) as bar:
         try:
             while waiting or running:
                 while waiting and len(running) < at_once:
@@ -94,14 +87,14 @@ def run_jobs(
                         bar.update()
                         continue
                     log = folder / f"{job.name}.log"
-                    process = _start(job, options, log, at_once)
+                    process = _start(job, options, log)
                     running[process] = job, log
                 time.sleep(POLL)
                 for process in [p for p in running if p.poll() is not None]:
                     job, log = running.pop(process)
                     bar.update()
                     if process.returncode or not job.is_done():
-                        failures.append(_failure(job, options, log))
+                        failures.append(make_failure(job, options, log))
                         said = f"failed: {failures[-1].reason} ({log})"
                         bar.write(said, file=sys.stderr)
                     elif not keep_weights:
@@ -111,11 +104,8 @@ def run_jobs(
     return failures
 
 
-def _start(
-    job: Job, options: Sequence[str], log: Path, at_once: int
-) -> subprocess.Popen:
+def _start(job: Job, options: Sequence[str], log: Path) -> subprocess.Popen:
     """Start a run in a session of its own, so that Ctrl-C is ours to handle."""
-    threads = max(1, (os.cpu_count() or 1) // at_once)
     try:
         with open(log, "w", encoding="utf-8") as file:
             return subprocess.Popen(
@@ -123,7 +113,6 @@ def _start(
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={"OMP_NUM_THREADS": str(threads)} | os.environ,
                 start_new_session=True,
             )
     except OSError as error:
@@ -133,15 +122,24 @@ def _start(
         ) from error
 
 
-def _failure(job: Job, options: Sequence[str], log: Path) -> Failure:
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    said = [line.strip() for line in lines if line.strip()]
-    reason = said[-1] if said else "it said nothing"
-    return Failure(command_line(job, options), reason, log)
+def make_failure(
+    job: Job, options: Sequence[str], log: Path, reason: str = ""
+) -> Failure:
+    """Say what runs a job again, and why; by its log if no reason is given."""
+    return Failure(command_line(job, options), reason or last_line(log), log)
+
+
+def last_line(log: Path) -> str:
+    """Last line of a log, which says how it ended."""
+    text = ""
+    if log.is_file():
+        text = log.read_text(encoding="utf-8", errors="replace")
+    said = [line.strip() for line in text.split("\n") if line.strip()]
+    return said[-1] if said else "it said nothing"
 
 
 def _stop(running: dict[subprocess.Popen, tuple[Job, Path]]) -> None:
-    """End what still runs; it has checkpoints to go on from."""
+    """End what still runs; it saves a checkpoint to go on from."""
     for process in running:
         process.terminate()
     for process in running:
@@ -150,17 +148,3 @@ def _stop(running: dict[subprocess.Popen, tuple[Job, Path]]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let a cluster's SIGTERM end the study as Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -37,6 +37,7 @@ from lam_sb.training.layer_log import (
     warn_of_silent_layers,
 )
 from lam_sb.training.rows import Batch, Outputs
+from lam_sb.training.stoppable import StoppableBrain
 from lam_sb.training.weights import EpochWeights
 
 if TYPE_CHECKING:  # its import warns, before the console is quiet
@@ -47,7 +48,7 @@ logger = get_logger(__name__)
 PROGRESS_STEPS = 50  # an epoch of fewer has no progress bar
 
 
-class AlignmentBrain(FiniteLosses):
+class AlignmentBrain(StoppableBrain, FiniteLosses):
     """Trains, stops, keeps weights and logs for a Brain of two domains.
 
     Its subclass computes outputs and loss. Its modules are ``projector``,

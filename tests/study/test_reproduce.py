@@ -20,6 +20,7 @@ from filelock import FileLock
 import train
 from lam_sb import __main__ as commands
 from lam_sb.errors import UserError
+from lam_sb.stopping import STATUS
 
 SYSTEMS = "{lam_gl: {anchor_layers: group}, layer_atn: {}, ensemble: {}}"
 RUNS = 3 * 2  # systems in both directions
@@ -92,7 +93,7 @@ def test_stopped_it_goes_on_where_it_was(arguments, root, capsys):
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     said, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == STATUS
     assert "6 runs: 0 done, 6 to do." in said
     assert errors.endswith("Stopped; the same command goes on from here.\n")
     assert "Traceback" not in errors

@@ -232,10 +232,9 @@ def test_two_processes_give_the_weights_of_one(system, arguments, tmp_path):
     optimizer = "opt_class: !name:torch.optim.SGD\n    lr: !ref <lr>\n"
     yaml.write_text(f"base: {base}\n{optimizer}")
 
-    def launch(world, *options):
+    def launch(world):
         made = arguments(
             "small/lam_gl.yaml",
-            *options,
             experiment=f"on_{world}",
             dropout=0.0,
             lr=0.1,
@@ -256,7 +255,7 @@ def test_two_processes_give_the_weights_of_one(system, arguments, tmp_path):
         assert done.returncode == 0, done.stderr[-3000:]
         return weights_of(folder_of(made))
 
-    one, two = launch(1), launch(2, "--distributed_backend=gloo")
+    one, two = launch(1), launch(2)
     for name, values in one.items():
         assert torch.allclose(values, two[name], atol=1e-5), name
 
