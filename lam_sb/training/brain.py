@@ -246,15 +246,15 @@ class AlignmentBrain(StoppableBrain, FiniteLosses):
         self.history.current = {}
         if self.history.is_ratio_due(self.optimizer_step):
             weight = unwrap(self.modules.projector).weight
-            ratio = gradient_ratio(alignment, entropy, weight, self._anchored())
-            self.history.current["gradient_ratio"] = ratio
-        layers = measure_layers(
+            self.history.current["gradient_ratio"] = gradient_ratio(
+                alignment, entropy, weight, self._anchored()
+            )
+        layers = self.history.current["layers"] = measure_layers(
             *inputs.mixed_layers,
             unwrap(self.modules.pooling).alpha,
             self.hparams.layers,
             self.hparams.scale,
         )
-        self.history.current["layers"] = layers
         epochs = self.history.epochs
         warned = any(entry.get("warned") for entry in epochs)
         if epochs and self.hparams.gamma and not warned:

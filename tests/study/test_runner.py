@@ -132,8 +132,9 @@ def job(name, do):
     return Job("cc", "e", script, "a.yaml", keys, paths, False, False, {})
 
 jobs = [job("a", "wait"), job("b", "wait"), job("c", "wait")]
-with console(verbose=False):
-    run_jobs(jobs, 2, [], Path("logs"))
+if __name__ == "__main__":
+    with console(verbose=False):
+        run_jobs(jobs, 2, [], Path("logs"))
 """
 
 
