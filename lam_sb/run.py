@@ -12,7 +12,8 @@ from lam_sb.analysis.anchor_layers import ANALYSIS_RULES, check_selection
 from lam_sb.config import key_blocks, load, plain_values
 from lam_sb.data import check_not_tested, describe_data
 from lam_sb.evaluation.results import (
-    is_finished,
+    check_not_shorter,
+    finished_result,
     score,
     score_notes,
     write_predictions,
@@ -114,12 +115,15 @@ def add_data(
     Raises
     ------
     UserError
-        Source rows that are tested, or anchors selected on other data.
+        Source rows that are tested, anchors selected on other data, or a
+        finished result of longer training.
     """
     if hparams["bound"] != "within":
         check_not_tested(hparams, manifests)
     check_selection(hparams, manifests, store_name)
     settings["data"] = describe_data(hparams, manifests, store_name)
+    path = Path(hparams["output_folder"], "results.json")
+    check_not_shorter(finished_result(path, settings_hash(settings)), hparams)
 
 
 def describe_run(
@@ -211,6 +215,9 @@ def leave_results(
 ) -> list[str]:
     """Write predictions.csv and results.json of a run, unless they are there.
 
+    A result of the same settings and data stays as it is, and is what is
+    printed; one that was trained further takes its place.
+
     Arguments
     ---------
     hparams : Mapping
@@ -255,12 +262,20 @@ def leave_results(
     }
     path = folder / "results.json"
     where = "--debug leaves no result" if debug else str(path)
-    if not debug and not is_finished(path, results):
+    there = {} if debug else finished_result(path, results["settings_hash"])
+    if there and _steps(there) >= _steps(results):
+        results = there
+    elif not debug:
         predictions = folder / "predictions.csv"
         target = hparams["target"]
         write_predictions(predictions, test, posteriors[chosen], target)
         write_results(path, results)
     return [*results["notes"], _result_line(results, where)]
+
+
+def _steps(results: Mapping) -> int:
+    """Count the steps of training; 0 where there are none."""
+    return results.get("steps") or 0
 
 
 def _encoding_notes(content: Mapping) -> list[str]:

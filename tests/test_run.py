@@ -12,6 +12,8 @@ from conftest import EMOTIONS, HPARAMS, TOY, over, write
 
 from lam_sb import run
 from lam_sb.command_line import parse_arguments
+from lam_sb.errors import UserError
+from lam_sb.evaluation.results import check_not_shorter, finished_result
 from lam_sb.run import MAY_DIFFER, leave_results, load_run
 from lam_sb.run_folder import settings_hash
 from lam_sb.training.rows import DomainRows
@@ -162,7 +164,9 @@ def test_the_keys_that_may_differ_are_keys_of_the_complete_file():
 SETTINGS = {"a": 1, "data": {"store": "s"}}
 
 
-def leave(folder: Path, speakers: int, emotions=EMOTIONS, debug=False) -> list:
+def leave(
+    folder: Path, speakers: int, emotions=EMOTIONS, debug=False, **content
+) -> list:
     """Lines and files of a run that takes every sad row for a happy one."""
     names = [f"s{n}" for n in range(speakers)]
     manifest = {
@@ -178,7 +182,7 @@ def leave(folder: Path, speakers: int, emotions=EMOTIONS, debug=False) -> list:
     hparams |= {"target": "right", "manifest_folder": folder / "manifests"}
     posteriors = {"last": chosen, "source": right}
     return leave_results(
-        hparams, SETTINGS, {"target_test": rows}, posteriors, {"b": 2}, debug
+        hparams, SETTINGS, {"target_test": rows}, posteriors, {"b": 2} | content, debug
     )
 
 
@@ -228,6 +232,54 @@ def test_a_debug_run_leaves_nothing(tmp_path):
     line = "Test UAR 0.7500 [0.7500, 0.7500] --debug leaves no result"
     assert leave(tmp_path, 10, debug=True) == [line]
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("steps", "stays"), [(60, True), (59, True), (61, False)]
+)
+def test_only_what_was_trained_further_takes_a_results_place(
+    steps, stays, tmp_path
+):
+    (said,) = leave(tmp_path, 10, steps=60)
+    paths = [tmp_path / f for f in ("results.json", "predictions.csv")]
+    before = [path.read_bytes() for path in paths]
+    *_, line = leave(tmp_path, 10, ("happy", "sad"), steps=steps)
+    assert ([path.read_bytes() for path in paths] == before) == stays
+    assert json.loads(paths[0].read_text())["steps"] == max(60, steps)
+    assert (line == said) == stays  # what is printed is what lies there
+
+
+@pytest.mark.parametrize("steps", [None, 5])
+def test_a_result_of_other_data_takes_no_part(steps, tmp_path):
+    leave(tmp_path, 10, steps=steps)
+    path = tmp_path / "results.json"
+    assert finished_result(path, settings_hash(SETTINGS))["steps"] == steps
+    other = SETTINGS | {"data": {"store": "t"}}
+    assert finished_result(path, settings_hash(other)) == {}
+    assert finished_result(tmp_path / "none.json", "") == {}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "keys", "refused"),
+    [
+        (4, {"number_of_epochs": 1}, "number_of_epochs: 1 may train less"),
+        (4, {"number_of_epochs": 4}, None),  # it stopped after 4 of 9
+        (4, {"patience": 3}, "the 4 epochs of the finished .*use --patience 7"),
+        (4, {"patience": 4}, None),
+        (None, {"number_of_epochs": 1}, None),  # the ensemble
+    ],
+)
+def test_a_finished_result_is_not_trained_again_but_less(
+    epochs, keys, refused, tmp_path
+):
+    there = {"epochs": epochs, "number_of_epochs": 9, "patience": 7}
+    hparams = {"number_of_epochs": 9, "patience": 7, "output_folder": "f"}
+    if refused is None:
+        check_not_shorter(there, hparams | keys)
+        check_not_shorter({}, hparams | keys)
+        return
+    with pytest.raises(UserError, match=refused):
+        check_not_shorter(there, hparams | keys)
 
 
 def test_a_run_says_what_it_could_not_decode():

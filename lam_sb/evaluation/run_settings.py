@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lam_sb.data import differing_data
-from lam_sb.evaluation.results import Run
+from lam_sb.evaluation.results import TRAINING_LENGTH, Run
 
 # Keys of settings.yaml that may differ between the runs of one row.
 VARYING = {"seed", "fold", "experiment"}
-# Keys of results.json that settings.yaml lacks, for they may grow.
-TRAINING_LENGTH = ("number_of_epochs", "patience")
 # Keys that define a system. In all others the rows of a table are alike.
 SYSTEM_KEYS = {
     *("system", "fit", "bound", "alignment", "gamma", "segment", "modules"),
