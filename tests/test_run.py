@@ -182,7 +182,12 @@ def leave(
     hparams |= {"target": "right", "manifest_folder": folder / "manifests"}
     posteriors = {"last": chosen, "source": right}
     return leave_results(
-        hparams, SETTINGS, {"target_test": rows}, posteriors, {"b": 2} | content, debug
+        hparams,
+        SETTINGS,
+        {"target_test": rows},
+        posteriors,
+        {"b": 2} | content,
+        debug,
     )
 
 
