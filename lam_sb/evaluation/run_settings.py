@@ -131,7 +131,7 @@ def _arguments(key: str, text: str) -> dict[str, str]:
 
     Example
     -------
-    >>> _arguments("head", "!new:my.Head\n    dim: 4\\n    size: !ref <a>")
+    >>> _arguments("head", "!new:my.Head\n    dim: 4\n    size: !ref <a>")
     {'head !new:my.Head dim': '4', 'head !new:my.Head size': '!ref <a>'}
     """
     kind = text.split()[0] if text.startswith("!") else ""
