@@ -181,13 +181,29 @@ def describe_run(
 
 
 def _adapts_on(hparams: Mapping, tests_on_training_rows: bool) -> str:
-    """Name the target's rows whose features, not labels, were looked at."""
-    parts = ["target_train"]
-    if tests_on_training_rows:
-        parts.append("test_rows")
+    """Name the target's rows that decided something without their labels.
+
+    They give statistics, are aligned, or choose the layers that are.
+    """
+    parts = []
+    if (
+        hparams["normalise"] in ("domain", "speaker")
+        or (hparams["alignment"] is not None and hparams["gamma"])
+        or _analysis_decides(hparams)
+    ):
+        parts.append("target_train")
+        if tests_on_training_rows:
+            parts.append("test_rows")
     if hparams["normalise"] == "speaker":
         parts.append("test_speakers")
-    return " + ".join(parts)
+    return " + ".join(parts) or "none"
+
+
+def _analysis_decides(hparams: Mapping) -> bool:
+    """Whether layers that an analysis selected are more than logged."""
+    aligned = hparams["alignment"] is not None and hparams["gamma"]
+    used = aligned or hparams["mix_layers"] == "not_anchored"
+    return bool(used) and hparams["anchor_layers"] in ANALYSIS_RULES
 
 
 def _target_labels_used(hparams: Mapping, manifests: Mapping[str, dict]) -> int:
@@ -197,9 +213,8 @@ def _target_labels_used(hparams: Mapping, manifests: Mapping[str, dict]) -> int:
         parts.append("valid")
     if hparams["bound"] == "within":
         parts += ["source_train", "source_valid"]
-    selected = hparams["anchor_layers"] in ANALYSIS_RULES
     if hparams["bound"] == "oracle" or (
-        selected and hparams["use_target_labels"]
+        _analysis_decides(hparams) and hparams["use_target_labels"]
     ):
         parts.append("target_train")
     return len(set().union(*(with_emotion(manifests[p]) for p in parts)))

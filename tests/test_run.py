@@ -294,3 +294,47 @@ def test_a_run_says_what_it_could_not_decode():
         "results.json names them."
     ]
     assert run._encoding_notes({}) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "parts"),
+    [
+        ({}, "none"),  # nothing of the target decides
+        ({"normalise": "none"}, "none"),
+        ({"normalise": "domain"}, "target_train"),
+        ({"normalise": "speaker"}, "target_train + test_speakers"),
+        ({"alignment": "a", "gamma": 0.1}, "target_train"),
+        ({"alignment": "a"}, "none"),  # of weight 0
+        ({"anchor_layers": "best"}, "none"),  # only logged
+        (
+            {"anchor_layers": "best", "mix_layers": "not_anchored"},
+            "target_train",
+        ),
+        ({"mix_layers": "not_anchored"}, "none"),  # by a list
+    ],
+)
+def test_a_run_names_the_target_rows_that_decided_something(keys, parts):
+    plain = {"normalise": "source", "alignment": None, "gamma": 0}
+    plain |= {"anchor_layers": [2], "mix_layers": "all"}
+    assert run._adapts_on(plain | keys, False) == parts
+    also_tested = parts.replace("train", "train + test_rows")
+    assert run._adapts_on(plain | keys, True) == also_tested
+
+
+@pytest.mark.parametrize(
+    ("keys", "count"),
+    [
+        ({}, 2),
+        ({"use_target_labels": False}, 0),
+        ({"gamma": 0}, 0),  # anchors are only logged
+        ({"anchor_layers": [3]}, 0),
+        ({"anchor_layers": [3], "bound": "oracle"}, 2),
+    ],
+)
+def test_labels_count_where_they_decided_something(keys, count):
+    hparams = {"alignment": "a", "gamma": 1, "anchor_layers": "worst"}
+    hparams |= {"mix_layers": "all", "use_target_labels": True}
+    hparams |= {"select_on": "last", "bound": "none"}
+    emotions = {"u": "sad", "v": None, "w": "happy"}
+    manifests = {"target_train": {i: {"emo": e} for i, e in emotions.items()}}
+    assert run._target_labels_used(hparams | keys, manifests) == count

@@ -44,7 +44,8 @@ def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
         confusion, n_test, n_speakers (clusters of the interval), speakers
         (whether they are ``known``, ``partly`` or ``unknown``: such rows are
         clustered by podcast or each alone) and few_speakers (None where it
-        cannot be known); the scores are None without labels.
+        cannot be known). Without any label the scores are None, and the
+        speakers are those of all test rows.
 
     Raises
     ------
@@ -58,8 +59,9 @@ def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
         )
     labels, guesses = rows.labels.numpy(), posteriors.argmax(1)
     known = labels != UNLABELLED
-    clusters = np.array(rows.clusters)[known]
-    speakers = speakers_known(np.array(rows.speakers)[known])
+    counted = known if known.any() else ~known
+    clusters = np.array(rows.clusters)[counted]
+    speakers = speakers_known(np.array(rows.speakers)[counted])
     few = len(set(clusters)) < FEW_CLUSTERS
     counts = {
         "n_test": len(rows),
