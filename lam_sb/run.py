@@ -29,6 +29,8 @@ DECIDING_OPTIONS = {
     *("precision", "eval_precision", "grad_accumulation_factor"),
     *("optimizer_step_limit", "skip_nonfinite_grads"),
 }
+# Keys whose values `check_options` and anchors' rules resolve.
+RESOLVED = ("anchored_layers", "hold_out_shots")
 # Keys that may differ when a run goes on: how far to train, where things lie,
 # and what only a check reads.
 MAY_DIFFER = (
@@ -91,9 +93,9 @@ def load_run(
     settings = _settings(key_blocks(path, overrides))
     given = DECIDING_OPTIONS & run_opts.overridden_args
     settings |= {option: run_opts[option] for option in given}
-    for key in check_options(hparams, overrides, path):
-        settings.pop(key, None)
-    settings["anchored_layers"] = hparams["anchored_layers"]
+    unused = check_options(hparams, overrides, path)
+    settings |= {key: hparams[key] for key in RESOLVED}
+    settings = {k: v for k, v in settings.items() if k not in unused}
     return hparams, settings
 
 

@@ -33,6 +33,8 @@ select_on: source
 class_weight: none
 mix_layers: all
 segment: utterance
+target_shots: 3
+hold_out_shots: null
 similarity: centroid
 anchored_layers: !ref <anchor_layers>
 alignment: !new:lam_sb.losses.coral.LayerCoral
@@ -87,6 +89,16 @@ def test_what_a_system_has_no_use_for_is_no_setting(toy):
     text = text.replace("mix_layers: all", "mix_layers: top")
     settings = settings_of(write(toy, text))
     assert settings["anchored_layers"] == []
+
+
+def test_shots_held_out_by_default_are_the_setting_of_the_word(toy):
+    whole = {"protocol": "transductive", "fit": "episodes"}
+    assert "hold_out_shots" not in settings_of(toy, fit="episodes")
+    for shots, held_out in ((2, True), (0, False)):
+        keys = whole | {"target_shots": shots}
+        said = settings_of(toy, hold_out_shots=held_out, **keys)
+        assert settings_of(toy, **keys) == said
+        assert said["hold_out_shots"] is held_out
 
 
 def hash_of(path: Path, **overrides) -> str:
