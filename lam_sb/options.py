@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
@@ -93,6 +93,19 @@ def unused_keys(hparams: dict) -> set[str]:
     return set().union(*FIT_KEYS.values(), ALIGNMENT_KEYS, {"gamma"}) - used
 
 
+def draws_tested_shots(hparams: Mapping) -> bool:
+    """Whether a system's shots come from rows that would be tested.
+
+    Example
+    -------
+    >>> few_shot = {"fit": "episodes", "protocol": "transductive"}
+    >>> [draws_tested_shots(few_shot | {"target_shots": n}) for n in (5, 0)]
+    [True, False]
+    """
+    shots = hparams["fit"] == "episodes" and hparams["target_shots"]
+    return bool(shots) and hparams["protocol"] == "transductive"
+
+
 def check_options(
     hparams: dict, overrides: Iterable[str], path: str
 ) -> set[str]:
@@ -102,7 +115,8 @@ def check_options(
     ---------
     hparams : dict
         Values of a run. Unused ``gamma`` and ``anchor_layers`` become 0 and
-        []; under ``bound: within`` the target takes the source's place.
+        []; ``hold_out_shots: null`` becomes what it stands for; under
+        ``bound: within`` the target takes the source's place.
     overrides : Iterable[str]
         Keys that the command line sets.
     path : str
@@ -130,6 +144,8 @@ def check_options(
             raise UserError(
                 f"{where}: the system {hparams['system']} has no use for {key}."
             )
+    if hparams["hold_out_shots"] is None:
+        hparams["hold_out_shots"] = draws_tested_shots(hparams)
     if hparams["protocol"] != "transductive":  # no test row is trained on
         unused.add("hold_out_shots")
     if hparams["source"] == hparams["target"] and hparams["bound"] != "within":

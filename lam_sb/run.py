@@ -12,7 +12,8 @@ from lam_sb.analysis.anchor_layers import ANALYSIS_RULES, check_selection
 from lam_sb.config import key_blocks, load
 from lam_sb.data import check_not_tested, describe_data
 from lam_sb.evaluation.results import (
-    is_finished,
+    check_not_shorter,
+    finished_result,
     score,
     score_notes,
     write_predictions,
@@ -29,6 +30,8 @@ DECIDING_OPTIONS = {
     *("precision", "eval_precision", "grad_accumulation_factor"),
     *("optimizer_step_limit", "skip_nonfinite_grads"),
 }
+# Keys whose values `check_options` and anchors' rules resolve.
+RESOLVED = ("anchored_layers", "hold_out_shots")
 # Keys that may differ when a run goes on: how far to train, where things lie,
 # and what only a check reads.
 MAY_DIFFER = (
@@ -92,9 +95,9 @@ def load_run(
     settings = _settings(key_blocks(path, overrides))
     given = DECIDING_OPTIONS & run_opts.overridden_args
     settings |= {option: run_opts[option] for option in given}
-    for key in check_options(hparams, overrides, path):
-        settings.pop(key, None)
-    settings["anchored_layers"] = hparams["anchored_layers"]
+    unused = check_options(hparams, overrides, path)
+    settings |= {key: hparams[key] for key in RESOLVED}
+    settings = {k: v for k, v in settings.items() if k not in unused}
     return hparams, settings
 
 
@@ -116,12 +119,15 @@ def add_data(
     Raises
     ------
     UserError
-        Source rows that are tested, or anchors selected on other data.
+        Source rows that are tested, anchors selected on other data, or a
+        finished result of longer training.
     """
     if hparams["bound"] != "within":
         check_not_tested(hparams, manifests)
     check_selection(hparams, manifests, store_name)
     settings["data"] = describe_data(hparams, manifests, store_name)
+    path = Path(hparams["output_folder"], "results.json")
+    check_not_shorter(finished_result(path, settings_hash(settings)), hparams)
 
 
 def describe_run(
@@ -179,13 +185,29 @@ def describe_run(
 
 
 def _adapts_on(hparams: Mapping, tests_on_training_rows: bool) -> str:
-    """Name the target's rows whose features, not labels, were looked at."""
-    parts = ["target_train"]
-    if tests_on_training_rows:
-        parts.append("test_rows")
+    """Name the target's rows that decided something without their labels.
+
+    They give statistics, are aligned, or choose the layers that are.
+    """
+    parts = []
+    if (
+        hparams["normalise"] in ("domain", "speaker")
+        or (hparams["alignment"] is not None and hparams["gamma"])
+        or _analysis_decides(hparams)
+    ):
+        parts.append("target_train")
+        if tests_on_training_rows:
+            parts.append("test_rows")
     if hparams["normalise"] == "speaker":
         parts.append("test_speakers")
-    return " + ".join(parts)
+    return " + ".join(parts) or "none"
+
+
+def _analysis_decides(hparams: Mapping) -> bool:
+    """Whether layers that an analysis selected are more than logged."""
+    aligned = hparams["alignment"] is not None and hparams["gamma"]
+    used = aligned or hparams["mix_layers"] == "not_anchored"
+    return bool(used) and hparams["anchor_layers"] in ANALYSIS_RULES
 
 
 def _target_labels_used(hparams: Mapping, manifests: Mapping[str, dict]) -> int:
@@ -195,9 +217,8 @@ def _target_labels_used(hparams: Mapping, manifests: Mapping[str, dict]) -> int:
         parts.append("valid")
     if hparams["bound"] == "within":
         parts += ["source_train", "source_valid"]
-    selected = hparams["anchor_layers"] in ANALYSIS_RULES
     if hparams["bound"] == "oracle" or (
-        selected and hparams["use_target_labels"]
+        _analysis_decides(hparams) and hparams["use_target_labels"]
     ):
         parts.append("target_train")
     return len(set().union(*(with_emotion(manifests[p]) for p in parts)))
@@ -212,6 +233,9 @@ def leave_results(
     debug: bool,
 ) -> list[str]:
     """Write predictions.csv and results.json of a run, unless they are there.
+
+    A result of the same settings and data stays as it is, and is what is
+    printed; one that was trained further takes its place.
 
     Arguments
     ---------
@@ -257,12 +281,20 @@ def leave_results(
     }
     path = folder / "results.json"
     where = "--debug leaves no result" if debug else str(path)
-    if not debug and not is_finished(path, results):
+    there = {} if debug else finished_result(path, results["settings_hash"])
+    if there and _steps(there) >= _steps(results):
+        results = there
+    elif not debug:
         predictions = folder / "predictions.csv"
         target = hparams["target"]
         write_predictions(predictions, test, posteriors[chosen], target)
         write_results(path, results)
     return [*results["notes"], _result_line(results, where)]
+
+
+def _steps(results: Mapping) -> int:
+    """Count the steps of training; 0 where there are none."""
+    return results.get("steps") or 0
 
 
 def _encoding_notes(content: Mapping) -> list[str]:

@@ -84,12 +84,9 @@ KINDS: dict[str, Kind] = {
         PATH,
     ),
     **dict.fromkeys(
-        (
-            *("dry_run", "skip_prep", "final_norm", "use_target_labels"),
-            "hold_out_shots",
-        ),
-        SWITCH,
+        ("dry_run", "skip_prep", "final_norm", "use_target_labels"), SWITCH
     ),
+    "hold_out_shots": SWITCH.or_null(),
     **dict.fromkeys(
         (
             *("split_seed", "folds", "fold", "num_blocks", "target_shots"),

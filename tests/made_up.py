@@ -118,9 +118,11 @@ def make_run(
         _write_history(folder, content)
     keys = ("experiment", "system", "source", "target", "seed", "split_seed")
     keys += ("protocol", "folds", "fold", "normalise", "select_on", "bound")
-    keys += ("target_rows", "gamma", "segment", "anchor_layers")
+    keys += ("target_rows", "segment", "anchor_layers")
+    keys += ("gamma",) * bool(content["gamma"])  # where it is used
     own = {key: content[key] for key in keys}
-    own |= {"encoder_source": encoder, "lr": 0.001} | (settings or {})
+    own |= {"encoder_source": encoder, "lr": 0.001, "data": {"store": "s"}}
+    own |= settings or {}
     (folder / "settings.yaml").write_text(yaml.safe_dump(own))
     write_json(folder / "results.json", content)
     return folder / "results.json"

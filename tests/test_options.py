@@ -58,6 +58,7 @@ def hparams_of(**changes) -> dict:
         "anchor_layers": [1, 2],
         "anchored_layers": [1, 2],
         "anchors_chosen_on": None,
+        "hold_out_shots": False,
         "alignment": LayerCoral(),
     } | changes
 
@@ -214,6 +215,27 @@ def test_holding_out_shots_decides_only_where_the_target_is_tested_whole(
     for protocol, decides in (("speakers", False), ("transductive", True)):
         found = check_options(hparams_of(protocol=protocol), {}, path)
         assert ("hold_out_shots" not in found) == decides
+
+
+@pytest.mark.parametrize(
+    ("keys", "held_out"),
+    [
+        ({}, True),
+        ({"target_shots": 0}, False),  # nobody learns from a tested row
+        ({"fit": "brain"}, False),
+        ({"protocol": "speakers"}, False),
+        ({"target_shots": 0, "hold_out_shots": True}, True),  # beside others
+        ({"hold_out_shots": False}, False),
+    ],
+)
+def test_shots_are_held_out_where_there_are_any_or_it_is_asked_for(
+    keys, held_out, tmp_path
+):
+    path = write(tmp_path / "a.yaml", "x: 1\n")
+    shots = {"fit": "episodes", "protocol": "transductive", "target_shots": 3}
+    hparams = hparams_of(**{**shots, "hold_out_shots": None, **keys})
+    check_options(hparams, {}, path)
+    assert hparams["hold_out_shots"] is held_out
 
 
 WAVLM = SimpleNamespace(family="wavlm", source="microsoft/wavlm-base")

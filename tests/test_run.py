@@ -12,6 +12,8 @@ from conftest import EMOTIONS, HPARAMS, TOY, over, write
 
 from lam_sb import run
 from lam_sb.command_line import parse_arguments
+from lam_sb.errors import UserError
+from lam_sb.evaluation.results import check_not_shorter, finished_result
 from lam_sb.run import MAY_DIFFER, leave_results, load_run
 from lam_sb.run_folder import settings_hash
 from lam_sb.training.rows import DomainRows
@@ -31,6 +33,8 @@ select_on: source
 class_weight: none
 mix_layers: all
 segment: utterance
+target_shots: 3
+hold_out_shots: null
 similarity: centroid
 anchored_layers: !ref <anchor_layers>
 alignment: !new:lam_sb.losses.coral.LayerCoral
@@ -85,6 +89,16 @@ def test_what_a_system_has_no_use_for_is_no_setting(toy):
     text = text.replace("mix_layers: all", "mix_layers: top")
     settings = settings_of(write(toy, text))
     assert settings["anchored_layers"] == []
+
+
+def test_shots_held_out_by_default_are_the_setting_of_the_word(toy):
+    whole = {"protocol": "transductive", "fit": "episodes"}
+    assert "hold_out_shots" not in settings_of(toy, fit="episodes")
+    for shots, held_out in ((2, True), (0, False)):
+        keys = whole | {"target_shots": shots}
+        said = settings_of(toy, hold_out_shots=held_out, **keys)
+        assert settings_of(toy, **keys) == said
+        assert said["hold_out_shots"] is held_out
 
 
 def hash_of(path: Path, **overrides) -> str:
@@ -162,7 +176,9 @@ def test_the_keys_that_may_differ_are_keys_of_the_complete_file():
 SETTINGS = {"a": 1, "data": {"store": "s"}}
 
 
-def leave(folder: Path, speakers: int, emotions=EMOTIONS, debug=False) -> list:
+def leave(
+    folder: Path, speakers: int, emotions=EMOTIONS, debug=False, **content
+) -> list:
     """Lines and files of a run that takes every sad row for a happy one."""
     names = [f"s{n}" for n in range(speakers)]
     manifest = {
@@ -178,7 +194,12 @@ def leave(folder: Path, speakers: int, emotions=EMOTIONS, debug=False) -> list:
     hparams |= {"target": "right", "manifest_folder": folder / "manifests"}
     posteriors = {"last": chosen, "source": right}
     return leave_results(
-        hparams, SETTINGS, {"target_test": rows}, posteriors, {"b": 2}, debug
+        hparams,
+        SETTINGS,
+        {"target_test": rows},
+        posteriors,
+        {"b": 2} | content,
+        debug,
     )
 
 
@@ -230,6 +251,54 @@ def test_a_debug_run_leaves_nothing(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("steps", "stays"), [(60, True), (59, True), (61, False)]
+)
+def test_only_what_was_trained_further_takes_a_results_place(
+    steps, stays, tmp_path
+):
+    (said,) = leave(tmp_path, 10, steps=60)
+    paths = [tmp_path / f for f in ("results.json", "predictions.csv")]
+    before = [path.read_bytes() for path in paths]
+    *_, line = leave(tmp_path, 10, ("happy", "sad"), steps=steps)
+    assert ([path.read_bytes() for path in paths] == before) == stays
+    assert json.loads(paths[0].read_text())["steps"] == max(60, steps)
+    assert (line == said) == stays  # what is printed is what lies there
+
+
+@pytest.mark.parametrize("steps", [None, 5])
+def test_a_result_of_other_data_takes_no_part(steps, tmp_path):
+    leave(tmp_path, 10, steps=steps)
+    path = tmp_path / "results.json"
+    assert finished_result(path, settings_hash(SETTINGS))["steps"] == steps
+    other = SETTINGS | {"data": {"store": "t"}}
+    assert finished_result(path, settings_hash(other)) == {}
+    assert finished_result(tmp_path / "none.json", "") == {}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "keys", "refused"),
+    [
+        (4, {"number_of_epochs": 1}, "number_of_epochs: 1 may train less"),
+        (4, {"number_of_epochs": 4}, None),  # it stopped after 4 of 9
+        (4, {"patience": 3}, "the 4 epochs of the finished .*use --patience 7"),
+        (4, {"patience": 4}, None),
+        (None, {"number_of_epochs": 1}, None),  # the ensemble
+    ],
+)
+def test_a_finished_result_is_not_trained_again_but_less(
+    epochs, keys, refused, tmp_path
+):
+    there = {"epochs": epochs, "number_of_epochs": 9, "patience": 7}
+    hparams = {"number_of_epochs": 9, "patience": 7, "output_folder": "f"}
+    if refused is None:
+        check_not_shorter(there, hparams | keys)
+        check_not_shorter({}, hparams | keys)
+        return
+    with pytest.raises(UserError, match=refused):
+        check_not_shorter(there, hparams | keys)
+
+
 def test_a_run_says_what_it_could_not_decode():
     content = {"undecodable_audio": {"right": ["a", "b"]}}
     assert run._encoding_notes(content) == [
@@ -237,3 +306,47 @@ def test_a_run_says_what_it_could_not_decode():
         "results.json names them."
     ]
     assert run._encoding_notes({}) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "parts"),
+    [
+        ({}, "none"),  # nothing of the target decides
+        ({"normalise": "none"}, "none"),
+        ({"normalise": "domain"}, "target_train"),
+        ({"normalise": "speaker"}, "target_train + test_speakers"),
+        ({"alignment": "a", "gamma": 0.1}, "target_train"),
+        ({"alignment": "a"}, "none"),  # of weight 0
+        ({"anchor_layers": "best"}, "none"),  # only logged
+        (
+            {"anchor_layers": "best", "mix_layers": "not_anchored"},
+            "target_train",
+        ),
+        ({"mix_layers": "not_anchored"}, "none"),  # by a list
+    ],
+)
+def test_a_run_names_the_target_rows_that_decided_something(keys, parts):
+    plain = {"normalise": "source", "alignment": None, "gamma": 0}
+    plain |= {"anchor_layers": [2], "mix_layers": "all"}
+    assert run._adapts_on(plain | keys, False) == parts
+    also_tested = parts.replace("train", "train + test_rows")
+    assert run._adapts_on(plain | keys, True) == also_tested
+
+
+@pytest.mark.parametrize(
+    ("keys", "count"),
+    [
+        ({}, 2),
+        ({"use_target_labels": False}, 0),
+        ({"gamma": 0}, 0),  # anchors are only logged
+        ({"anchor_layers": [3]}, 0),
+        ({"anchor_layers": [3], "bound": "oracle"}, 2),
+    ],
+)
+def test_labels_count_where_they_decided_something(keys, count):
+    hparams = {"alignment": "a", "gamma": 1, "anchor_layers": "worst"}
+    hparams |= {"mix_layers": "all", "use_target_labels": True}
+    hparams |= {"select_on": "last", "bound": "none"}
+    emotions = {"u": "sad", "v": None, "w": "happy"}
+    manifests = {"target_train": {i: {"emo": e} for i, e in emotions.items()}}
+    assert run._target_labels_used(hparams | keys, manifests) == count

@@ -29,6 +29,8 @@ NEEDED = {  # keys of results.json that say which run it was
     *("target_rows", "target_labels_used", "anchor_layers", "anchor_rule"),
     *("hold_out_shots", "bound", "notes", "speakers"),
 }
+# Keys that say how far to train; settings.yaml lacks them, for they may grow.
+TRAINING_LENGTH = ("number_of_epochs", "patience")
 PACKAGES = ("speechbrain", "torch", "torchaudio", "transformers")
 
 
@@ -42,7 +44,8 @@ def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
         confusion, n_test, n_speakers (clusters of the interval), speakers
         (whether they are ``known``, ``partly`` or ``unknown``: such rows are
         clustered by podcast or each alone) and few_speakers (None where it
-        cannot be known); the scores are None without labels.
+        cannot be known). Without any label the scores are None, and the
+        speakers are those of all test rows.
 
     Raises
     ------
@@ -56,8 +59,9 @@ def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
         )
     labels, guesses = rows.labels.numpy(), posteriors.argmax(1)
     known = labels != UNLABELLED
-    clusters = np.array(rows.clusters)[known]
-    speakers = speakers_known(np.array(rows.speakers)[known])
+    counted = known if known.any() else ~known
+    clusters = np.array(rows.clusters)[counted]
+    speakers = speakers_known(np.array(rows.speakers)[counted])
     few = len(set(clusters)) < FEW_CLUSTERS
     counts = {
         "n_test": len(rows),
@@ -124,16 +128,38 @@ def few_note(scores: Mapping) -> str:
     )
 
 
-def is_finished(path: Path, results: Mapping) -> bool:
-    """Whether a result is there already, of the same data and steps.
-
-    It stays as it is; one that was trained further takes its place.
-    """
+def finished_result(path: Path, settings_hash: str) -> dict:
+    """Read results.json of the same settings and data; empty if not there."""
     if not path.is_file():
-        return False
+        return {}
     there = json.loads(path.read_text(encoding="utf-8"))
-    keys = ("settings_hash", "epochs", "steps")
-    return all(there.get(key) == results.get(key) for key in keys)
+    return there if there.get("settings_hash") == settings_hash else {}
+
+
+def check_not_shorter(there: Mapping, hparams: Mapping) -> None:
+    """Refuse to train again, but less, what a finished result rests on.
+
+    Arguments
+    ---------
+    there : Mapping
+        As from `finished_result`.
+    hparams : Mapping
+        Values of the run that would train.
+
+    Raises
+    ------
+    UserError
+        A key of `TRAINING_LENGTH` stops it earlier.
+    """
+    epochs = there.get("epochs") or 0  # none where nothing is trained by epochs
+    for key in TRAINING_LENGTH:
+        if epochs and hparams[key] < min(there[key], epochs):
+            raise UserError(
+                f"{key}: {hparams[key]} may train less than the {epochs} "
+                f"epochs of the finished result in {hparams['output_folder']}, "
+                f"which is never written over; use --{key} {there[key]}, or "
+                "--experiment NAME for a folder of its own."
+            )
 
 
 def write_predictions(

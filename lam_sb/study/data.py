@@ -21,17 +21,18 @@ from lam_sb.inputs import PARTS, READERS, read_rows
 from lam_sb.study.job import Job
 
 logger = get_logger(__name__)
-# What of a run's values says which rows it reads.
+# What of a run's values says how its manifests are written.
+PREP_KEYS = ("prepare", "skip_prep")
+# And which of their rows it reads.
 ROW_KEYS = (
-    *PARTS,
+    *(*PREP_KEYS, *PARTS),
     *("valid", "source_folder", "target_folder", "select_on", "target_rows"),
     *("bound", "fit", "target_shots", "hold_out_shots", "split_seed"),
     "segment",
 )
 # What of a run's values `with_data` has to know.
 DATA_KEYS = (
-    *ROW_KEYS,
-    *("seed", "store", "prepare", "skip_prep"),
+    *(*ROW_KEYS, "seed", "store"),
     *("anchor_layers", "selection_settings"),
 )
 
@@ -40,9 +41,10 @@ def with_data(jobs: Sequence[Job]) -> list[Job]:
     """Add to the settings of runs the data that they rest on today.
 
     Only where something is there that may rest on others. Its corpora are
-    prepared again, which is quick where nothing has changed. What is out of
-    reach is said, and stays unknown. A run whose anchors were selected on
-    other data loses its settings: it waits for the analysis.
+    prepared again, as each run prepares them, which is quick where nothing
+    has changed. What is out of reach is said, and stays unknown. A run whose
+    anchors were selected on other data loses its settings: it waits for the
+    analysis.
 
     Arguments
     ---------
@@ -62,8 +64,7 @@ def with_data(jobs: Sequence[Job]) -> list[Job]:
 def _with_data(job: Job, look: _Look) -> Job:
     if job.settings is None:
         return job
-    look.once(job, ("prepare", "skip_prep"), _prepare)
-    rows = look.once(job, ROW_KEYS, _describe)
+    rows = look.once(job, ROW_KEYS, look.describe)
     store = look.once(job, ("store",), lambda job: job.values["store"]().path)
     if rows is None or store is None:
         return job
@@ -77,20 +78,6 @@ def _with_data(job: Job, look: _Look) -> Job:
             return replace(job, settings=None)
     data = data | {"store": store.name}
     return replace(job, settings=job.settings | {"data": data})
-
-
-def _prepare(job: Job) -> bool:
-    if not job.values["skip_prep"]:
-        folder = recipe_folder(job.file) / READERS
-        job.values["prepare"](readers_folder=folder)
-    return True
-
-
-def _describe(job: Job) -> tuple[dict, dict[bool, dict]]:
-    """Say what a run and, with labels and without, its analysis rest on."""
-    rows = read_rows(job.values)
-    analysed = {flag: analysed_data(rows, "", flag) for flag in (True, False)}
-    return describe_data(job.values, rows, ""), analysed
 
 
 def is_encoded(job: Job) -> bool:
@@ -122,18 +109,40 @@ class _Look:
 
     def __init__(self):
         self.seen: dict[str, object] = {}
+        self.prepared = ""  # how the manifests are written now
+
+    def describe(self, job: Job) -> tuple[dict, dict[bool, dict]]:
+        """Say what a run and, with labels and without, its analysis rest on.
+
+        Its manifests may be those of a run that was prepared otherwise.
+        """
+        name = _name(job, PREP_KEYS)
+        if name != self.prepared and not job.values["skip_prep"]:
+            self.prepared = ""  # nobody knows, if that fails
+            folder = recipe_folder(job.file) / READERS
+            job.values["prepare"](readers_folder=folder)
+            self.prepared = name
+        rows = read_rows(job.values)
+        analysed = {x: analysed_data(rows, "", x) for x in (True, False)}
+        return describe_data(job.values, rows, ""), analysed
 
     def once(
         self, job: Job, keys: Sequence[str], look: Callable[[Job], object]
     ) -> object:
-        name = repr([_plain(job.values[key]) for key in keys])
+        name = _name(job, keys)
         if name not in self.seen:
             self.seen[name] = None
             try:
                 self.seen[name] = look(job)
             except UserError as error:
-                logger.warning(f"{error} Results of it are taken as they are.")
+                logger.warning_once(
+                    f"{error} Results of it are taken as they are."
+                )
         return self.seen[name]
+
+
+def _name(job: Job, keys: Sequence[str]) -> str:
+    return repr([_plain(job.values[key]) for key in keys])
 
 
 def _plain(value: object) -> object:

@@ -23,7 +23,7 @@ from lam_sb.config import load, load_study, recipe_folder
 from lam_sb.errors import UserError, check_choice
 from lam_sb.evaluation.catalogue import REFERENCE
 from lam_sb.inputs import PARTS
-from lam_sb.options import unused_keys
+from lam_sb.options import draws_tested_shots, unused_keys
 from lam_sb.run import load_run
 from lam_sb.study.data import DATA_KEYS
 from lam_sb.study.job import Job
@@ -193,7 +193,7 @@ def make_jobs(study: Study, run_opts: RunOptions) -> list[Job]:
             if name not in planned:
                 plain = _plain_values(file, keys)
                 planned[name] = system, encoder, file, keys, plain
-    held_out = any(_tests_shots(plain) for *_, plain in planned.values())
+    held_out = any(draws_tested_shots(plain) for *_, plain in planned.values())
     jobs = [_job(study, run_opts, held_out, *one) for one in planned.values()]
     return [_with_seed(job, seed) for seed in study["seeds"] for job in jobs]
 
@@ -205,12 +205,6 @@ def _plain_values(file: str, keys: Mapping[str, object]) -> dict:
     return {key: hparams.get(key) for key in (*PATHS, *PLAIN_KEYS)} | {
         "unused": unused_keys(hparams)
     }
-
-
-def _tests_shots(plain: Mapping) -> bool:
-    """Whether a system's shots may come from rows that are tested."""
-    episodes = plain["fit"] == "episodes" and plain["target_shots"]
-    return bool(episodes) and plain["protocol"] == "transductive"
 
 
 def _command_lines(
@@ -263,7 +257,10 @@ def _job(
     shared = (
         plain["protocol"] == "transductive" and "hold_out_shots" not in keys
     )
-    if shared and plain["hold_out_shots"] != held_out:
+    holds_out = plain["hold_out_shots"]
+    if holds_out is None:
+        holds_out = draws_tested_shots(plain)
+    if shared and holds_out != held_out:
         values["hold_out_shots"] = held_out
     settings, wants_analysis = None, system == REFERENCE
     hparams: dict = {}

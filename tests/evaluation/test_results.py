@@ -165,3 +165,27 @@ def test_rows_without_a_speaker_are_said(speakers, kind, few, notes):
     found = score(rows, np.full((12, 4), 0.25))
     assert (found["speakers"], found["few_speakers"]) == (kind, few)
     assert score_notes(found) == notes
+
+
+@pytest.mark.parametrize(
+    ("speakers", "labelled", "found"),
+    [
+        ([f"s{n}" for n in range(12)], 0, (12, "known", False)),
+        (["a", "b", "c"] * 4, 0, (3, "known", True)),
+        (["unknown"] * 12, 0, (12, "unknown", None)),
+        (["a", "b"] + ["c"] * 10, 2, (2, "known", True)),  # of the interval
+    ],
+)
+def test_speakers_are_counted_without_labels_too(speakers, labelled, found):
+    manifest = {
+        f"u{n:02d}": {"speaker": s, "emo": "sad" if n < labelled else None}
+        for n, s in enumerate(speakers)
+    }
+    rows = DomainRows(manifest, features=None, labelled=True)
+    scored = score(rows, np.full((12, 4), 0.25))
+    keys = ("n_speakers", "speakers", "few_speakers")
+    assert tuple(scored[key] for key in keys) == found
+    assert scored["n_test"] == 12
+    assert (scored["uar"] is None) == (labelled == 0)
+    if not labelled:
+        assert score_notes(scored) == []

@@ -51,12 +51,21 @@ def seeds(tmp_path):
             "the labels of source_train",
         ),
         ({"settings": {"mix_layers": "top", "head": "!new:mine"}}, None),
+        (
+            {"settings": {"head": "!new:H\n  dim: !ref <dim>\n  blocks: 9"}},
+            "head !new:H blocks: 9, not 2",
+        ),
+        ({"settings": {"head": "!new:H\n  heads: 9\n  blocks: 2"}}, None),
+        ({"settings": {"head": "!new:G\n  blocks: 9"}}, None),
+        ({"settings": {"data": None}}, "data of CC unknown"),
     ],
 )
 def test_a_row_that_differs_in_more_than_its_system_gets_no_star(
     keys, text, seeds
 ):
-    own = {"number_of_epochs": 70, "settings": {"data": DATA}}
+    head = "!new:H\n  dim: !ref <dim>\n  blocks: 2"
+    settings = {"data": DATA, "head": head}
+    own = {"number_of_epochs": 70, "settings": settings}
     lam_gl = seeds("lam_gl", **own)
     given = own | keys
     given["settings"] = own["settings"] | keys.get("settings", {})
@@ -121,6 +130,47 @@ def test_folds_have_data_of_their_own(seeds):
     (table,), problems = tables_of(*paths)
     assert problems == []
     assert table.differing == {}
+
+
+def test_each_fold_has_the_anchors_that_were_selected_on_it(seeds):
+    paths = []
+    for fold, name in enumerate("ab"):
+        layers = [fold + 1, fold + 3]
+        settings = {"anchor_layers": "worst", "anchored_layers": layers}
+        keys = {"folds": 2, "fold": fold, "settings": settings}
+        paths += seeds("lam_wl", speakers=[name], count=3, **keys)
+    (table,), problems = tables_of(*paths)
+    assert problems == []
+    assert table.scores["lam_wl", COLUMN].estimate.num_seeds == 3
+    text = paths[-1].with_name("settings.yaml").read_text()
+    changed = text.replace("- 4\n", "- 3\n")
+    assert changed != text
+    paths[-1].with_name("settings.yaml").write_text(changed)
+    problems = tables_of(*paths)[1]
+    assert "settings than" in problems[0]
+    assert problems[0].endswith("(anchored_layers).")
+
+
+def test_alignment_of_another_strength_is_said(seeds):
+    paths = seeds("lam_gl", ALL) + seeds("lam_bl", settings={"gamma": 3})
+    paths += seeds("layer_atn")  # aligns nothing
+    (table,), _ = tables_of(*paths)
+    assert table.differing == {("lam_bl", COLUMN): ["gamma: 3, not 0.5"]}
+    assert table.differences["lam_bl", COLUMN].mark == ""
+    assert table.differences["layer_atn", COLUMN].mark == "†"
+
+
+def test_settings_that_are_gone_may_differ_in_anything(seeds):
+    lam_gl, cc, pc = seeds("lam_gl"), seeds("cc", ALL), seeds("pc", ALL)
+    cc[2].with_name("settings.yaml").unlink()
+    (table,), problems = tables_of(*lam_gl, *cc, *pc)
+    assert problems == []
+    assert table.differing == {("cc", COLUMN): ["settings of CC unknown"]}
+    found = {key[0]: table.differences[key].mark for key in table.differences}
+    assert found == {"cc": "", "pc": "**"}
+    lam_gl[0].with_name("settings.yaml").unlink()
+    (table,), _ = tables_of(*lam_gl, *pc)
+    assert table.differing == {("pc", COLUMN): ["settings of LAM-GL unknown"]}
 
 
 def test_a_bound_trains_on_other_labels_and_may(seeds):

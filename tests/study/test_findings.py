@@ -14,7 +14,7 @@ from lam_sb.study.job import Job
 from lam_sb.study.report.findings import find
 from lam_sb.study.runner import Failure
 
-SETTINGS = {"system": "lam_gl"}
+SETTINGS = {"system": "lam_gl", "data": {"store": "s"}}
 
 
 @pytest.fixture

@@ -247,6 +247,13 @@ def test_the_studies_have_all_their_files(
             {"cc": False, "few_shot_0": False},
         ),
         ({"cc": {}, "few_shot": {}}, {"cc": True, "few_shot": True}),
+        (
+            {
+                "few_shot_0": {"file": "few_shot", "target_shots": 0},
+                "few_shot": {"target_shots": 2},
+            },
+            {"few_shot_0": True, "few_shot": True},
+        ),
     ],
 )
 def test_all_systems_test_the_rows_that_no_shot_may_come_from(
@@ -255,10 +262,10 @@ def test_all_systems_test_the_rows_that_no_shot_may_come_from(
     jobs = jobs_of(read(systems=systems, seeds=1))
     found = {j.system: j.settings["hold_out_shots"] for j in jobs}
     assert found == held_out
-    for job in jobs:  # said to a run where its file says otherwise
-        in_file = job.system != "cc"
+    for job in jobs:  # said to a run that would not do so by itself
+        by_itself = job.system == "few_shot"
         said = "hold_out_shots" in job.keys
-        assert said == (held_out[job.system] != in_file)
+        assert said == (held_out[job.system] != by_itself)
 
 
 def test_shots_that_nobody_is_tested_on_hold_nothing_out(read):

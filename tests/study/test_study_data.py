@@ -119,6 +119,34 @@ def test_data_out_of_reach_are_said_and_results_taken_as_they_are(
     assert "Results of it are taken as they are." in caplog.text
 
 
+def test_systems_that_prepare_otherwise_rest_on_their_own_rows(study):
+    of_three = {"file": "cc", "label_map": {"happy": None}}
+    short = {"file": "cc", "max_duration": 0.45}
+    others = {"of_three": of_three, "short": short}
+    study.values["systems"] = {
+        "cc": {},
+        **others,
+        "few_shot": SYSTEMS["few_shot"],
+    }
+    jobs = {job.system: job for job in jobs_of(study)}
+    for name in others:  # as if both had left something
+        folder = jobs[name].results.parent
+        folder.mkdir(parents=True)
+        (folder / "settings.yaml").write_text("{}")
+    together = with_data([*jobs.values()])
+    data = {job.system: job.settings["data"] for job in together}
+    for name, job in jobs.items():
+        (alone,) = with_data([job])
+        assert data[name] == alone.settings["data"]
+    rows = {name: part["source_train"]["rows"] for name, part in data.items()}
+    assert rows["of_three"] == rows["cc"] * 3 // 4
+    assert 0 < rows["short"] < rows["cc"]
+    assert rows["few_shot"] == rows["cc"]
+    for job in together[1:3]:
+        finish(job)
+    assert all(done(study).values())
+
+
 def test_anchors_selected_on_other_rows_wait_for_the_analysis(study, tmp_path):
     systems = {"lam_gl": {"anchor_layers": "group"}}
     study.values["systems"] = systems

@@ -68,6 +68,16 @@ def test_a_finished_run_started_again_changes_nothing(arguments):
     )
 
 
+def test_a_finished_run_is_not_shortened_when_its_weights_are_gone(arguments):
+    folder = run(arguments(number_of_epochs=2))
+    before = (folder / "results.json").read_bytes()
+    shutil.rmtree(folder / "save")
+    with pytest.raises(UserError, match="the 2 epochs of the finished"):
+        train.main(arguments(number_of_epochs=1))
+    assert not (folder / "save/weights").exists()  # said before training
+    assert (folder / "results.json").read_bytes() == before
+
+
 def test_other_settings_in_the_same_folder_are_refused(arguments):
     folder = run(arguments())
     before = (folder / "results.json").read_bytes()
