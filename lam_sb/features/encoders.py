@@ -162,7 +162,7 @@ class FrozenEncoder(nn.Module):
         """Stay in eval mode, whatever is asked for."""
         return super().train(False)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def forward(
         self, wavs: torch.Tensor, lens: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -253,9 +253,7 @@ class FrozenEncoder(nn.Module):
             missing = [k for k in missing if k.startswith("encoder.")]
         else:
             self.options = {"standardise": standardises}
-            first = model.feature_extractor.conv_layers[0]
-            wav2vec.RowGroupNorm.replace_first(first)
-            model.adapter = None  # behind the blocks
+            wav2vec.prepare_model(model)
         missing = [k for k in missing if not k.startswith(NOT_READ)]
         if missing:
             raise UserError(
