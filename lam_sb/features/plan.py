@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from lam_sb.corpora.phones import phone_spans
+from lam_sb.features.audio import RESAMPLING_REVISION, SAMPLE_RATE
 
 ROWS_PER_SHARD = 256
 Row = tuple[str, Mapping]  # utterance id and row of a manifest
@@ -15,15 +16,26 @@ Row = tuple[str, Mapping]  # utterance id and row of a manifest
 def row_key(utt_id: str, row: Mapping, phone_revision: int = 0) -> str:
     """Identity of a row's features: its id, audio content and phones.
 
-    The phones are those of the segments, vowels and consonants with their
+    A row that is resampled has another key when that is done otherwise. The
+    phones are those of the segments, vowels and consonants with their
     times: another phone set is another key, and so is another
     ``phone_revision`` of the encoder where there are phones. Labels and paths
     are in no key: relabelling or moving a corpus costs nothing.
     """
-    content = [utt_id, row["audio_sha"], classified_phones(row)]
+    content = [utt_id, audio_identity(row), classified_phones(row)]
     if content[-1] and phone_revision:
         content.append(phone_revision)
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+
+def audio_identity(row: Mapping) -> str:
+    """Content of a row's audio, and how that is brought to 16 kHz if need be.
+
+    A row that does not say its ``sample_rate`` counts as one of 16 kHz.
+    """
+    if row.get("sample_rate", SAMPLE_RATE) == SAMPLE_RATE:
+        return row["audio_sha"]
+    return f"{row['audio_sha']}-{RESAMPLING_REVISION}"
 
 
 def classified_phones(row: Mapping) -> list[list]:

@@ -12,6 +12,7 @@ from stores import (
     visible_files,
 )
 
+from lam_sb.features import plan
 from lam_sb.features.encoders import FrozenEncoder
 from lam_sb.features.plan import row_key
 from lam_sb.features.store import FeatureStore
@@ -83,6 +84,16 @@ def test_the_key_of_a_row_without_phones_is_that_of_stores_that_exist():
     # Phones of no segment make no other features.
     noise = {"phones": [["[noise]", 0.0, 0.1]], "phone_set": "arpa"}
     assert row_key("u\u00e9", row | noise) == key
+
+
+def test_only_a_resampled_row_has_the_key_of_its_resampling(clips, monkeypatch):
+    row, key = clips["u02"], row_key("u02", clips["u02"])
+    assert row_key("u02", row | {"sample_rate": 16000}) == key
+    now = row_key("u02", row | {"sample_rate": 44100})
+    monkeypatch.setattr(plan, "RESAMPLING_REVISION", 99)
+    later = row_key("u02", row | {"sample_rate": 44100})
+    assert len({key, now, later}) == 3
+    assert row_key("u02", row | {"sample_rate": 16000}) == key
 
 
 def test_a_key_follows_the_classes_of_phones_and_not_their_names(clips):
