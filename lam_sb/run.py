@@ -53,6 +53,7 @@ MAY_DIFFER = (
     "dry_run",
     "eval_batch_size",
     "extract_batch_seconds",
+    "extract_workers",
     "anchors_chosen_on",
 )
 

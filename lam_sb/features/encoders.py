@@ -162,7 +162,7 @@ class FrozenEncoder(nn.Module):
         """Stay in eval mode, whatever is asked for."""
         return super().train(False)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def forward(
         self, wavs: torch.Tensor, lens: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,8 +13,9 @@ import hashlib
 import json
 import shutil
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -31,8 +32,10 @@ from lam_sb.features.encoders import FrozenEncoder
 from lam_sb.features.encoding import (
     DTYPES,
     PRECISIONS,
-    encode_rows,
+    encode_batch,
+    encode_shards,
     exact_matmul,
+    read_ahead,
     size_in_bytes,
 )
 from lam_sb.features.hub import OutOfReachError, read_store_descriptions
@@ -71,6 +74,9 @@ class FeatureStore:
     batch_seconds : float
         Padded seconds of audio encoded at once; decides memory and speed, and
         is in no hash.
+    workers : int
+        Threads that read and resample audio ahead of the encoder; 0 reads it
+        in between. In no hash either.
 
     Raises
     ------
@@ -87,11 +93,13 @@ class FeatureStore:
         extract_precision: str = "fp32",
         storage_dtype: str = "float16",
         batch_seconds: float = 120.0,
+        workers: int = 4,
     ):
         check_choice("extract_precision", extract_precision, PRECISIONS)
         check_choice("storage_dtype", storage_dtype, DTYPES)
         self.encoder = encoder
         self.batch_seconds = batch_seconds
+        self.workers = workers
         self.settings = {
             "format": FORMAT,
             "transformers": version("transformers"),
@@ -171,13 +179,8 @@ class FeatureStore:
             bar_format="{l_bar}{bar}| {n:.2f}/{total:.2f}{unit} "
             "[{elapsed}<{remaining}]",
         )
-        with bar, exact_matmul():
-            unread = [
-                key
-                for shard in todo
-                for key in self._write_shard(shard, by_key, device, bar)
-            ]
-        return [by_key[key] for key in unread]
+        with bar:
+            return self._encode(todo, by_key, device, bar)
 
     def estimate(self, rows: Iterable[Row], device: str = "cpu") -> str:
         """Say what encoding the missing rows would take; write nothing.
@@ -204,11 +207,11 @@ class FeatureStore:
             return text
         batches = [b for shard in self._plan(missing) for b in shard["batches"]]
         sample = [missing[key] for key in batches[len(batches) // 2][:4]]
-        encode = partial(encode_rows, self.encoder, self.settings)
-        encode(sample[:1], device)  # loads the weights
-        start = time.perf_counter()
-        encode(sample, device)
-        spent = time.perf_counter() - start
+        for batch in read_ahead([sample[:1], sample], workers=0):
+            start = time.perf_counter()  # the first loads the weights
+            if batch.rows:
+                encode_batch(self.encoder, self.settings, batch, device)
+            spent = time.perf_counter() - start
         total, seen = (
             sum(self.encoder.seconds_encoded(r["duration"]) for _, r in part)
             for part in (missing.values(), sample)
@@ -318,25 +321,42 @@ class FeatureStore:
                 f"{free / 1e9:.2f} GB free; set feature_folder elsewhere."
             )
 
-    def _write_shard(
-        self, shard: Mapping, by_key: Mapping[str, Row], device: str, bar: tqdm
-    ) -> list[str]:
-        """Encode a shard; give the keys of its rows that cannot be read."""
-        tensors, unread = defaultdict(list), []
-        for batch in shard["batches"]:
-            rows = [by_key[key] for key in batch]
-            part, lost = encode_rows(self.encoder, self.settings, rows, device)
-            for name, values in part.items():
-                tensors[name] += values
-            unread += [batch[n] for n in lost]
-            bar.update(_hours(rows))
-        if unread:
-            shard = self._plan_without(shard, unread)
-        if tensors:
-            self._save_shard(shard, tensors)
+    def _encode(
+        self,
+        shards: Sequence[Mapping],
+        by_key: Mapping[str, Row],
+        device: str,
+        bar: tqdm,
+    ) -> list[Row]:
+        """Encode shards; give the rows that cannot be read.
+
+        A shard is written while the next is encoded.
+        """
+        rows = [
+            [[by_key[key] for key in batch] for batch in shard["batches"]]
+            for shard in shards
+        ]
+        encoded = encode_shards(
+            *(self.encoder, self.settings, rows, device, self.workers),
+            progress=lambda batch: bar.update(_hours(batch)),
+        )
+        unread: list[Row] = []
+        with exact_matmul(), closing(encoded), ThreadPoolExecutor(1) as writer:
+            writing: list[Future] = []
+            for shard, (tensors, lost) in zip(shards, encoded, strict=True):
+                for one in writing:
+                    one.result()
+                if lost:
+                    gone = {self._key(*row) for row in lost}
+                    shard = self._plan_without(shard, gone)
+                    unread += lost
+                save = partial(self._save_shard, shard, tensors)
+                writing = [writer.submit(save)] if tensors else []
+            for one in writing:
+                one.result()
         return unread
 
-    def _plan_without(self, shard: Mapping, unread: Sequence[str]) -> dict:
+    def _plan_without(self, shard: Mapping, unread: set[str]) -> dict:
         """Take rows out of a planned shard, which keeps its place."""
         batches = [
             [key for key in batch if key not in unread]
@@ -349,11 +369,12 @@ class FeatureStore:
             write_json(self.path / "plan.json", {"shards": shards})
         return rest
 
-    def _save_shard(self, shard: Mapping, tensors: Mapping[str, list]) -> None:
+    def _save_shard(
+        self, shard: Mapping, tensors: dict[str, torch.Tensor]
+    ) -> None:
         path = self.path / f"{shard['name']}.safetensors"
-        stacked = {n: torch.stack(t) for n, t in sorted(tensors.items())}
         with whole_file(path) as temporary:
-            save_file(stacked, temporary)
+            save_file(tensors, temporary)
 
     def _shard(self, name: str) -> Shard | None:
         """Open a shard, or None where there is none; remove a corrupt one."""
