@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 
 from lam_sb.corpora.phones import phone_spans
 from lam_sb.features.audio import RESAMPLING_REVISION, SAMPLE_RATE
 
 ROWS_PER_SHARD = 256
+FEWEST_SHARDS = 32  # where there are batches enough: processes share them
 Row = tuple[str, Mapping]  # utterance id and row of a manifest
 
 
@@ -58,7 +60,8 @@ def plan_shards(
     A shard has the same segments for all its rows: features of a corpus
     without phones take no room for them. Each is its ``batches``, lists of
     row keys, and a ``name`` that is their hash. A batch, padded to its longest
-    row, has at most ``batch_seconds`` for the encoder, but at least one row.
+    row, has at most ``batch_seconds`` for the encoder, but at least one row. A
+    shard of few rows ends after a 32nd of the work, others after 256 rows.
     """
     seconds: tuple[dict, dict] = ({}, {})
     for key, (_, row) in by_key.items():
@@ -66,12 +69,16 @@ def plan_shards(
         part[key] = row["duration"]
     shards: list[list[list[str]]] = []
     for part in seconds:
-        shard: list[list[str]] = []
-        for batch in _batches(part, seconds_encoded, batch_seconds):
-            if not shard or sum(map(len, shard)) >= ROWS_PER_SHARD:
-                shard = []
-                shards.append(shard)
-            shard.append(batch)
+        batches = _batches(part, seconds_encoded, batch_seconds)
+        work = [len(b) * seconds_encoded(part[b[-1]]) for b in batches]
+        most, rows, done = sum(work) / FEWEST_SHARDS, math.inf, 0.0
+        for batch, seconds_of_batch in zip(batches, work, strict=True):
+            if rows >= ROWS_PER_SHARD or done >= most:
+                shards.append([])
+                rows, done = 0, 0.0
+            shards[-1].append(batch)
+            rows += len(batch)
+            done += seconds_of_batch
     return [named_shard(batches) for batches in shards]
 
 
