@@ -9,7 +9,6 @@ write the same files.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -38,7 +37,7 @@ from lam_sb.features.encoding import (
     read_ahead,
     size_in_bytes,
 )
-from lam_sb.features.hub import OutOfReachError, read_store_descriptions
+from lam_sb.features.finding import find_store
 from lam_sb.features.plan import (
     Row,
     keys_of,
@@ -63,8 +62,8 @@ class FeatureStore:
         Where stores lie; this one in ``<name>-<hash16>`` under it, where the
         hash covers all that the features depend on but the audio.
     encoder : FrozenEncoder
-        Gives the layers. If it is out of reach, a store made with it and the
-        same settings is looked for instead.
+        Gives the layers. If it is not here, a store made with it and the same
+        settings is looked for before the net.
     time_chunks : int
         Number of equal time chunks K whose means are stored.
     extract_precision : str
@@ -109,31 +108,30 @@ class FeatureStore:
             **encoder.settings,
         }
         self._shards: dict[str, Shard] = {}
-        try:
-            self.settings["digest"] = encoder.digest
-        except OutOfReachError as error:
-            self.path = self._find_copy(feature_folder, error)
-            return
-        text = json.dumps(self.settings, sort_keys=True)
-        name = hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.path = Path(feature_folder) / f"{encoder.name}-{name}"
+        self.path, self.is_copy = find_store(
+            encoder, self.settings, Path(feature_folder)
+        )
 
-    def _find_copy(self, feature_folder: str, reason: UserError) -> Path:
-        """Path of the one store that fits when the encoder is out of reach."""
-        stores = read_store_descriptions(self.encoder.name, feature_folder)
-        unknown = {"digest": None, "transformers": None}  # of a copy
-        fitting = [
-            path
-            for path, description in stores.items()
-            if description["settings"] | unknown == self.settings | unknown
-        ]
-        if len(fitting) != 1:
+    def _load_encoder(self) -> None:
+        """Load the weights, and refuse those that others were made with.
+
+        Raises
+        ------
+        UserError
+            They are out of reach, or not those of the store.
+        """
+        self.encoder.load()
+        if not self.is_copy:
+            return
+        made_with = json.loads((self.path / "store.json").read_text("utf-8"))
+        now = self.settings | {"digest": self.encoder.digest}
+        if made_with["settings"] != now:
             raise UserError(
-                f"{reason} The encoder {self.encoder.source} is out of reach, "
-                f"and {len(fitting)} stores under {feature_folder} fit its "
-                f"name and these settings: {self.settings}."
-            ) from reason
-        return fitting[0]
+                f"Rows are missing in {self.path}, and {self.encoder.source}, "
+                "which is fetched now, has other weights or is read by other "
+                "software than that store was made with: give the same "
+                "command again, which makes a store of its own."
+            )
 
     def extract(
         self,
@@ -171,7 +169,7 @@ class FeatureStore:
             return []
         waiting = [by_key[key] for shard in todo for key in keys_of(shard)]
         self._announce(waiting)
-        self.encoder.load()  # before the bar is drawn
+        self._load_encoder()  # before the bar is drawn
         bar = tqdm(
             total=_hours(waiting),
             unit="h of speech",
@@ -207,8 +205,9 @@ class FeatureStore:
             return text
         batches = [b for shard in self._plan(missing) for b in shard["batches"]]
         sample = [missing[key] for key in batches[len(batches) // 2][:4]]
+        self._load_encoder()
         for batch in read_ahead([sample[:1], sample], workers=0):
-            start = time.perf_counter()  # the first loads the weights
+            start = time.perf_counter()  # anew: the first batch warms up
             if batch.rows:
                 encode_batch(self.encoder, self.settings, batch, device)
             spent = time.perf_counter() - start
