@@ -127,3 +127,23 @@ def test_a_shard_is_written_while_the_next_is_encoded(
     monkeypatch.setattr(store_module, "save_file", save_late)
     extract(store, clips)
     assert visible_files(fresh(store)) == visible_files(unbroken)
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit])
+def test_a_signal_leaves_what_is_encoded_and_no_thread(
+    signal, unbroken, clips, tmp_path, monkeypatch
+):
+    store = make_store(tmp_path, unbroken.encoder)
+    spy = Spy(monkeypatch, store.encoder)
+
+    def check():
+        if spy.rows >= 4:  # the first shard is encoded, perhaps not written
+            raise signal
+
+    spy.check, before = check, threading.active_count()
+    with pytest.raises(signal):
+        extract(store, clips)
+    assert threading.active_count() == before
+    left, whole = visible_files(store), visible_files(unbroken)
+    assert left.items() < whole.items()
+    assert sum(name.endswith(".safetensors") for name in left) == 1
