@@ -42,6 +42,7 @@ Keys are those of the file. The ones that decide what is encoded, and how:
   --time_chunks, --final_norm, --whisper_context, --extract_precision,
   --storage_dtype                     what is stored
   --extract_batch_seconds             how much speech is encoded at once
+  --extract_workers                   threads that read audio meanwhile
 --device cpu or --device cuda:1 chooses the device."""
 ANALYSE = """\
 usage: python -m lam_sb analyse FILE.yaml [--key value ...] [--verbose]

@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Mapping
 
 from lam_sb.errors import UserError
-from lam_sb.features.plan import classified_phones
+from lam_sb.features.plan import audio_identity, classified_phones
 
 # What of a row decides a result, in the words of messages.
 FIELDS: dict[str, Callable[[Mapping], object]] = {
-    "audio": lambda row: row["audio_sha"],
+    "audio": audio_identity,
     "speakers": lambda row: row["speaker"],
     "labels": lambda row: row["emo"],
     "phones": classified_phones,

@@ -58,6 +58,7 @@ MAY_DIFFER = (
     "eval_batch_size",
     "extract_batch_seconds",
     "features_on",
+    "extract_workers",
     "anchors_chosen_on",
 )
 

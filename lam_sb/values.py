@@ -90,7 +90,7 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(
         (
             *("split_seed", "folds", "fold", "num_blocks", "target_shots"),
-            "min_steps",
+            *("min_steps", "extract_workers"),
         ),
         whole(0),
     ),

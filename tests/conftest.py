@@ -213,6 +213,7 @@ def unbroken(tmp_path_factory, encoder, clips) -> FeatureStore:
     """All clips, encoded in one go into three shards; not to be changed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "ROWS_PER_SHARD", SHARD_ROWS)
+        patch.setattr(plan, "FEWEST_SHARDS", 1)
         store = make_store(tmp_path_factory.mktemp("unbroken"), encoder)
         extract(store, clips)
     return store
@@ -221,6 +222,7 @@ def unbroken(tmp_path_factory, encoder, clips) -> FeatureStore:
 @pytest.fixture
 def small_shards(monkeypatch) -> None:
     monkeypatch.setattr(plan, "ROWS_PER_SHARD", SHARD_ROWS)
+    monkeypatch.setattr(plan, "FEWEST_SHARDS", 1)
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ def test_the_values_of_our_files_are_taken(path):
         ("lr", float("nan"), "a number above 0"),
         ("lr", 0, "a number above 0"),
         ("extract_batch_seconds", None, "a number above 0"),
+        ("extract_workers", -1, "a whole number, 0 or more"),
         ("split_seed", "one", "a whole number, 0 or more"),
         ("split_seed", 1.0, "a whole number, 0 or more"),
         ("seed", 2**32, "a whole number, from 0 to 4294967295"),

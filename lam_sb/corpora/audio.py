@@ -34,9 +34,9 @@ def check_audio(path: Path) -> dict:
     Returns
     -------
     dict
-        ``duration`` in seconds; ``audio_sha``, the beginning of the SHA-256 of
-        the file, 16 digits; ``signal_sha``, that of its samples, which are the
-        same in any lossless format.
+        ``duration`` in seconds; ``sample_rate`` in Hz; ``audio_sha``, the
+        beginning of the SHA-256 of the file, 16 digits; ``signal_sha``, that
+        of its samples, which are the same in any lossless format.
     """
     content = b""
     try:
@@ -71,5 +71,6 @@ def _decode(file: soundfile.SoundFile) -> dict:
             return {"problem": "unreadable audio"}
     return {
         "duration": round(frames / file.samplerate, 4),
+        "sample_rate": file.samplerate,
         "signal_sha": digest.hexdigest()[:16],
     }

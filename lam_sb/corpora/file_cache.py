@@ -11,7 +11,7 @@ from joblib import Parallel, delayed
 from lam_sb.files import file_stamp, write_json
 
 # Raised by hand when readers give something else of the same file.
-FORMAT = 2
+FORMAT = 3
 FEW = 500  # files that are not worth starting processes for
 Stamps = Mapping[str, "Mapping[str, int] | None"]
 

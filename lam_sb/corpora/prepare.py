@@ -32,7 +32,7 @@ from lam_sb.files import file_stamp, write_json
 MISSING_AUDIO_LIMIT = 0.05
 # Raised by hand when the same files give other manifests: those that are there
 # are then written anew.
-FORMAT = 2
+FORMAT = 3
 
 
 def prepare_corpus(
@@ -362,6 +362,7 @@ def _row(
     return {
         "wav": str(Path("{data_root}", u.path)),
         "audio_sha": audio[u.path]["audio_sha"],
+        "sample_rate": audio[u.path]["sample_rate"],
         "duration": audio[u.path]["duration"],
         "emo": u.emo,
         "speaker": u.speaker,

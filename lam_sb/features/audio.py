@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.signal import resample_poly
+from scipy import fft
 from speechbrain.dataio import audio_io
 
 from lam_sb.errors import UserError
 
 SAMPLE_RATE = 16000  # of all encoders
-ZERO_CROSSINGS = 6  # of the resampling filter, to each side
-ROLLOFF = 0.99  # its cutoff, as a part of the lower Nyquist frequency
+# Raised when waveforms of other rates come out otherwise.
+# 1: what lies near the lower Nyquist frequency was damped, or folded back.
+RESAMPLING_REVISION = 1
+PASSED = 0.92  # of the lower Nyquist frequency, when resampling
+SILENCE = 0.05  # seconds behind the end, in which a resampled end fades
 
 
 class UnreadableAudioError(UserError):
@@ -56,24 +58,24 @@ def load_audio(path: str | Path) -> torch.Tensor:
 
 
 def _resample(wav: torch.Tensor, rate: int) -> torch.Tensor:
-    """Bring a waveform (N,) to 16 kHz, from any rate.
+    """Bring a waveform (N,) to 16 kHz, from any rate, by its spectrum.
 
-    By the filter of ``torchaudio.functional.resample``, but one phase of it at
-    a time: that function holds all phases at once, gigabytes where the rates
-    have hardly a divisor in common (24414 Hz).
+    Frequencies up to `PASSED` of the lower Nyquist frequency stay as they are,
+    those from that on are gone; in between the gain falls like a cosine. The
+    spectrum is that of the whole waveform and silence behind it, so that any
+    two rates will do and memory grows with the duration alone.
     """
     divisor = math.gcd(rate, SAMPLE_RATE)
     up, down = SAMPLE_RATE // divisor, rate // divisor
-    resampled = resample_poly(wav.numpy(), up, down, window=_filter(up, down))
-    return torch.from_numpy(resampled.astype(np.float32))
-
-
-@cache
-def _filter(up: int, down: int) -> np.ndarray:
-    """Sinc with a Hann window, at the rate that both rates divide."""
-    cutoff = ROLLOFF / max(up, down)
-    half = math.ceil(ZERO_CROSSINGS / cutoff)
-    time = np.arange(-half, half + 1) * cutoff
-    inside = time.clip(-ZERO_CROSSINGS, ZERO_CROSSINGS)
-    window = np.cos(inside * np.pi / 2 / ZERO_CROSSINGS)
-    return np.sinc(time) * window**2 * cutoff
+    padded = math.ceil((len(wav) + SILENCE * rate) / down)
+    blocks = fft.next_fast_len(padded, real=True)
+    spectrum = fft.rfft(wav.numpy(), blocks * down)
+    nyquist = blocks * min(up, down) / 2  # the lower one
+    first = math.ceil(nyquist * PASSED)
+    falling = (np.arange(first, nyquist) / nyquist - PASSED) / (1 - PASSED)
+    last = first + len(falling)
+    gain = np.cos(falling * np.pi / 2) ** 2
+    spectrum[first:last] *= gain.astype(np.float32)
+    resampled = fft.irfft(spectrum[:last], blocks * up)
+    kept = resampled[: math.ceil(len(wav) * up / down)]
+    return torch.from_numpy(kept * np.float32(up / down))

@@ -29,8 +29,8 @@ class FrozenEncoder(nn.Module):
 
     An utterance has the same features alone and in a padded batch, so
     utterances can be encoded in batches. Construction reads the encoder's
-    ``config.json`` alone (or, where that cannot be reached, the description in
-    a feature store made with it); the weights load at the first forward. The
+    ``config.json`` alone (or, where that is not here, the description in a
+    feature store made with it); the weights load at the first forward. The
     module stays in eval mode whatever ``train()`` asks for, so dropout and
     LayerDrop never act.
 
@@ -49,7 +49,7 @@ class FrozenEncoder(nn.Module):
         faster for short ones.
     feature_folder : str, optional
         Where feature stores lie. A store made with this source describes the
-        encoder when its ``config.json`` is out of reach.
+        encoder when its ``config.json`` is not here; the net comes last.
 
     Raises
     ------
@@ -87,23 +87,7 @@ class FrozenEncoder(nn.Module):
         self.source = str(source)
         self.final_norm = final_norm
         self.whisper_context = whisper_context
-        self.reachable = True
-        try:
-            description = hub.describe(self.source)
-        except hub.OutOfReachError:
-            if feature_folder is None:
-                raise
-            stores = hub.read_store_descriptions(self.name, feature_folder)
-            if not stores:
-                raise
-            store = next(iter(stores.values()))
-            settings = store["settings"]
-            seconds = settings.get("whisper_window", 30)
-            description = store["encoder"] | {
-                "adapter": "adapter" in settings,
-                "positions": seconds * SAMPLE_RATE // whisper.HOP,
-            }
-            self.reachable = False
+        description = self._describe(feature_folder)
         self.family: str = description["family"]
         self.num_layers: int = description["num_layers"]
         self.dim: int = description["dim"]
@@ -113,6 +97,23 @@ class FrozenEncoder(nn.Module):
         self.model: nn.Module | None = None
         self.options: dict[str, object] = {}  # of the family's own forward
         self.eval()
+
+    def _describe(self, feature_folder: str | None) -> Mapping:
+        """Describe it by its config, or by a store rather than ask the net."""
+        try:
+            with hub.cached_only():
+                return hub.describe(self.source)
+        except hub.OutOfReachError:
+            stores = hub.read_store_descriptions(self.name, feature_folder)
+        if not stores:
+            return hub.describe(self.source)
+        store = next(iter(stores.values()))
+        settings = store["settings"]
+        seconds = settings.get("whisper_window", 30)
+        return store["encoder"] | {
+            "adapter": "adapter" in settings,
+            "positions": seconds * SAMPLE_RATE // whisper.HOP,
+        }
 
     @property
     def name(self) -> str:
@@ -149,11 +150,7 @@ class FrozenEncoder(nn.Module):
         UserError
             They cannot be read, or are those of another front end.
         """
-        if not self.reachable:
-            raise hub.OutOfReachError(
-                f"The encoder {self.source} cannot be read."
-            )
-        if not hub.weight_files(self.source):
+        if not hub.weight_files(self.source) and hub.on_net.get():
             self.load()  # downloads them
         _ = self.standardises  # refused or guessed before anything is encoded
         return hub.content_hash(self.source)
@@ -238,8 +235,7 @@ class FrozenEncoder(nn.Module):
         """
         if self.model is not None:
             return
-        if not self.reachable:
-            hub.fetch(self.source, "config.json")  # says why it can't be read
+        hub.fetch(self.source, "config.json")  # says why it can't be read
         model, missing = hub.load_model(self.source)
         standardises = self.standardises
         if self.family == "whisper":
@@ -253,9 +249,7 @@ class FrozenEncoder(nn.Module):
             missing = [k for k in missing if k.startswith("encoder.")]
         else:
             self.options = {"standardise": standardises}
-            first = model.feature_extractor.conv_layers[0]
-            wav2vec.RowGroupNorm.replace_first(first)
-            model.adapter = None  # behind the blocks
+            wav2vec.prepare_model(model)
         missing = [k for k in missing if not k.startswith(NOT_READ)]
         if missing:
             raise UserError(

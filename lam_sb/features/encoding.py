@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from speechbrain.utils.logger import get_logger
@@ -14,6 +17,7 @@ from lam_sb.features.audio import UnreadableAudioError, load_audio
 from lam_sb.features.encoders import FrozenEncoder, TooShortError
 from lam_sb.features.plan import Row, classified_phones
 from lam_sb.features.segments import (
+    by_segment,
     count_means,
     frame_classes,
     segment_means,
@@ -26,25 +30,141 @@ OUT_OF_MEMORY = (
     *("out of memory", "not enough memory", "can't allocate memory"),
     "alloc_failed",
 )
+BATCHES_AHEAD = 2  # whose audio is read while one is encoded
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def encode_rows(
+@dataclass
+class Waveforms:
+    """Audio of the rows of a batch that can be read.
+
+    Arguments
+    ---------
+    rows : list[Row]
+        Those that can.
+    wavs : list[torch.Tensor]
+        (N,) samples of each.
+    unreadable : list[Row]
+        The others.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    wavs: list[torch.Tensor] = field(default_factory=list)
+    unreadable: list[Row] = field(default_factory=list)
+
+
+def read_ahead(
+    batches: Iterable[Sequence[Row]], workers: int
+) -> Iterator[Waveforms]:
+    """Read batches in order, the next ones while one is used.
+
+    Arguments
+    ---------
+    batches : Iterable[Sequence[Row]]
+        Rows of each batch.
+    workers : int
+        Threads that read and resample, which hold Python's lock for a quarter
+        of their time; 0 reads a batch when it is asked for.
+
+    Yields
+    ------
+    Waveforms
+        Of each batch.
+
+    Raises
+    ------
+    UserError
+        A row needs more memory than there is.
+    """
+    if not workers:
+        for rows in batches:
+            yield _collect(
+                rows, [partial(load_audio, r["wav"]) for _, r in rows]
+            )
+        return
+    pool, waiting = ThreadPoolExecutor(workers), deque()
+    try:
+        for rows in batches:
+            started = [pool.submit(load_audio, row["wav"]) for _, row in rows]
+            waiting.append((rows, [future.result for future in started]))
+            if len(waiting) > BATCHES_AHEAD:
+                yield _collect(*waiting.popleft())
+        while waiting:
+            yield _collect(*waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _collect(rows: Sequence[Row], readers: Sequence[Callable]) -> Waveforms:
+    """Get the waveform of each row from what reads it."""
+    batch = Waveforms()
+    for row, read in zip(rows, readers, strict=True):
+        try:
+            with _enough_memory(row):
+                wav = read()
+        except UnreadableAudioError as error:
+            batch.unreadable.append(row)
+            logger.debug(f"{row[0]}: {error}")
+        else:
+            batch.rows.append(row)
+            batch.wavs.append(wav)
+    return batch
+
+
+def encode_shards(
     encoder: FrozenEncoder,
     settings: Mapping,
-    rows: Sequence[Row],
+    shards: Sequence[Sequence[Sequence[Row]]],
     device: str,
-) -> tuple[dict[str, list[torch.Tensor]], dict[int, str]]:
-    """Encode a batch of rows, with the settings of a store.
+    workers: int,
+    progress: Callable[[Sequence[Row]], object],
+) -> Iterator[tuple[dict[str, torch.Tensor], list[Row]]]:
+    """Encode shards one after the other, while threads read ahead.
+
+    Arguments
+    ---------
+    encoder, settings, device : FrozenEncoder, Mapping, str
+        As for `encode_batch`.
+    shards : Sequence[Sequence[Sequence[Row]]]
+        Rows of each batch of each.
+    workers : int
+        As for `read_ahead`.
+    progress : Callable
+        Told of the rows of each batch that is done.
+
+    Yields
+    ------
+    tensors : dict[str, torch.Tensor]
+        Of a shard, as from `encode_batch`; empty if no row can be read.
+    unreadable : list[Row]
+        Rows that are left out, since their audio cannot be decoded.
+    """
+    batches = [batch for shard in shards for batch in shard]
+    with contextlib.closing(read_ahead(batches, workers)) as waveforms:
+        for shard in shards:
+            parts, unreadable = defaultdict(list), []
+            for rows in shard:
+                batch = next(waveforms)
+                unreadable += batch.unreadable
+                if batch.rows:
+                    part = encode_batch(encoder, settings, batch, device)
+                    for name, values in part.items():
+                        parts[name].append(values)
+                progress(rows)
+            tensors = {n: torch.cat(p) for n, p in sorted(parts.items())}
+            yield tensors, unreadable
+
+
+def encode_batch(
+    encoder: FrozenEncoder, settings: Mapping, batch: Waveforms, device: str
+) -> dict[str, torch.Tensor]:
+    """Encode a batch of at least one row, with the settings of a store.
 
     Returns
     -------
-    tensors : dict[str, list[torch.Tensor]]
+    dict[str, torch.Tensor]
         Means of the rows by segment, and as ``<segment>.frames`` how many
         frames each is a mean of.
-    unreadable : dict[int, str]
-        Reason by position of the rows that are left out, since their audio
-        cannot be decoded.
 
     Raises
     ------
@@ -52,36 +172,19 @@ def encode_rows(
         A row is too short, needs more memory than there is, or has a value
         that the storage type cannot hold.
     """
-    wavs, unreadable = _load(rows)
-    rows = [row for n, row in enumerate(rows) if n not in unreadable]
-    if not rows:
-        return {}, unreadable
-    lens = torch.tensor([len(w) for w in wavs])
+    rows, lens = batch.rows, torch.tensor([len(w) for w in batch.wavs])
     amp = PRECISIONS[settings["extract_precision"]]
-    kind = torch.device(device).type
+    autocast = torch.autocast(
+        torch.device(device).type, dtype=amp, enabled=amp is not None
+    )
     try:
-        with (
-            _enough_memory(rows[lens.argmax()]),
-            torch.autocast(kind, dtype=amp, enabled=amp is not None),
-        ):
-            padded = torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True)
-            layers, frames = encoder(padded.to(device), lens.to(device))
+        with _enough_memory(rows[lens.argmax()]):
+            padded = torch.nn.utils.rnn.pad_sequence(batch.wavs, True)
+            with autocast:
+                layers, frames = encoder(padded.to(device), lens.to(device))
+            return _means(encoder, settings, rows, layers, frames.tolist())
     except TooShortError as error:
         raise UserError(f"{rows[lens.argmin()][0]}: {error}") from error
-    return _means(encoder, settings, rows, layers, frames), unreadable
-
-
-def _load(rows: Sequence[Row]) -> tuple[list[torch.Tensor], dict[int, str]]:
-    """Waveforms of the rows that can be read, why not by position of others."""
-    wavs, unreadable = [], {}
-    for n, (utt_id, row) in enumerate(rows):
-        try:
-            with _enough_memory((utt_id, row)):
-                wavs.append(load_audio(row["wav"]))
-        except UnreadableAudioError as error:
-            unreadable[n] = str(error)
-            logger.debug(f"{utt_id}: {error}")
-    return wavs, unreadable
 
 
 @contextlib.contextmanager
@@ -110,27 +213,30 @@ def _means(
     settings: Mapping,
     rows: Sequence[Row],
     layers: torch.Tensor,
-    frames: torch.Tensor,
-) -> dict[str, list[torch.Tensor]]:
-    """Means over segments of a batch, as `encode_rows` gives them."""
-    dtype = DTYPES[settings["storage_dtype"]]
-    tensors = defaultdict(list)
-    for (utt_id, row), x, n in zip(rows, layers, frames, strict=True):
-        phones = classified_phones(row)
-        centres = encoder.frame_centres(int(n)) if phones else []
-        classes = frame_classes(phones, centres)
-        means = segment_means(x[:, :n], settings["time_chunks"], classes)
-        for name, (values, count) in means.items():
-            values = values.cpu().to(dtype)
-            if not values.isfinite().all():
-                raise UserError(
-                    f"{utt_id}: its features do not fit into {dtype}; set "
-                    "storage_dtype: float32 and extract_precision: fp32, "
-                    "or look at its audio."
-                )
-            tensors[name].append(values)
-            tensors[f"{name}.frames"].append(count.cpu().to(torch.int32))
-    return tensors
+    frames: Sequence[int],
+) -> dict[str, torch.Tensor]:
+    """Means over segments of a batch, as `encode_batch` gives them."""
+    dtype, chunks = DTYPES[settings["storage_dtype"]], settings["time_chunks"]
+    classes = []
+    if classified_phones(rows[0][1]):  # so have all rows of a shard, or none
+        centres = encoder.frame_centres(max(frames))
+        classes = [
+            frame_classes(classified_phones(row), centres[:n])
+            for (_, row), n in zip(rows, frames, strict=True)
+        ]
+    means, counts = segment_means(layers, frames, chunks, classes)
+    means = means.to(dtype).cpu()  # all at once: each copy waits for the device
+    if not means.isfinite().all():
+        finite = means.isfinite().flatten(1).all(1).tolist()
+        raise UserError(
+            f"{rows[finite.index(False)][0]}: its features do not fit into "
+            f"{dtype}; set storage_dtype: float32 and extract_precision: fp32, "
+            "or look at its audio."
+        )
+    counts = by_segment(counts, chunks)
+    return by_segment(means, chunks) | {
+        f"{name}.frames": count for name, count in counts.items()
+    }
 
 
 def size_in_bytes(

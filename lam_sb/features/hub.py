@@ -7,6 +7,9 @@ import json
 import pickle
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import torch
@@ -23,11 +26,35 @@ UNLOADABLE = (
     *(OSError, ValueError, RuntimeError, EOFError, SafetensorError),
     pickle.UnpicklingError,
 )
+TIMEOUT = 10  # seconds within which the hub must answer
 POINTER = b"version https://git-lfs"
 
 
 class OutOfReachError(UserError):
     """A checkpoint, or its weights, is not there and cannot be fetched."""
+
+
+class NotCachedError(OutOfReachError):
+    """A file of a hub id would have to be fetched, while that is not wanted."""
+
+
+on_net = ContextVar("on_net", default=True)
+
+
+@contextmanager
+def cached_only() -> Iterator[None]:
+    """Look for nothing on the net: retries take half a minute without one.
+
+    Raises
+    ------
+    NotCachedError
+        Within, where a file would have to be fetched.
+    """
+    token = on_net.set(False)
+    try:
+        yield
+    finally:
+        on_net.reset(token)
 
 
 def fetch(source: str, filename: str) -> Path:
@@ -41,15 +68,23 @@ def fetch(source: str, filename: str) -> Path:
             )
         return path
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.constants import ENDPOINT
     from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import get_session
 
     try:
         cached = try_to_load_from_cache(source, filename)
         if isinstance(cached, str):
             return Path(cached)
+        if cached is None and not on_net.get():
+            raise NotCachedError(f"{source} has no {filename} here.")
         if cached is None:
+            # Once, as the download would be tried for half a minute.
+            get_session().head(ENDPOINT, timeout=TIMEOUT)
             return Path(hf_hub_download(source, filename))
         reason = f"it is known to have no {filename}"
+    except NotCachedError:
+        raise
     except HFValidationError:
         reason = "it is neither a folder here nor a Hugging Face id"
     except Exception as error:  # the hub's client raises many kinds
@@ -71,6 +106,8 @@ def read_preprocessor(source: str) -> tuple[Path, dict] | None:
     for name in ("preprocessor_config.json", "processor_config.json"):
         try:
             path = fetch(source, name)
+        except NotCachedError:
+            raise
         except UserError:
             continue
         content = _read_json(path)
@@ -127,13 +164,15 @@ def has_layer_norm_in_front(source: str) -> bool:
 
 
 def read_store_descriptions(
-    encoder_name: str, feature_folder: str | Path
+    encoder_name: str, feature_folder: str | Path | None
 ) -> dict[Path, dict]:
     """Read store.json of the stores made with an encoder of exactly this name.
 
     Each holds ``encoder``, as `describe` gives it, and the ``settings``; they
     are sorted by folder. wavlm-base is not wavlm-base-plus.
     """
+    if feature_folder is None:
+        return {}
     store_name = re.compile(re.escape(encoder_name) + "-[0-9a-f]{16}")
     return {
         path.parent: json.loads(path.read_text(encoding="utf-8"))

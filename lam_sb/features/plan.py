@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 
 from lam_sb.corpora.phones import phone_spans
+from lam_sb.features.audio import RESAMPLING_REVISION, SAMPLE_RATE
 
 ROWS_PER_SHARD = 256
+FEWEST_SHARDS = 32  # where there are batches enough: processes share them
 Row = tuple[str, Mapping]  # utterance id and row of a manifest
 
 
 def row_key(utt_id: str, row: Mapping, phone_revision: int = 0) -> str:
     """Identity of a row's features: its id, audio content and phones.
 
-    The phones are those of the segments, vowels and consonants with their
+    A row that is resampled has another key when that is done otherwise. The
+    phones are those of the segments, vowels and consonants with their
     times: another phone set is another key, and so is another
     ``phone_revision`` of the encoder where there are phones. Labels and paths
     are in no key: relabelling or moving a corpus costs nothing.
     """
-    content = [utt_id, row["audio_sha"], classified_phones(row)]
+    content = [utt_id, audio_identity(row), classified_phones(row)]
     if content[-1] and phone_revision:
         content.append(phone_revision)
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+
+def audio_identity(row: Mapping) -> str:
+    """Content of a row's audio, and how that is brought to 16 kHz if need be.
+
+    A row that does not say its ``sample_rate`` counts as one of 16 kHz.
+    """
+    if row.get("sample_rate", SAMPLE_RATE) == SAMPLE_RATE:
+        return row["audio_sha"]
+    return f"{row['audio_sha']}-{RESAMPLING_REVISION}"
 
 
 def classified_phones(row: Mapping) -> list[list]:
@@ -46,7 +60,8 @@ def plan_shards(
     A shard has the same segments for all its rows: features of a corpus
     without phones take no room for them. Each is its ``batches``, lists of
     row keys, and a ``name`` that is their hash. A batch, padded to its longest
-    row, has at most ``batch_seconds`` for the encoder, but at least one row.
+    row, has at most ``batch_seconds`` for the encoder, but at least one row. A
+    shard of few rows ends after a 32nd of the work, others after 256 rows.
     """
     seconds: tuple[dict, dict] = ({}, {})
     for key, (_, row) in by_key.items():
@@ -54,12 +69,16 @@ def plan_shards(
         part[key] = row["duration"]
     shards: list[list[list[str]]] = []
     for part in seconds:
-        shard: list[list[str]] = []
-        for batch in _batches(part, seconds_encoded, batch_seconds):
-            if not shard or sum(map(len, shard)) >= ROWS_PER_SHARD:
-                shard = []
-                shards.append(shard)
-            shard.append(batch)
+        batches = _batches(part, seconds_encoded, batch_seconds)
+        work = [len(b) * seconds_encoded(part[b[-1]]) for b in batches]
+        most, rows, done = sum(work) / FEWEST_SHARDS, math.inf, 0.0
+        for batch, seconds_of_batch in zip(batches, work, strict=True):
+            if rows >= ROWS_PER_SHARD or done >= most:
+                shards.append([])
+                rows, done = 0, 0.0
+            shards[-1].append(batch)
+            rows += len(batch)
+            done += seconds_of_batch
     return [named_shard(batches) for batches in shards]
 
 

@@ -11,8 +11,8 @@ import torch
 
 from lam_sb.corpora.phones import CONSONANT, OTHER_VOWEL, VOWELS
 
-Segments = dict[str, tuple[torch.Tensor, torch.Tensor]]
-# Segments of utterances with phones, and their shape before (L, D).
+# Segments of utterances with phones, and their shape before (L, D), in the
+# order of their means.
 PHONE_SEGMENTS = {
     "vowels": (),
     "consonants": (),
@@ -57,67 +57,83 @@ def frame_classes(
 
 
 def segment_means(
-    layers: torch.Tensor, time_chunks: int, phones: Sequence[str] = ()
-) -> Segments:
-    """Means over the frames of each segment of one utterance.
+    layers: torch.Tensor,
+    frames: Sequence[int],
+    time_chunks: int,
+    phones: Sequence[Sequence[str]] = (),
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means over the frames of each segment, of a batch of utterances.
 
     Arguments
     ---------
     layers : torch.Tensor
-        (L, T, D) all layers of the utterance, padding cut off.
+        (B, L, T, D) all layers, on any device.
+    frames : Sequence[int]
+        Number of frames of each utterance; later ones are padding.
     time_chunks : int
         Number of equal time chunks K.
-    phones : Sequence[str]
-        Class of the phone of each frame, as from `frame_classes`; none for an
-        utterance without phones.
+    phones : Sequence[Sequence[str]]
+        By utterance the class of the phone of each frame, as from
+        `frame_classes`; none for utterances without phones.
 
     Returns
     -------
-    Segments
-        ``utterance``: (L, D) and its number of frames, (); ``chunks``:
-        (K, L, D) and (K,). With phones also ``vowels`` and ``consonants``:
-        (L, D) and (); ``vowel_classes``: (6, L, D) and (6,), in the order of
-        `lam_sb.corpora.phones.VOWELS`. A segment without frames has 0
-        frames; its values mean nothing and must be masked.
+    means : torch.Tensor
+        (B, S, L, D), on that device. The S segments are the utterance, its
+        chunks and, with phones, vowels, consonants, and vowels by class in
+        the order of `lam_sb.corpora.phones.VOWELS`.
+    counts : torch.Tensor
+        (B, S) number of frames of each. The mean of a segment without frames
+        is 0, and must be masked.
 
     Example
     -------
-    >>> layers = torch.arange(4.0)[None, :, None]  # one layer, four frames
-    >>> means = segment_means(layers, time_chunks=2)
-    >>> means["utterance"][0].item(), means["chunks"][0].flatten().tolist()
-    (1.5, [0.5, 2.5])
-    >>> means["chunks"][1].tolist()
-    [2, 2]
+    >>> layers = torch.arange(4.0)[None, None, :, None]  # four frames of one
+    >>> means, counts = segment_means(layers, [4], time_chunks=2)
+    >>> means.flatten().tolist(), counts.tolist()
+    ([1.5, 0.5, 2.5], [[4, 2, 2]])
     """
-    bounds = chunk_bounds(layers.shape[1], time_chunks)
-    chunks = [_mean(layers[:, a:b]) for a, b in bounds]
-    counts = [b - a for a, b in bounds]
-    means = {
-        "utterance": (_mean(layers), torch.tensor(layers.shape[1])),
-        "chunks": (torch.stack(chunks), torch.tensor(counts)),
+    total = count_means(time_chunks, bool(phones))
+    held = torch.zeros(len(layers), total, layers.shape[2])
+    for n, count in enumerate(frames):
+        bounds = [(0, count), *chunk_bounds(count, time_chunks)]
+        for segment, (start, end) in enumerate(bounds):
+            held[n, segment, start:end] = 1
+        if phones:
+            held[n, len(bounds) :, :count] = _held_by_phones(phones[n])
+    counts = held.sum(2)
+    # One product, exact but for the order in which frames are added.
+    sums = held.to(layers.device)[:, None] @ layers  # (B, L, S, D)
+    divisors = counts.clamp(min=1)[:, :, None, None].to(layers.device)
+    return sums.transpose(1, 2) / divisors, counts.int()
+
+
+def by_segment(stacked: torch.Tensor, time_chunks: int) -> dict:
+    """Split what `segment_means` gives, (B, S, ...), by the segments' names.
+
+    Example
+    -------
+    >>> parts = by_segment(torch.zeros(5, 9, 2, 4), time_chunks=8)
+    >>> {name: tuple(values.shape) for name, values in parts.items()}
+    {'utterance': (5, 2, 4), 'chunks': (5, 8, 2, 4)}
+    """
+    shapes = {"utterance": (), "chunks": (time_chunks,)}
+    if stacked.shape[1] > count_means(time_chunks, has_phones=False):
+        shapes |= PHONE_SEGMENTS
+    parts = stacked.split([math.prod(s) for s in shapes.values()], dim=1)
+    return {
+        name: part.reshape(len(part), *shape, *stacked.shape[2:])
+        for (name, shape), part in zip(shapes.items(), parts, strict=True)
     }
-    return means | _phone_means(layers, phones) if phones else means
 
 
 def count_means(time_chunks: int, has_phones: bool) -> int:
-    """Count the means (L, D) that `segment_means` gives."""
+    """Count the segments S of an utterance, whose means (L, D) are stored."""
     of_phones = sum(math.prod(shape) for shape in PHONE_SEGMENTS.values())
     return 1 + time_chunks + of_phones * has_phones
 
 
-def _phone_means(layers: torch.Tensor, phones: Sequence[str]) -> Segments:
-    def mean(*names: str) -> tuple[torch.Tensor, torch.Tensor]:
-        picked = [t for t, name in enumerate(phones) if name in names]
-        return _mean(layers[:, picked]), torch.tensor(len(picked))
-
-    values, counts = zip(*(mean(vowel) for vowel in VOWELS), strict=True)
-    return {
-        "vowels": mean(*VOWELS, OTHER_VOWEL),
-        "consonants": mean(CONSONANT),
-        "vowel_classes": (torch.stack(values), torch.stack(counts)),
-    }
-
-
-def _mean(frames: torch.Tensor) -> torch.Tensor:
-    """Mean (L, D) of (L, T, D) over time, zeros without frames."""
-    return frames.sum(1) / max(frames.shape[1], 1)
+def _held_by_phones(phones: Sequence[str]) -> torch.Tensor:
+    """Frames (8, T) that the segments of phones hold."""
+    segments = ((*VOWELS, OTHER_VOWEL), (CONSONANT,), *((v,) for v in VOWELS))
+    return torch.tensor([[p in names for p in phones] for names in segments])

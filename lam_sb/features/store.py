@@ -9,12 +9,12 @@ write the same files.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -31,11 +31,13 @@ from lam_sb.features.encoders import FrozenEncoder
 from lam_sb.features.encoding import (
     DTYPES,
     PRECISIONS,
-    encode_rows,
+    encode_batch,
+    encode_shards,
     exact_matmul,
+    read_ahead,
     size_in_bytes,
 )
-from lam_sb.features.hub import OutOfReachError, read_store_descriptions
+from lam_sb.features.finding import find_store
 from lam_sb.features.plan import (
     Row,
     keys_of,
@@ -60,8 +62,8 @@ class FeatureStore:
         Where stores lie; this one in ``<name>-<hash16>`` under it, where the
         hash covers all that the features depend on but the audio.
     encoder : FrozenEncoder
-        Gives the layers. If it is out of reach, a store made with it and the
-        same settings is looked for instead.
+        Gives the layers. If it is not here, a store made with it and the same
+        settings is looked for before the net.
     time_chunks : int
         Number of equal time chunks K whose means are stored.
     extract_precision : str
@@ -71,6 +73,9 @@ class FeatureStore:
     batch_seconds : float
         Padded seconds of audio encoded at once; decides memory and speed, and
         is in no hash.
+    workers : int
+        Threads that read and resample audio ahead of the encoder; 0 reads it
+        in between. In no hash either.
 
     Raises
     ------
@@ -87,11 +92,13 @@ class FeatureStore:
         extract_precision: str = "fp32",
         storage_dtype: str = "float16",
         batch_seconds: float = 120.0,
+        workers: int = 4,
     ):
         check_choice("extract_precision", extract_precision, PRECISIONS)
         check_choice("storage_dtype", storage_dtype, DTYPES)
         self.encoder = encoder
         self.batch_seconds = batch_seconds
+        self.workers = workers
         self.settings = {
             "format": FORMAT,
             "transformers": version("transformers"),
@@ -101,31 +108,30 @@ class FeatureStore:
             **encoder.settings,
         }
         self._shards: dict[str, Shard] = {}
-        try:
-            self.settings["digest"] = encoder.digest
-        except OutOfReachError as error:
-            self.path = self._find_copy(feature_folder, error)
-            return
-        text = json.dumps(self.settings, sort_keys=True)
-        name = hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.path = Path(feature_folder) / f"{encoder.name}-{name}"
+        self.path, self.is_copy = find_store(
+            encoder, self.settings, Path(feature_folder)
+        )
 
-    def _find_copy(self, feature_folder: str, reason: UserError) -> Path:
-        """Path of the one store that fits when the encoder is out of reach."""
-        stores = read_store_descriptions(self.encoder.name, feature_folder)
-        unknown = {"digest": None, "transformers": None}  # of a copy
-        fitting = [
-            path
-            for path, description in stores.items()
-            if description["settings"] | unknown == self.settings | unknown
-        ]
-        if len(fitting) != 1:
+    def _load_encoder(self) -> None:
+        """Load the weights, and refuse those that others were made with.
+
+        Raises
+        ------
+        UserError
+            They are out of reach, or not those of the store.
+        """
+        self.encoder.load()
+        if not self.is_copy:
+            return
+        made_with = json.loads((self.path / "store.json").read_text("utf-8"))
+        now = self.settings | {"digest": self.encoder.digest}
+        if made_with["settings"] != now:
             raise UserError(
-                f"{reason} The encoder {self.encoder.source} is out of reach, "
-                f"and {len(fitting)} stores under {feature_folder} fit its "
-                f"name and these settings: {self.settings}."
-            ) from reason
-        return fitting[0]
+                f"Rows are missing in {self.path}, and {self.encoder.source}, "
+                "which is fetched now, has other weights or is read by other "
+                "software than that store was made with: give the same "
+                "command again, which makes a store of its own."
+            )
 
     def extract(
         self,
@@ -163,7 +169,7 @@ class FeatureStore:
             return []
         waiting = [by_key[key] for shard in todo for key in keys_of(shard)]
         self._announce(waiting)
-        self.encoder.load()  # before the bar is drawn
+        self._load_encoder()  # before the bar is drawn
         bar = tqdm(
             total=_hours(waiting),
             unit="h of speech",
@@ -171,13 +177,8 @@ class FeatureStore:
             bar_format="{l_bar}{bar}| {n:.2f}/{total:.2f}{unit} "
             "[{elapsed}<{remaining}]",
         )
-        with bar, exact_matmul():
-            unread = [
-                key
-                for shard in todo
-                for key in self._write_shard(shard, by_key, device, bar)
-            ]
-        return [by_key[key] for key in unread]
+        with bar:
+            return self._encode(todo, by_key, device, bar)
 
     def estimate(self, rows: Iterable[Row], device: str = "cpu") -> str:
         """Say what encoding the missing rows would take; write nothing.
@@ -204,11 +205,12 @@ class FeatureStore:
             return text
         batches = [b for shard in self._plan(missing) for b in shard["batches"]]
         sample = [missing[key] for key in batches[len(batches) // 2][:4]]
-        encode = partial(encode_rows, self.encoder, self.settings)
-        encode(sample[:1], device)  # loads the weights
-        start = time.perf_counter()
-        encode(sample, device)
-        spent = time.perf_counter() - start
+        self._load_encoder()
+        for batch in read_ahead([sample[:1], sample], workers=0):
+            start = time.perf_counter()  # anew: the first batch warms up
+            if batch.rows:
+                encode_batch(self.encoder, self.settings, batch, device)
+            spent = time.perf_counter() - start
         total, seen = (
             sum(self.encoder.seconds_encoded(r["duration"]) for _, r in part)
             for part in (missing.values(), sample)
@@ -318,25 +320,42 @@ class FeatureStore:
                 f"{free / 1e9:.2f} GB free; set feature_folder elsewhere."
             )
 
-    def _write_shard(
-        self, shard: Mapping, by_key: Mapping[str, Row], device: str, bar: tqdm
-    ) -> list[str]:
-        """Encode a shard; give the keys of its rows that cannot be read."""
-        tensors, unread = defaultdict(list), []
-        for batch in shard["batches"]:
-            rows = [by_key[key] for key in batch]
-            part, lost = encode_rows(self.encoder, self.settings, rows, device)
-            for name, values in part.items():
-                tensors[name] += values
-            unread += [batch[n] for n in lost]
-            bar.update(_hours(rows))
-        if unread:
-            shard = self._plan_without(shard, unread)
-        if tensors:
-            self._save_shard(shard, tensors)
+    def _encode(
+        self,
+        shards: Sequence[Mapping],
+        by_key: Mapping[str, Row],
+        device: str,
+        bar: tqdm,
+    ) -> list[Row]:
+        """Encode shards; give the rows that cannot be read.
+
+        A shard is written while the next is encoded.
+        """
+        rows = [
+            [[by_key[key] for key in batch] for batch in shard["batches"]]
+            for shard in shards
+        ]
+        encoded = encode_shards(
+            *(self.encoder, self.settings, rows, device, self.workers),
+            progress=lambda batch: bar.update(_hours(batch)),
+        )
+        unread: list[Row] = []
+        with exact_matmul(), closing(encoded), ThreadPoolExecutor(1) as writer:
+            writing: list[Future] = []
+            for shard, (tensors, lost) in zip(shards, encoded, strict=True):
+                for one in writing:
+                    one.result()
+                if lost:
+                    gone = {self._key(*row) for row in lost}
+                    shard = self._plan_without(shard, gone)
+                    unread += lost
+                save = partial(self._save_shard, shard, tensors)
+                writing = [writer.submit(save)] if tensors else []
+            for one in writing:
+                one.result()
         return unread
 
-    def _plan_without(self, shard: Mapping, unread: Sequence[str]) -> dict:
+    def _plan_without(self, shard: Mapping, unread: set[str]) -> dict:
         """Take rows out of a planned shard, which keeps its place."""
         batches = [
             [key for key in batch if key not in unread]
@@ -349,11 +368,12 @@ class FeatureStore:
             write_json(self.path / "plan.json", {"shards": shards})
         return rest
 
-    def _save_shard(self, shard: Mapping, tensors: Mapping[str, list]) -> None:
+    def _save_shard(
+        self, shard: Mapping, tensors: dict[str, torch.Tensor]
+    ) -> None:
         path = self.path / f"{shard['name']}.safetensors"
-        stacked = {n: torch.stack(t) for n, t in sorted(tensors.items())}
         with whole_file(path) as temporary:
-            save_file(stacked, temporary)
+            save_file(tensors, temporary)
 
     def _shard(self, name: str) -> Shard | None:
         """Open a shard, or None where there is none; remove a corrupt one."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 
 class RowGroupNorm(nn.GroupNorm):
@@ -29,14 +32,77 @@ class RowGroupNorm(nn.GroupNorm):
             conv_layer.layer_norm = new
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise x (B, C, T) over each row's first ``frames`` frames."""
-        inside = length_to_mask(self.frames, x.shape[2], torch.bool)[:, None]
-        count = self.frames[:, None, None]
-        mean = (x * inside).sum(-1, keepdim=True) / count
-        centred = (x - mean) * inside
-        variance = centred.square().sum(-1, keepdim=True) / count
-        normed = centred * torch.rsqrt(variance + self.eps)
-        return normed * self.weight[:, None] + self.bias[:, None]
+        """Normalise x (B, C, T), in place, by each row's first ``frames``.
+
+        A row at a time, which the cache holds: the model has no larger tensor.
+        """
+        weight, bias = self.weight[:, None], self.bias[:, None]
+        for row, count in zip(x, self.frames.tolist(), strict=True):
+            own = row[:, :count]
+            row.sub_(own.mean(1, keepdim=True))
+            squares = torch.linalg.vector_norm(own, dim=1, keepdim=True) ** 2
+            row.mul_(weight * torch.rsqrt(squares / count + self.eps))
+            row.add_(bias)
+        return x
+
+
+def attend(
+    attention: nn.Module,
+    hidden: torch.Tensor,
+    inside: torch.Tensor | None,
+    position_bias: torch.Tensor,
+) -> tuple[torch.Tensor, None]:
+    """Attend as WavLM does, by torch's fused attention.
+
+    In the place of WavLM's own ``torch_multi_head_self_attention``, which asks
+    for the weights too and so computes them one operation at a time.
+
+    Arguments
+    ---------
+    attention : nn.Module
+        Holds the projections.
+    hidden : torch.Tensor
+        (B, T, D) input.
+    inside : torch.Tensor, optional
+        (B, T) whether a frame is one of its row.
+    position_bias : torch.Tensor
+        (B * heads, T, T) what is added to queries times keys; overwritten.
+
+    Returns
+    -------
+    tuple[torch.Tensor, None]
+        (B, T, D) output, and no weights.
+    """
+    batch, frames, _ = hidden.shape
+    bias = position_bias.view(batch, -1, frames, frames).to(hidden.dtype)
+    if inside is not None:
+        bias.masked_fill_(~inside[:, None, None].bool(), -torch.inf)
+    q, k, v = (
+        project(hidden).view(batch, frames, attention.num_heads, -1)
+        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    mixed = F.scaled_dot_product_attention(
+        *(x.transpose(1, 2) for x in (q, k, v)), attn_mask=bias.to(q.dtype)
+    )
+    return attention.out_proj(mixed.transpose(1, 2).flatten(2)), None
+
+
+def prepare_model(model: nn.Module) -> None:
+    """Make a loaded model independent of padding, and fast.
+
+    Its layers stay what they are, up to rounding.
+    """
+    RowGroupNorm.replace_first(model.feature_extractor.conv_layers[0])
+    model.adapter = None  # behind the blocks
+    position = model.encoder.pos_conv_embed.conv
+    if parametrize.is_parametrized(position, "weight"):
+        # Else its weight would be computed from its norm at each forward.
+        parametrize.remove_parametrizations(position, "weight")
+    for block in model.encoder.layers:
+        if hasattr(block.attention, "torch_multi_head_self_attention"):
+            block.attention.torch_multi_head_self_attention = partial(
+                attend, block.attention
+            )
 
 
 def encode(

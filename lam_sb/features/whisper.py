@@ -52,6 +52,7 @@ def encode(
         [w.cpu().numpy() for w in windows],
         sampling_rate=SAMPLE_RATE,
         return_tensors="pt",
+        device=str(wavs.device),
     ).input_features.to(wavs.device)
     layers = _encode_windows(
         model, mel, valid if context == "valid" else None, final_norm

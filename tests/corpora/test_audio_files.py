@@ -27,7 +27,9 @@ def test_a_file_tells_its_duration_and_its_samples(tmp_path):
     assert len({f["audio_sha"] for f in found}) == 3
     for changed, rate in ((samples[::-1], RATE), (samples, 8000)):
         soundfile.write(tmp_path / "b.wav", changed, rate)
-        sha = check_audio(tmp_path / "b.wav")["signal_sha"]
+        other = check_audio(tmp_path / "b.wav")
+        sha = other["signal_sha"]
+        assert other["sample_rate"] == rate
         assert sha != found[0]["signal_sha"]
 
 

@@ -68,6 +68,7 @@ def test_a_row_has_the_fields_of_the_contract_and_no_others(tmp_path, save):
         "001": {
             "wav": "{data_root}/001.wav",
             "audio_sha": sha[:16],
+            "sample_rate": 16000,
             "duration": 0.2,
             "emo": "happy",
             "speaker": "7",

@@ -22,6 +22,7 @@ from stores import (
 from lam_sb.corpora.phones import VOWELS
 from lam_sb.errors import UserError
 from lam_sb.features.encoders import FrozenEncoder
+from lam_sb.features.store import FeatureStore
 
 pytestmark = pytest.mark.usefixtures("small_shards")
 
@@ -190,7 +191,10 @@ def test_values_that_cannot_be_stored_are_refused_by_utterance(
 ):
     (longest,) = [i for i, row in clips.items() if row["duration"] == 0.5]
     Outlier(monkeypatch, encoder, value)
-    store = make_store(tmp_path, encoder, storage_dtype=dtype)
+    # In one batch with others.
+    store = FeatureStore(
+        str(tmp_path), encoder, batch_seconds=9.0, storage_dtype=dtype
+    )
     with pytest.raises(UserError, match=f"{longest}: its features do not fit"):
         extract(store, clips)
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -112,6 +113,7 @@ def test_the_digest_covers_a_preprocessor_that_the_hub_still_holds(
     for name in ("config.json", "model.safetensors"):  # as AutoModel leaves
         shutil.copy(folders["wavlm"] / name, tmp_path)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.utils.get_session", MagicMock)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", cached)
     ours = FrozenEncoder(str(folders["wavlm"])).digest
     assert FrozenEncoder("somebody/tiny-wavlm").digest == ours

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+import numpy as np
 import pytest
 from conftest import make_encoder
 from stores import (
@@ -12,6 +13,7 @@ from stores import (
     visible_files,
 )
 
+from lam_sb.features import plan
 from lam_sb.features.encoders import FrozenEncoder
 from lam_sb.features.plan import row_key
 from lam_sb.features.store import FeatureStore
@@ -85,6 +87,16 @@ def test_the_key_of_a_row_without_phones_is_that_of_stores_that_exist():
     assert row_key("u\u00e9", row | noise) == key
 
 
+def test_only_a_resampled_row_has_the_key_of_its_resampling(clips, monkeypatch):
+    row, key = clips["u02"], row_key("u02", clips["u02"])
+    assert row_key("u02", row | {"sample_rate": 16000}) == key
+    now = row_key("u02", row | {"sample_rate": 44100})
+    monkeypatch.setattr(plan, "RESAMPLING_REVISION", 99)
+    later = row_key("u02", row | {"sample_rate": 44100})
+    assert len({key, now, later}) == 3
+    assert row_key("u02", row | {"sample_rate": 16000}) == key
+
+
 def test_a_key_follows_the_classes_of_phones_and_not_their_names(clips):
     def key(phone_set, labels):
         phones = [
@@ -97,3 +109,24 @@ def test_a_key_follows_the_classes_of_phones_and_not_their_names(clips):
     assert key("arpa", "S IY1") == key("pinyin", "x i4")
     # The Mandarin o is ə, that of English another vowel.
     assert key("mfa_mandarin", "t o") != key("mfa_english", "t o")
+
+
+@pytest.mark.parametrize(("rows", "world"), [(400, 2), (700, 4), (9000, 3)])
+def test_processes_have_as_much_to_do(rows, world, monkeypatch):
+    monkeypatch.undo()  # shards of their usual size
+    durations = np.random.default_rng(rows).lognormal(1.2, 0.6, rows)
+    shards = plan.plan_shards(
+        {
+            f"k{n}": (f"u{n}", {"duration": d, "phones": [], "phone_set": ""})
+            for n, d in enumerate(durations.tolist())
+        },
+        lambda seconds: seconds,
+        batch_seconds=60,
+    )
+    work = [0.0] * world
+    for n, shard in enumerate(shards):
+        work[n % world] += sum(
+            durations[int(key[1:])] for key in plan.keys_of(shard)
+        )
+    assert sum(work) == pytest.approx(durations.sum())
+    assert sum(work) > 0.85 * world * max(work)

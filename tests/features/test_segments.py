@@ -5,7 +5,12 @@ import pytest
 import torch
 
 from lam_sb.corpora.phones import VOWELS
-from lam_sb.features.segments import chunk_bounds, frame_classes, segment_means
+from lam_sb.features.segments import (
+    by_segment,
+    chunk_bounds,
+    frame_classes,
+    segment_means,
+)
 
 CENTRES = {
     "wavlm": [0.0125, 0.0325, 0.0525, 0.0725, 0.0925, 0.1125],
@@ -18,6 +23,15 @@ SPANS = [
     ["vowel", 0.06, 0.0925],
     ["u", 0.1, 0.1125],
 ]
+
+
+def means_of(layers, time_chunks, phones=()):
+    """Means and counts by segment of one utterance, layers (L, T, D)."""
+    means, counts = segment_means(
+        layers[None], [layers.shape[1]], time_chunks, [phones] if phones else []
+    )
+    values, counts = (by_segment(x, time_chunks) for x in (means, counts))
+    return {name: (values[name][0], counts[name][0]) for name in values}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +65,7 @@ def test_chunks_hold_each_frame_once_and_are_nearly_equal(chunks):
 def test_means_are_those_of_numpy(frames):
     torch.manual_seed(frames)
     layers = torch.randn(3, frames, 4)
-    means = segment_means(layers, time_chunks=8)
+    means = means_of(layers, time_chunks=8)
     array = layers.numpy().astype(np.float64)
 
     values, count = means["utterance"]
@@ -68,7 +82,7 @@ def test_means_are_those_of_numpy(frames):
 
 
 def test_a_chunk_without_frames_is_masked_and_finite():
-    means = segment_means(torch.full((2, 3, 4), 5.0), time_chunks=8)
+    means = means_of(torch.full((2, 3, 4), 5.0), time_chunks=8)
     values, counts = means["chunks"]
     # 0, 3/8, .. 24/8, rounded down: 0 0 0 1 1 1 2 2 3.
     assert counts.tolist() == [0, 0, 1, 0, 0, 1, 0, 1]
@@ -78,7 +92,7 @@ def test_a_chunk_without_frames_is_masked_and_finite():
 
 def test_chunk_means_weighted_by_frames_give_the_utterance_mean():
     torch.manual_seed(0)
-    means = segment_means(torch.randn(3, 21, 4), time_chunks=8)
+    means = means_of(torch.randn(3, 21, 4), time_chunks=8)
     values, counts = means["chunks"]
     weighted = (values * counts[:, None, None]).sum(0) / counts.sum()
     assert torch.allclose(weighted, means["utterance"][0], atol=1e-6)
@@ -89,7 +103,7 @@ def test_means_do_not_depend_on_the_order_within_a_chunk():
     layers = torch.randn(3, 16, 4)
     swapped = layers.clone()
     swapped[:, [4, 5]] = layers[:, [5, 4]]
-    ours, theirs = (segment_means(x, 8)["chunks"][0] for x in (layers, swapped))
+    ours, theirs = (means_of(x, 8)["chunks"][0] for x in (layers, swapped))
     assert torch.equal(ours, theirs)
 
 
@@ -127,7 +141,7 @@ def test_means_over_phones_by_hand(family, vowels, consonants, of_a, of_u):
     layers = torch.arange(6.0)[None, :, None].repeat(2, 1, 2)
     layers[1] *= 10
     phones = frame_classes(SPANS, CENTRES[family])
-    means = segment_means(layers, 2, phones)
+    means = means_of(layers, 2, phones)
     both = torch.tensor([[1.0, 1.0], [10.0, 10.0]])
     for name, (value, count) in (
         ("vowels", vowels),
@@ -146,8 +160,8 @@ def test_means_over_phones_by_hand(family, vowels, consonants, of_a, of_u):
 def test_phones_change_no_other_segment():
     torch.manual_seed(0)
     layers = torch.randn(3, 6, 4)
-    without = segment_means(layers, 8)
-    means = segment_means(layers, 8, ["a", "", "i", "consonant", "", "a"])
+    without = means_of(layers, 8)
+    means = means_of(layers, 8, ["a", "", "i", "consonant", "", "a"])
     assert {*means} - {*without} == {"vowels", "consonants", "vowel_classes"}
     for name, (values, counts) in without.items():
         assert torch.equal(means[name][0], values)
@@ -155,7 +169,7 @@ def test_phones_change_no_other_segment():
 
 
 def test_phones_without_a_frame_are_masked_and_zero():
-    means = segment_means(torch.full((2, 3, 4), 5.0), 2, ["", "", ""])
+    means = means_of(torch.full((2, 3, 4), 5.0), 2, ["", "", ""])
     for name, shape in (
         ("vowels", (2, 4)),
         ("consonants", (2, 4)),
@@ -164,3 +178,22 @@ def test_phones_without_a_frame_are_masked_and_zero():
         values, counts = means[name]
         assert torch.equal(values, torch.zeros(shape))
         assert not counts.any()
+
+
+def test_means_of_a_batch_leave_padding_out():
+    torch.manual_seed(3)
+    layers, frames = torch.randn(3, 2, 11, 4), [11, 1, 7]
+    phones = [["a", "consonant", "", "i"] * 3, ["vowel"], ["u"] * 7]
+    phones = [classes[:n] for classes, n in zip(phones, frames, strict=True)]
+    means, counts = (
+        by_segment(x, 3) for x in segment_means(layers, frames, 3, phones)
+    )
+    for n, (count, classes) in enumerate(zip(frames, phones, strict=True)):
+        alone = means_of(layers[n, :, :count], 3, classes)
+        assert alone.keys() == means.keys()
+        for name, (values, held) in alone.items():
+            assert torch.allclose(means[name][n], values, atol=1e-6)
+            assert torch.equal(counts[name][n], held)
+    # Of row 2 all seven frames are u: its chunks hold 2, 2 and 3.
+    assert counts["vowel_classes"][2].tolist() == [0, 0, 0, 0, 0, 7]
+    assert counts["chunks"][2].tolist() == [2, 2, 3]

@@ -19,7 +19,7 @@ from encoder_kinds import (
 from torch import nn
 
 from lam_sb.features.encoders import FrozenEncoder
-from lam_sb.features.wav2vec import RowGroupNorm
+from lam_sb.features.wav2vec import RowGroupNorm, attend
 
 
 @pytest.mark.parametrize("kind", ["wavlm", "hubert", "wav2vec2"])
@@ -155,3 +155,52 @@ def test_settings_may_stand_in_the_processors_config(
     other = FrozenEncoder(str(copy))
     assert other.standardises
     assert len({*digests, other.digest}) == 3
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@torch.no_grad()
+def test_fused_attention_is_wavlms_own(padded, precision):
+    from transformers.models.wavlm.modeling_wavlm import WavLMAttention
+
+    torch.manual_seed(5)
+    own = WavLMAttention(768, 12).eval()  # of WavLM base
+    hidden, inside = torch.randn(3, 70, 768), torch.ones(3, 70).long()
+    if padded:
+        inside[0, 40:] = inside[2, 1:] = 0
+    bias = 3 * torch.randn(3 * 12, 70, 70)
+    theirs, _ = own.torch_multi_head_self_attention(hidden, inside, bias)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        ours, _ = attend(own, hidden, inside if padded else None, bias)
+    worst = layer_errors(*(x[inside.bool()][None] for x in (ours, theirs)))
+    assert worst.max() < (1e-5 if precision == "fp32" else 2e-2)
+
+
+@pytest.mark.parametrize("kind", ["wavlm", "wavlm_stable"])
+def test_wavlm_asks_for_no_attention_weights(kind, folders, wavs, monkeypatch):
+    from torch.nn import functional as F
+
+    def refuse(*_, **__):
+        raise AssertionError("one operation at a time")
+
+    monkeypatch.setattr(F, "multi_head_attention_forward", refuse)
+    encoder = FrozenEncoder(str(folders[kind]))
+    encoder(wavs, LENS)
+    position = encoder.model.encoder.pos_conv_embed.conv
+    assert not hasattr(position, "parametrizations")
+
+
+@torch.no_grad()
+def test_group_norm_is_over_the_frames_of_each_row():
+    torch.manual_seed(6)
+    norm = RowGroupNorm(5, 5)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = 40 + torch.randn(2, 5, 30)
+    norm.frames = torch.tensor([30, 11])
+    plain = nn.GroupNorm(5, 5).double()
+    plain.load_state_dict(norm.state_dict())
+    ours = norm(x.clone())
+    for row, wav, count in zip(ours, x.double(), (30, 11), strict=True):
+        expected = plain(wav[None, :, :count])[0].float()
+        assert torch.allclose(row[:, :count], expected, atol=1e-5)
