@@ -158,14 +158,12 @@ class AlignmentBrain(StoppableBrain, FiniteLosses):
             yield next(counter)
 
     def _finished(self) -> bool:
-        counter = self.hparams.epoch_counter
-        if self.select_on == "last":
+        if self._optimizer_step_limit_exceeded or self.select_on == "last":
             return self._optimizer_step_limit_exceeded
+        counter = self.hparams.epoch_counter
         waited = counter.current - counter.best_limit
-        return self._optimizer_step_limit_exceeded or (
-            counter.current > counter.limit_warmup
-            and waited >= counter.limit_to_stop
-        )
+        warm = counter.current > counter.limit_warmup
+        return warm and waited >= counter.limit_to_stop
 
     def _in_episodes(self) -> bool:
         return self.hparams.fit == "episodes"
