@@ -41,20 +41,17 @@ from lam_sb.processes import limit_threads, process_rank, start_processes
 from lam_sb.training.alignment import aligned_segments
 from lam_sb.training.brain import AlignmentBrain
 from lam_sb.training.ensemble import fit_and_test_ensemble
+from lam_sb.training.history import tested_rules
 from lam_sb.training.loaders import (
     FeatureDataset,
     in_order_loader,
     training_loader,
 )
 from lam_sb.training.ready import ready_features
-from lam_sb.training.rows import Batch, DomainRows, Outputs, segments_of
+from lam_sb.training.rows import Batch, DomainRows, Outputs
 from lam_sb.training.samplers import DualDomainSampler, make_sampler
 
 logger = get_logger(__name__)
-FIT_KEYS = (
-    *("class_weight", "select_on", "max_steps", "min_steps"),
-    *("average_last_steps", "train_logger"),
-)
 
 
 class LamBrain(AlignmentBrain):
@@ -73,7 +70,6 @@ class LamBrain(AlignmentBrain):
         n = self.num_classified(batch, stage)
         pooled = self.modules.pooling(z[:n, :chunks])  # (n, chunks, d)
         outputs = self.modules.head(pooled, mask[:n])
-        # The logits themselves, or the embeddings of a prototypical network.
         logits = self.classify(outputs, batch.labels[:n], stage)
         return Outputs(
             logits, outputs, *aligned_segments(z, batch.mask, chunks)
@@ -116,9 +112,10 @@ def dataio_prepare(
         key: DomainRows(manifest, store.rows(manifest), key not in hidden)
         for key, manifest in manifests.items()
     }
-    ready_features(hparams, rows, store.path / "statistics", device)
-    layers = hparams["layers"]
-    segments = segments_of(hparams["fit"], hparams["segment"])
+    layers, segments = ready_features(
+        *(hparams, rows, hparams["normalise"], hparams["features_on"]),
+        *(store.path / "statistics", device),
+    )
     loaders = {}
     for key in rows.keys() - {"target_train", "source_valid"}:
         dataset = FeatureDataset(rows[key], None, layers, segments[:1])
@@ -160,7 +157,12 @@ def make_brain(
     brain.prepare_fit(
         loaders["train"],
         rows["source_train"].labels,
-        **{key: hparams[key] for key in FIT_KEYS},
+        class_weight=hparams["class_weight"],
+        select_on=hparams["select_on"],
+        max_steps=hparams["max_steps"],
+        min_steps=hparams["min_steps"],
+        average_last_steps=hparams["average_last_steps"],
+        train_logger=hparams["train_logger"],
         prototype_loaders=[loaders[k] for k in prototypes if k in loaders],
     )
     return brain
@@ -177,9 +179,7 @@ def fit_brain(
     brain = make_brain(hparams, rows, loaders, run_opts)
     brain.fit(brain.epochs(), loaders["train"], loaders["valid"])
 
-    rules = dict.fromkeys((hparams["select_on"], "last", "source"))
-    if hparams["select_on"] == "target":
-        del rules["source"]  # the validation set was the target's
+    rules = tested_rules(hparams["select_on"])
     chosen = {rule: brain.chosen_epochs(rule) for rule in rules}
     test = loaders["target_test"]
     posteriors = {rule: brain.posteriors(test, chosen[rule]) for rule in rules}

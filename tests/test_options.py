@@ -48,6 +48,7 @@ def hparams_of(**changes) -> dict:
         "protocol": "speakers",
         "similarity": "centroid",
         "normalise": "domain",
+        "features_on": "auto",
         "target_rows": "four",
         "select_on": "source",
         "class_weight": "none",

@@ -28,10 +28,15 @@ source: left
 target: right
 protocol: speakers
 normalise: domain
+features_on: auto
 target_rows: four
 select_on: source
 class_weight: none
 mix_layers: all
+layers: !apply:lam_sb.models.pooling.mixed_layers
+    mix_layers: !ref <mix_layers>
+    anchor_layers: !ref <anchor_layers>
+    num_layers: 12
 segment: utterance
 target_shots: 3
 hold_out_shots: null

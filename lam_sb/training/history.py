@@ -144,3 +144,20 @@ class History:
         ]
         write_csv(folder / "history.csv", HISTORY_COLUMNS, self.epochs)
         write_csv(folder / "layer_weights.csv", LAYER_COLUMNS, rows)
+
+
+def tested_rules(select_on: str) -> list[str]:
+    """Ways of choosing the weights whose scores results.json holds.
+
+    The result's own first; then those that need no target label, where they
+    are known.
+
+    Example
+    -------
+    >>> tested_rules("last"), tested_rules("target")
+    (['last', 'source'], ['target', 'last'])
+    """
+    rules = [*dict.fromkeys((select_on, "last", "source"))]
+    if select_on == "target":
+        rules.remove("source")  # the validation set was the target's
+    return rules
