@@ -28,6 +28,7 @@ from made_up import make
 import train
 from lam_sb import inputs, run
 from lam_sb.command_line import parse_arguments
+from lam_sb.processes import ready_to_train
 from lam_sb.training.alignment import aligned_segments
 from lam_sb.training.rows import Batch
 
@@ -40,6 +41,7 @@ def ready_brain(options: list[str]) -> tuple[train.LamBrain, dict]:
     """Give a brain that can be fitted, and its loaders."""
     argv = [str(HPARAMS / "lam_gl_wavlm.yaml"), *options]
     path, run_opts, overrides = parse_arguments(argv)
+    ready_to_train()
     hparams, settings = run.load_run(path, run_opts, overrides)
     Path(hparams["output_folder"]).mkdir(parents=True)
     manifests = inputs.read_rows(hparams)
