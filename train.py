@@ -37,7 +37,7 @@ from lam_sb.command_line import is_verbose, parse_arguments
 from lam_sb.config import complete_text
 from lam_sb.console import console, log_config, say
 from lam_sb.features.store import FeatureStore
-from lam_sb.processes import process_rank, ready_to_train, start_processes
+from lam_sb.processes import limit_threads, process_rank, start_processes
 from lam_sb.training.alignment import aligned_segments
 from lam_sb.training.brain import AlignmentBrain
 from lam_sb.training.ensemble import fit_and_test_ensemble
@@ -123,7 +123,7 @@ def dataio_prepare(
     if hparams["fit"] != "sklearn":
         source, target = rows["source_train"], rows["target_train"]
         sampler = make_training_sampler(hparams, source.labels, len(target))
-        dataset = FeatureDataset(source, target, layers, segments)
+        dataset = FeatureDataset(source, target, layers, segments, True)
         loaders["train"] = training_loader(dataset, sampler)
     return rows, loaders
 
@@ -175,7 +175,7 @@ def fit_brain(
     run_opts: RunOptions,
 ) -> tuple[dict[str, np.ndarray], dict]:
     """Train; give the test's posteriors by rule, and what was learned."""
-    ready_to_train()
+    limit_threads(1)  # more wait for each other; the last bits depend on them
     brain = make_brain(hparams, rows, loaders, run_opts)
     brain.fit(brain.epochs(), loaders["train"], loaders["valid"])
 

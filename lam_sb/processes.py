@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +14,6 @@ from speechbrain.utils.run_opts import RunOptions
 from lam_sb.errors import UserError
 
 COUNTING = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 MEETING = ("MASTER_ADDR", "MASTER_PORT")
 
 
@@ -84,21 +81,6 @@ def limit_threads(most: int | None = None) -> None:
     if asked.isdigit():  # not every cluster binds its jobs to their cores
         cores = min(cores, int(asked))
     torch.set_num_threads(min(cores, most or cores))
-
-
-def ready_to_train() -> None:
-    """Use the CPU as training does best: one thread, and memory that stays.
-
-    More threads wait for each other longer than they compute, and the last
-    bits of a result depend on their number. glibc gives tensors over 32 MB
-    back to the system when they are freed; here it keeps them for the next
-    step, which would otherwise touch each page for the first time.
-    """
-    limit_threads(1)
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def wants_group(environment: Mapping[str, str]) -> bool:

@@ -169,29 +169,6 @@ def test_waiting_threads_sleep_unless_it_is_said_otherwise():
         assert said.strip() == given.get("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def test_training_has_one_thread_and_keeps_the_memory_of_large_tensors():
-    code = """
-import resource, torch
-from lam_sb.processes import ready_to_train
-def pages():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(1 << 24)  # 64 MB, of 4 kB a page
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-def usual():
-    return sorted(pages() for _ in range(5))[2]
-first = usual()
-ready_to_train()
-print(torch.get_num_threads(), first, usual())
-"""
-    rest = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    said = subprocess.check_output(
-        [sys.executable, "-c", code], env=rest, cwd=ROOT, text=True
-    )
-    threads, first, after = map(int, said.split())
-    assert threads == 1
-    assert after < first / 10
-
-
 def test_a_study_starts_its_runs_itself(environment):
     for name, value in variables(TORCHRUN).items():
         environment(name, value)

@@ -25,6 +25,10 @@ class FeatureDataset(Dataset):
         Layer numbers that are mixed.
     segments : Sequence[str]
         Stored segments that are read.
+    reuse : bool
+        True writes the features of each batch over those of the one before,
+        which are used up in training: new memory costs more time than to
+        fill it.
     """
 
     def __init__(
@@ -33,8 +37,11 @@ class FeatureDataset(Dataset):
         target: DomainRows | None,
         layers: Sequence[int],
         segments: Sequence[str],
+        reuse: bool = False,
     ):
         self.parts = [source] if target is None else [source, target]
+        self.reuse = reuse
+        self._buffer = torch.empty(0)
         self.layers = list(layers)
         self.segments = list(segments)
 
@@ -56,7 +63,7 @@ class FeatureDataset(Dataset):
         features = self.parts[0].features
         shapes = [features.shape(name, self.layers) for name in self.segments]
         shape = sum(s[0] for s in shapes), *shapes[0][1:]
-        x = torch.empty(len(indices), *shape, device=features.device)
+        x = self._room(torch.Size([len(indices), *shape]), features.device)
         masks, labels = [], []
         for (part, rows), out in zip(
             picked, x.split([len(rows) for _, rows in picked]), strict=True
@@ -65,6 +72,14 @@ class FeatureDataset(Dataset):
             masks.append(mask)
             labels.append(part.labels[rows])
         return Batch(x, torch.cat(masks), torch.cat(labels), len(split[0]))
+
+    def _room(self, shape: torch.Size, device: torch.device) -> torch.Tensor:
+        """Memory of a batch's features."""
+        if not self.reuse:
+            return torch.empty(shape, device=device)
+        if self._buffer.shape != shape:
+            self._buffer = torch.empty(shape, device=device)
+        return self._buffer
 
 
 def _keep_batch(batch: Batch) -> Batch:
