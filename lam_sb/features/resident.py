@@ -61,7 +61,7 @@ def place_features(
     if features_on == "auto":
         place = _roomiest(size, device)
     for part in parts:
-        part.device = device
+        part.move(device)
     if place != "disk":
         try:
             where = device if place == "gpu" else "cpu"

@@ -37,6 +37,11 @@ class FeatureRows:
     def __len__(self) -> int:
         return len(self.locations)
 
+    def move(self, device: torch.device) -> None:
+        """Let `fill` write, and `frames` lie, on a device."""
+        self.device = device
+        self._frames = {n: f.to(device) for n, f in self._frames.items()}
+
     def shape(
         self, name: str, layers: Sequence[int] | None = None
     ) -> torch.Size:

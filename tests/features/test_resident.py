@@ -115,3 +115,11 @@ def test_a_jobs_own_limit_counts(limits, expected, tmp_path):
         (groups / name).mkdir(parents=True, exist_ok=True)
         (groups / name / "memory.max").write_text(limit + "\n")
     assert free_memory(proc, groups) == expected
+
+
+def test_all_that_was_read_moves_with_the_rows(parts):
+    parts[1].frames("chunks")
+    for part in parts:
+        part.move(torch.device("meta"))  # stands for a GPU
+        assert part.frames("chunks").device.type == "meta"
+        assert part.frames("vowels").device.type == "meta"
