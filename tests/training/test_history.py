@@ -95,3 +95,16 @@ def test_a_checkpoint_brings_it_back(history, tmp_path):
     again.load(tmp_path / "history", end_of_epoch=False)
     assert again.epochs == history.epochs
     assert again.current == {"gradient_ratio": 0.3}
+
+
+def test_the_gradient_ratio_is_measured_once_in_fifty_steps():
+    history, measured = History(), []
+    for epoch in range(1, 15):
+        begins = 12 * (epoch - 1)
+        if history.is_ratio_due(begins):
+            measured.append(epoch)
+            history.current["gradient_ratio"] = 0.5
+        entry = {"epoch": epoch, "steps": 12 * epoch}
+        history.finish_epoch(entry | {"train_loss": 1.0, "valid_loss": 1.0})
+    # The first ends at step 12; the sixth begins at 60, the seventh at 72.
+    assert measured == [1, 7, 13]
