@@ -56,6 +56,23 @@ def test_losses_read_together_have_the_mean_of_losses_read_one_by_one():
     assert shown == pytest.approx(np.mean(losses))
 
 
+def test_a_checkpoint_within_an_epoch_holds_the_mean_of_all_its_steps():
+    brain, saved = brain_of(patience=0), []
+
+    class Checkpointer:
+        def save_and_keep_only(self, **_):
+            saved.append(brain.avg_train_loss)
+
+    brain.checkpointer = Checkpointer()
+    brain.avg_train_loss = 0.0
+    for brain.step, loss in enumerate([1.0, 2.0, 6.0], start=1):  # noqa: B020
+        brain.avg_train_loss = brain.update_average(
+            torch.tensor(loss), brain.avg_train_loss
+        )
+    brain._save_intra_epoch_ckpt()
+    assert saved == [pytest.approx(3.0)]
+
+
 @pytest.mark.parametrize("name", ["train_loss", "valid_loss"])
 def test_a_validation_that_is_not_finite_names_its_epoch(name):
     entry = {"epoch": 1, "steps": 5, "train_loss": 1.0, "valid_loss": 2.0}

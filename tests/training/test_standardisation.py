@@ -169,3 +169,16 @@ def test_a_store_that_is_only_read_keeps_none(tmp_path):
     no_folder = tmp_path / "file"
     no_folder.write_text("")
     assert same(fit_kept(no_folder / "statistics"), fit_kept(None))
+
+
+@pytest.mark.parametrize("normalise", ["domain", "speaker"])
+def test_each_layer_has_statistics_of_its_own(normalise):
+    def fitted(layers):
+        source, target = rows(9), rows(8, seed=1)
+        for n in range(3):
+            source.features.chunks[:, :, n] += 10 * n
+        fit_standardisers(normalise, [source], [target], layers, ["chunks"])
+        return source.read(range(9), layers, ["chunks"])[0]
+
+    assert torch.equal(fitted([1, 3]), fitted([1, 2, 3])[:, :, [0, 2]])
+    assert fitted([3]).abs().max() < 5
