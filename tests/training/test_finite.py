@@ -65,7 +65,7 @@ def test_a_checkpoint_within_an_epoch_holds_the_mean_of_all_its_steps():
 
     brain.checkpointer = Checkpointer()
     brain.avg_train_loss = 0.0
-    for brain.step, loss in enumerate([1.0, 2.0, 6.0], start=1):  # noqa: B020
+    for brain.step, loss in enumerate([1.0, 2.0, 6.0], start=1):
         brain.avg_train_loss = brain.update_average(
             torch.tensor(loss), brain.avg_train_loss
         )
