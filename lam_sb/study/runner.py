@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lam_sb.stopping import signals_wait
 from lam_sb.study.job import Job, command_line
 from lam_sb.study.start import start
 
@@ -88,8 +89,9 @@ def run_jobs(
                         continue
                     log = folder / f"{job.name}.log"
                     words = [*job.arguments, *options]
-                    process = start(job.script, words, log)
-                    running[process] = job, log
+                    with signals_wait():  # lest nobody stop what is started
+                        process = start(job.script, words, log)
+                        running[process] = job, log
                 time.sleep(POLL)
                 for process in [p for p in running if not p.is_alive()]:
                     job, log = running.pop(process)
