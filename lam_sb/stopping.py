@@ -62,20 +62,3 @@ def stop_deferred() -> Iterator[None]:
 def stop_asked() -> bool:
     """Whether a signal came that has not stopped the command yet."""
     return _State.asked
-
-
-@contextmanager
-def signals_wait() -> Iterator[None]:
-    """Let Ctrl-C and the signals of a cluster wait for the end."""
-    came: list[int] = []
-    before = {
-        number: signal.signal(number, lambda n, frame: came.append(n))
-        for number in (signal.SIGINT, *SIGNALS)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number in came:
-            signal.raise_signal(number)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tqdm import tqdm
 
-from lam_sb.stopping import signals_wait
+from lam_sb.errors import UserError
 from lam_sb.study.job import Job, command_line
-from lam_sb.study.start import start
 
 POLL = 0.2  # seconds between looks at the processes
 GRACE = 20.0  # seconds that a stopped process has to end by itself
@@ -78,7 +77,7 @@ def run_jobs(
     """
     folder.mkdir(parents=True, exist_ok=True)
     waiting, failures = list(reversed(jobs)), []
-    running: dict[BaseProcess, tuple[Job, Path]] = {}
+    running: dict[subprocess.Popen, tuple[Job, Path]] = {}
     with tqdm(total=len(jobs), unit="run", disable=not jobs) as bar:
         try:
             while waiting or running:
@@ -88,15 +87,13 @@ def run_jobs(
                         bar.update()
                         continue
                     log = folder / f"{job.name}.log"
-                    words = [*job.arguments, *options]
-                    with signals_wait():  # lest nobody stop what is started
-                        process = start(job.script, words, log)
-                        running[process] = job, log
+                    process = _start(job, options, log)
+                    running[process] = job, log
                 time.sleep(POLL)
-                for process in [p for p in running if not p.is_alive()]:
+                for process in [p for p in running if p.poll() is not None]:
                     job, log = running.pop(process)
                     bar.update()
-                    if process.exitcode or not job.is_done():
+                    if process.returncode or not job.is_done():
                         failures.append(make_failure(job, options, log))
                         said = f"failed: {failures[-1].reason} ({log})"
                         bar.write(said, file=sys.stderr)
@@ -105,6 +102,24 @@ def run_jobs(
         finally:
             _stop(running)
     return failures
+
+
+def _start(job: Job, options: Sequence[str], log: Path) -> subprocess.Popen:
+    """Start a run in a session of its own, so that Ctrl-C is ours to handle."""
+    try:
+        with open(log, "w", encoding="utf-8") as file:
+            return subprocess.Popen(
+                [sys.executable, job.script, *job.arguments, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise UserError(
+            f"No run can be started with the log {log} ({error}); what is "
+            "done is kept."
+        ) from error
 
 
 def make_failure(
@@ -123,12 +138,13 @@ def last_line(log: Path) -> str:
     return said[-1] if said else "it said nothing"
 
 
-def _stop(running: dict[BaseProcess, tuple[Job, Path]]) -> None:
+def _stop(running: dict[subprocess.Popen, tuple[Job, Path]]) -> None:
     """End what still runs; it saves a checkpoint to go on from."""
     for process in running:
         process.terminate()
     for process in running:
-        process.join(GRACE)
-        if process.is_alive():
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
             process.kill()
-            process.join()
+            process.wait()

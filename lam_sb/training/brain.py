@@ -149,17 +149,17 @@ class AlignmentBrain(StoppableBrain, FiniteLosses):
         torch.manual_seed(int(state[0]))
 
     def epochs(self) -> Iterator[int]:
-        """Count epochs until training is over, also when resumed then.
-
-        SpeechBrain's counter forgets on resuming that it had stopped.
-        """
+        """Count epochs until all is over, which SpeechBrain's counter forgets."""
         counter = self.hparams.epoch_counter
         while counter.current < counter.limit and not self._finished():
             yield next(counter)
 
     def _finished(self) -> bool:
-        if self._optimizer_step_limit_exceeded or self.select_on == "last":
-            return self._optimizer_step_limit_exceeded
+        ends = [entry["steps"] for entry in self.history.epochs[-1:]]
+        over = self._optimizer_step_limit_exceeded
+        over = over and ends == [self.optimizer_step]  # is validated too
+        if over or self.select_on == "last":
+            return over
         counter = self.hparams.epoch_counter
         waited = counter.current - counter.best_limit
         warm = counter.current > counter.limit_warmup

@@ -15,10 +15,8 @@ import pytest
 from lam_sb.errors import UserError
 from lam_sb.run_folder import settings_hash
 from lam_sb.stopping import STATUS
-from lam_sb.study import runner
 from lam_sb.study.job import Job, command_line
 from lam_sb.study.runner import run_jobs
-from lam_sb.study.start import start
 
 # Stands for train.py: does what --do says, leaves a result as train.py does.
 TRAIN = """
@@ -134,9 +132,8 @@ def job(name, do):
     return Job("cc", "e", script, "a.yaml", keys, paths, False, False, {})
 
 jobs = [job("a", "wait"), job("b", "wait"), job("c", "wait")]
-if __name__ == "__main__":
-    with console(verbose=False):
-        run_jobs(jobs, 2, [], Path("logs"))
+with console(verbose=False):
+    run_jobs(jobs, 2, [], Path("logs"))
 """
 
 
@@ -165,23 +162,3 @@ def test_a_signal_ends_the_runs_at_work(make_job, tmp_path, number, status):
     for _, pid in lines:
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid), 0)
-
-
-def test_a_run_that_is_being_started_is_stopped_too(
-    make_job, tmp_path, monkeypatch
-):
-    begun = []
-
-    def start_and_interrupt(*args):
-        begun.append(start(*args))
-        os.kill(os.getpid(), signal.SIGINT)
-        return begun[0]
-
-    monkeypatch.setattr(runner, "start", start_and_interrupt)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run_jobs([make_job("a", "wait")], 1, [], tmp_path / "logs")
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert not begun[0].is_alive()

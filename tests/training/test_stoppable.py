@@ -64,6 +64,24 @@ def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(
     assert outcome(unbroken_run) == outcome(folder)
 
 
+@pytest.mark.parametrize(("select_on", "steps"), [("last", 5), ("source", 10)])
+def test_stopped_behind_the_last_of_its_steps_a_run_is_still_validated(
+    select_on, steps, arguments, tmp_path, monkeypatch
+):
+    given = {"select_on": select_on, "max_steps": steps}
+    unbroken = run(arguments(output_root=tmp_path / "unbroken", **given))
+    broken = arguments(output_root=tmp_path / "broken", **given)
+    with monkeypatch.context() as patch:
+        count_calls(patch, "fit_batch", steps, signal.SIGTERM)
+        with pytest.raises(SystemExit), console(verbose=False):
+            train.main(broken)
+    calls = count_calls(monkeypatch, "fit_batch")
+    folder = run(broken)
+    assert not calls
+    assert same_weights(unbroken, folder)
+    assert outcome(unbroken) == outcome(folder)
+
+
 def test_before_training_a_signal_stops_at_once(arguments, monkeypatch):
     def encode(*args):
         os.kill(os.getpid(), signal.SIGUSR1)
