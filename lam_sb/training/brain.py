@@ -149,7 +149,7 @@ class AlignmentBrain(StoppableBrain, FiniteLosses):
         torch.manual_seed(int(state[0]))
 
     def epochs(self) -> Iterator[int]:
-        """Count epochs until all is over, which SpeechBrain's counter forgets."""
+        """Count epochs until all is over; SpeechBrain's counter forgets it."""
         counter = self.hparams.epoch_counter
         while counter.current < counter.limit and not self._finished():
             yield next(counter)

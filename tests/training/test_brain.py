@@ -247,8 +247,10 @@ def test_early_stopping_waits_for_the_warm_up(make_brain):
 def test_a_fixed_number_of_steps_never_stops_early(make_brain):
     brain = make_brain(select_on="last", max_steps=35, patience=1)
     brain.on_fit_start()
-    for _ in brain.epochs():
+    for epoch in brain.epochs():
         brain.optimizer_step += 5
+        steps = brain.optimizer_step
+        brain.history.finish_epoch({"epoch": epoch, "steps": steps})
     assert brain.hparams.epoch_counter.current == 7
 
 
