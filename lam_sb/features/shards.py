@@ -48,8 +48,10 @@ class FeatureRows:
         """Shape (K, M, D) of a row's segment; K is 1 for a single vector."""
         return _read(*self.locations[0], name, layers).shape
 
-    def frames(self, name: str) -> torch.Tensor:
-        """Count the frames (N, K) of all rows; 0 masks a segment.
+    def frames(
+        self, name: str, indices: Sequence[int] | None = None
+    ) -> torch.Tensor:
+        """Count the frames (n, K) of some rows, or all; 0 masks a segment.
 
         As all segments of phones of a row without any.
         """
@@ -57,7 +59,13 @@ class FeatureRows:
             rows = [_count_frames(*place, name) for place in self.locations]
             frames = torch.stack(rows).reshape(len(rows), -1)
             self._frames[name] = frames.to(self.device)
-        return self._frames[name]
+        if indices is None:
+            return self._frames[name]
+        return self._frames[name][self._on_device(torch.tensor(indices))]
+
+    def _on_device(self, index: torch.Tensor) -> torch.Tensor:
+        """Copy an index there, without waiting for the device's work."""
+        return index.to(self.device, non_blocking=True)
 
     def fill(
         self,
@@ -82,7 +90,7 @@ class FeatureRows:
         """
         held = self._held.get(_request(name, layers))
         if held is not None and held.is_cuda:
-            out.copy_(held[self._slots[list(indices)].to(held.device)])
+            out.copy_(held[self._on_device(self._slots[list(indices)])])
             return
         for row, index in zip(out, indices, strict=True):
             if held is not None:
@@ -109,7 +117,7 @@ class FeatureRows:
         shape = len(indices), *self.shape(name, layers)
         values = torch.empty(shape, device=self.device)
         self.fill(values, name, indices, layers)
-        frames = self.frames(name)[list(indices)]
+        frames = self.frames(name, indices)
         if name in ("chunks", "vowel_classes"):
             return values, frames
         return values[:, 0], frames[:, 0]

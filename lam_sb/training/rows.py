@@ -163,7 +163,7 @@ class DomainRows:
             features.fill(x, name, indices, layers)
             if name in self.standardisers:
                 self.standardisers[name](x, speakers)
-        frames = [features.frames(name)[list(indices)] for name in segments]
+        frames = [features.frames(name, indices) for name in segments]
         return out, torch.cat(frames, dim=1) > 0
 
 

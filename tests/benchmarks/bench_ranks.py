@@ -44,7 +44,7 @@ def make_corpus(folder: Path, minutes: float, seed: int) -> None:
         writer.writerows(lines)
 
 
-def seconds(folder: Path, processes: int) -> float:
+def seconds(folder: Path, processes: int, options: dict) -> float:
     """Time that so many processes encode both corpora in, from nothing."""
     shutil.rmtree(folder / "features", ignore_errors=True)
     start = [sys.executable]
@@ -58,9 +58,7 @@ def seconds(folder: Path, processes: int) -> float:
         "encoder_source": folder / "wavlm",
         "output_root": folder / "results",
         "feature_folder": folder / "features",
-        "extract_batch_seconds": 30,
-        "device": "cpu",
-    }
+    } | options
     command = [*start, "-m", "lam_sb", "extract", "hparams/small/lam_gl.yaml"]
     command += [f"--{key}={value}" for key, value in keys.items()]
     with (
@@ -93,8 +91,9 @@ def main() -> None:
         make_base("wavlm", folder / "wavlm")
         for seed, corpus in enumerate(("one", "two")):
             make_corpus(folder / corpus, minutes / 2, seed)
+        options = {"device": "cpu", "extract_batch_seconds": 30}
         ratios = [
-            seconds(folder, 1) / seconds(folder, processes)
+            seconds(folder, 1, options) / seconds(folder, processes, options)
             for _ in range(ROUNDS)
         ]
     print(f"one / {processes}:", " ".join(f"{r:.2f}" for r in ratios))
