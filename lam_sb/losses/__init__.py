@@ -12,8 +12,10 @@ An alignment loss is any callable that gives a scalar, named by the YAML's
   head;
 - ``labels``: (B,) emotions of the source rows.
 
-Two attributes may say more: ``keys``, the YAML keys that it uses (any, if it
-does not say), and ``segments``, the values of the YAML's ``segment`` that it
-takes. One that has weights to learn stands among the YAML's ``modules`` too, as
-in ``hparams/few_shot_wavlm.yaml``.
+Attributes may say more: ``keys``, the YAML keys that it uses (any, if it does
+not say); ``segments``, the values of the YAML's ``segment`` that it takes;
+``recordable``, True where a GPU may record its work in one step and repeat it
+in the next: no value of Python changes, and none is read from the GPU. One that
+has weights to learn stands among the YAML's ``modules`` too, as in
+``hparams/few_shot_wavlm.yaml``.
 """

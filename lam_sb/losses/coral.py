@@ -83,6 +83,7 @@ class LayerCoral(nn.Module):
     """
 
     keys = ("segment", "anchor_layers", "scale", "reduce")
+    recordable = True
 
     def __init__(self, scale: str = "frobenius", reduce: str = "sum"):
         super().__init__()

@@ -135,7 +135,8 @@ class AlignmentInputs:
                 "layers is anchored. Set anchor_layers; a loss of your own "
                 "lists that key in its keys."
             )
-        return self.mixed_layers[domain][:, self._anchored]
+        layers = self.mixed_layers[domain].unbind(1)
+        return torch.stack([layers[n] for n in self._anchored], 1)
 
     @property
     def source_segments(self) -> torch.Tensor:

@@ -36,6 +36,7 @@ from lam_sb.training.layer_log import (
     measure_layers,
     warn_of_silent_layers,
 )
+from lam_sb.training.recorded import RecordedSteps
 from lam_sb.training.rows import Batch, Outputs
 from lam_sb.training.stoppable import StoppableBrain
 from lam_sb.training.weights import EpochWeights
@@ -48,7 +49,7 @@ logger = get_logger(__name__)
 PROGRESS_STEPS = 50  # an epoch of fewer has no progress bar
 
 
-class AlignmentBrain(StoppableBrain, FiniteLosses):
+class AlignmentBrain(StoppableBrain, RecordedSteps, FiniteLosses):
     """Trains, stops, keeps weights and logs for a Brain of two domains.
 
     Its subclass computes outputs and loss. Its modules are ``projector``,

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import speechbrain as sb
 import torch
 
 from lam_sb.errors import UserError
-
-if TYPE_CHECKING:
-    from lam_sb.training.rows import Batch
 
 READ_TOGETHER = 50  # losses
 
@@ -38,21 +34,6 @@ class FiniteLosses(sb.Brain):
 
     Reading the loss of each step would make a GPU wait for it.
     """
-
-    def fit_batch(self, batch: Batch) -> torch.Tensor:
-        """Take a training step; its loss () stays on the device."""
-        due = self.step % self.grad_accumulation_factor == 0
-        self.on_fit_batch_start(batch, due)
-        with self.no_sync(not due):
-            with self.training_ctx:
-                outputs = self.compute_forward(batch, sb.Stage.TRAIN)
-                loss = self.compute_objectives(outputs, batch, sb.Stage.TRAIN)
-            share = loss / self.grad_accumulation_factor
-            self.scaler.scale(share).backward()
-        if due:
-            self.optimizers_step()
-        self.on_fit_batch_end(batch, outputs, loss, due)
-        return loss.detach()
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
         """Forget the losses of the stage before."""

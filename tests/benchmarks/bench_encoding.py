@@ -123,7 +123,9 @@ def encode_from_disk(folder: Path, minutes: float, keys: dict) -> None:
     spent = seconds(folder, 1, keys)
     rate = 60 * minutes / spent
     print(f"extract: {spent:.1f} s for {minutes:.0f} minutes of speech,")
-    print(f"{rate:.0f} hours an hour: MSP-Podcast in {MSP_PODCAST / rate:.2f} h")
+    print(
+        f"{rate:.0f} hours an hour: MSP-Podcast in {MSP_PODCAST / rate:.2f} h"
+    )
 
 
 def main() -> None:

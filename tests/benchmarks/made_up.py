@@ -87,16 +87,16 @@ def write_store(
         "dim": dim,
     }
     shards = plan_shards({row_key(*r): r for r in rows}, lambda s: s, 120.0)
-    generator = torch.Generator().manual_seed(0)
-    centre = torch.randn(layers, dim, generator=generator)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    random = {"generator": torch.Generator(device), "device": device}
+    centre = torch.randn(layers, dim, **random)
     for shard in shards:
         n = len(keys_of(shard))
-        noise = torch.randn(n, CHUNKS, layers, dim, generator=generator)
-        chunks = noise + centre
+        chunks = centre + torch.randn(n, CHUNKS, layers, dim, **random)
         tensors = {
-            "chunks": chunks.half(),
+            "chunks": chunks.half().cpu(),
             "chunks.frames": torch.full((n, CHUNKS), 30, dtype=torch.int32),
-            "utterance": chunks.mean(1).half(),
+            "utterance": chunks.mean(1).half().cpu(),
             "utterance.frames": torch.full((n,), 240, dtype=torch.int32),
         }
         save_file(tensors, folder / f"{shard['name']}.safetensors")

@@ -19,7 +19,7 @@ from encoder_kinds import (
 from torch import nn
 
 from lam_sb.features.encoders import FrozenEncoder
-from lam_sb.features.wav2vec import RowGroupNorm, attend
+from lam_sb.features.wav2vec import PositionConv1d, RowGroupNorm, attend
 
 
 @pytest.mark.parametrize("kind", ["wavlm", "hubert", "wav2vec2"])
@@ -191,7 +191,20 @@ def test_wavlm_asks_for_no_attention_weights(kind, folders, wavs, monkeypatch):
 
 
 @torch.no_grad()
-def test_group_norm_is_over_the_frames_of_each_row():
+@pytest.mark.parametrize(("width", "frames"), [(128, 224), (19, 64), (8, 1)])
+def test_positions_by_fourier_transform_are_those_of_the_convolution(
+    width, frames
+):
+    conv = nn.Conv1d(12, 8, width, padding=width // 2, groups=4)
+    x = torch.randn(3, 12, frames)
+    ours = PositionConv1d.copy_of(conv)
+    assert torch.equal(ours(x), conv(x))
+    assert torch.allclose(ours.transformed(x), conv(x), atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("together", [False, True])  # as on a GPU
+def test_group_norm_is_over_the_frames_of_each_row(together):
     torch.manual_seed(6)
     norm = RowGroupNorm(5, 5)
     nn.init.normal_(norm.weight)
@@ -200,7 +213,7 @@ def test_group_norm_is_over_the_frames_of_each_row():
     norm.frames = torch.tensor([30, 11])
     plain = nn.GroupNorm(5, 5).double()
     plain.load_state_dict(norm.state_dict())
-    ours = norm(x.clone())
+    ours = (norm._normalise_together if together else norm)(x.clone())
     for row, wav, count in zip(ours, x.double(), (30, 11), strict=True):
         expected = plain(wav[None, :, :count])[0].float()
         assert torch.allclose(row[:, :count], expected, atol=1e-5)
