@@ -89,14 +89,16 @@ class FeatureRows:
             Layer numbers, from 1; all by default.
         """
         held = self._held.get(_request(name, layers))
-        if held is not None and held.is_cuda:
-            out.copy_(held[self._on_device(self._slots[list(indices)])])
-            return
-        for row, index in zip(out, indices, strict=True):
-            if held is not None:
-                row.copy_(held[self._slots[index]])
-            else:
+        if held is None:
+            for row, index in zip(out, indices, strict=True):
                 row.copy_(_read(*self.locations[index], name, layers))
+            return
+        slots = self._slots[list(indices)]
+        if held.is_cuda:
+            out.copy_(held[self._on_device(slots)])
+            return
+        for row, slot in zip(out, slots.tolist(), strict=True):
+            row.copy_(held[slot])
 
     def gather(
         self,
