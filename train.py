@@ -123,7 +123,7 @@ def dataio_prepare(
     if hparams["fit"] != "sklearn":
         source, target = rows["source_train"], rows["target_train"]
         sampler = make_training_sampler(hparams, source.labels, len(target))
-        dataset = FeatureDataset(source, target, layers, segments, reuse=True)
+        dataset = FeatureDataset(source, target, layers, segments)
         loaders["train"] = training_loader(dataset, sampler)
     return rows, loaders
 

@@ -15,6 +15,9 @@ from lam_sb.training.samplers import DualDomainSampler, InOrder
 class FeatureDataset(Dataset):
     """Rows of one or two domains, fetched a whole batch at once.
 
+    The features of a batch are written over those of the one before, which are
+    used up by then: new memory costs more time than to fill it.
+
     Arguments
     ---------
     source : DomainRows
@@ -25,10 +28,6 @@ class FeatureDataset(Dataset):
         Layer numbers that are mixed.
     segments : Sequence[str]
         Stored segments that are read.
-    reuse : bool
-        True writes the features of each batch over those of the one before,
-        which are used up in training: new memory costs more time than to
-        fill it.
     """
 
     def __init__(
@@ -37,10 +36,8 @@ class FeatureDataset(Dataset):
         target: DomainRows | None,
         layers: Sequence[int],
         segments: Sequence[str],
-        reuse: bool = False,
     ):
         self.parts = [source] if target is None else [source, target]
-        self.reuse = reuse
         self._buffer = torch.empty(0)
         self.layers = list(layers)
         self.segments = list(segments)
@@ -75,11 +72,9 @@ class FeatureDataset(Dataset):
 
     def _room(self, shape: torch.Size, device: torch.device) -> torch.Tensor:
         """Memory of a batch's features."""
-        if not self.reuse:
-            return torch.empty(shape, device=device)
-        if self._buffer.shape != shape:
+        if self._buffer.shape[1:] != shape[1:] or len(self._buffer) < shape[0]:
             self._buffer = torch.empty(shape, device=device)
-        return self._buffer
+        return self._buffer[: shape[0]]
 
 
 def _keep_batch(batch: Batch) -> Batch:

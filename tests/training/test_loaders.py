@@ -55,18 +55,16 @@ def test_drawing_batches_leaves_torchs_random_numbers_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_batches_of_training_may_share_their_memory():
+def test_batches_share_the_memory_of_the_largest():
     source, target = rows(6), rows(5, seed=1, labelled=False)
-    fresh, reused = (
-        FeatureDataset(source, target, [1, 3], ["chunks"], reuse)
-        for reuse in (False, True)
+    shared, *fresh = (
+        FeatureDataset(source, target, [1, 3], ["chunks"]) for _ in range(5)
     )
-    picked = [[0, 3, 6, 7], [5, 1, 10, 8], [2, 9]]
     addresses = []
-    for indices in picked:
-        batch, expected = (d.__getitems__(indices) for d in (reused, fresh))
+    for indices, other in zip(
+        [[0, 3, 7], [5, 1, 10, 8], [2, 9], [4, 0, 6, 7]], fresh, strict=True
+    ):
+        batch, expected = (d.__getitems__(indices) for d in (shared, other))
         assert torch.equal(batch.x, expected.x)
         addresses.append(batch.x.data_ptr())
-    assert addresses[0] == addresses[1] != addresses[2]
-    kept = [fresh.__getitems__(indices).x for indices in picked[:2]]
-    assert not torch.equal(*kept)
+    assert addresses[0] != addresses[1] == addresses[2] == addresses[3]
