@@ -79,7 +79,7 @@ class RecordedSteps(sb.Brain):
                 continue
             group["capturable"] = self._records
             for parameter in group["params"]:  # of a resumed run
-                state = self.optimizer.state[parameter]
+                state = self.optimizer.state.get(parameter, {})
                 if "step" in state:
                     where = parameter.device if self._records else "cpu"
                     state["step"] = state["step"].to(where)
