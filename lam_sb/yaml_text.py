@@ -30,9 +30,13 @@ class FastLoader(CLoader):
 
 
 class _FastSafeLoader(CSafeLoader):
-    """`FastLoader` of plain values; HyperPyYAML adds no tuples to it."""
+    """`FastLoader` of plain values; a tuple of HyperPyYAML is a text."""
 
     processing_version = (1, 2)
+
+
+# Without libyaml, HyperPyYAML's tuples are found by all of ruamel's loaders.
+_FastSafeLoader.add_constructor("!tuple", CSafeLoader.construct_yaml_str)
 
 
 def split_keys(text: str) -> dict[str, str]:
