@@ -6,11 +6,37 @@ import re
 from collections.abc import Mapping
 from io import StringIO
 
+import yaml
 from ruamel.yaml import YAML, YAMLError
 
 from lam_sb.errors import UserError
 
+try:  # libyaml, several times as fast
+    from ruamel.yaml import CLoader, CSafeLoader
+except ImportError:  # no ruamel.yaml.clib
+    from ruamel.yaml import Loader as CLoader
+    from ruamel.yaml import SafeLoader as CSafeLoader
+
 KEY = re.compile(r"""^["']?([A-Za-z_][\w.-]*)["']?\s*:""")
+
+
+class FastLoader(CLoader):
+    """Loads most YAML as ruamel's `Loader` does, and refuses the rest.
+
+    Only that one reads ``[http://a]``.
+    """
+
+    processing_version = (1, 2)  # where 1e-4 is a number
+
+
+class _FastSafeLoader(CSafeLoader):
+    """`FastLoader` of plain values; a tuple of HyperPyYAML is a text."""
+
+    processing_version = (1, 2)
+
+
+# Without libyaml, HyperPyYAML's tuples are found by all of ruamel's loaders.
+_FastSafeLoader.add_constructor("!tuple", CSafeLoader.construct_yaml_str)
 
 
 def split_keys(text: str) -> dict[str, str]:
@@ -47,6 +73,11 @@ def comments_above(block: str) -> str:
     return "".join(lines[:count])
 
 
+def without_comments(block: str) -> str:
+    """Give a block of `key_blocks` from its key on."""
+    return block[len(comments_above(block)) :]
+
+
 def parse_yaml(text: str, where: str) -> object:
     """Read YAML as HyperPyYAML does, where 1e-4 is a number.
 
@@ -60,6 +91,14 @@ def parse_yaml(text: str, where: str) -> object:
     except YAMLError as error:
         reason = getattr(error, "problem", None) or " ".join(str(error).split())
         raise UserError(f"{where} is no valid YAML: {reason}.") from None
+
+
+def _parse_file(text: str, where: str) -> object:
+    """`parse_yaml` of much text."""
+    try:
+        return yaml.load(text, Loader=_FastSafeLoader)
+    except YAMLError:
+        return parse_yaml(text, where)
 
 
 def dump(content: Mapping[str, object]) -> str:
@@ -92,11 +131,11 @@ def plain_values(
     """
     tagged, plain = {}, []
     for key, block in blocks.items():
-        body = block[len(comments_above(block)) :]
+        body = without_comments(block)
         lines = [re.sub(r"\s+#.*$", "", x) for x in body.splitlines()]
         body = "\n".join(x.rstrip() for x in lines if x.strip())
         if "!" in body:
             tagged[key] = body.partition(":")[2].strip()
         elif key:
             plain.append(block)
-    return parse_yaml("".join(plain), where) or {}, tagged
+    return _parse_file("".join(plain), where) or {}, tagged

@@ -183,8 +183,15 @@ def corpora(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> Path:
-    """Folder with both demo corpora; not to be changed."""
-    folder = tmp_path_factory.mktemp("demo")
+    """Folder with both demo corpora; not to be changed.
+
+    The workers of one call of pytest share it: two at once make it once.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder /= "demo"
+    folder.mkdir(exist_ok=True)
     for corpus in CORPORA:
         make_demo_corpus(folder, corpus)
     return folder

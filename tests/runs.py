@@ -8,16 +8,20 @@ from pathlib import Path
 
 import torch
 from conftest import read_table, write_table
+from hyperpyyaml import load_hyperpyyaml
 from safetensors.torch import load_file
 
 import train
 from lam_sb.command_line import parse_arguments
-from lam_sb.config import load
+from lam_sb.config import key_blocks
 
 
 def folder_of(arguments: list[str]) -> Path:
     path, _, overrides = parse_arguments(arguments)
-    return Path(load(path, overrides)["output_folder"])
+    blocks = key_blocks(path, overrides)
+    keys = ("output_root", "experiment", "source", "target", "seed")
+    text = "".join(blocks[key] for key in (*keys, "output_folder"))
+    return Path(load_hyperpyyaml(text)["output_folder"])  # builds nothing
 
 
 def run(arguments: list[str]) -> Path:

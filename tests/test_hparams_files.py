@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,41 @@ def root(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("results")
 
 
+@pytest.fixture(scope="module")
+def load_here(encoders, root) -> Callable[[Path], dict]:
+    """Load a file with the folders from here, once; not to be changed."""
+    loaded: dict[Path, dict] = {}
+
+    def make(path: Path) -> dict:
+        if path not in loaded:
+            loaded[path] = load(path, folders(encoders, path, root))
+        return loaded[path]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def load_complete(encoders) -> Callable[[dict], dict]:
+    """Load the complete file by HyperPyYAML alone, once for each encoder."""
+    loaded: dict[str, dict] = {}
+
+    def make(overrides: dict) -> dict:
+        family = overrides["encoder_source"]
+        if family not in loaded:
+            text = COMPLETE.read_text()
+            loaded[family] = load_hyperpyyaml(text, overrides)
+        return loaded[family]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def experiments() -> dict[Path, dict]:
+    """Name of the folder of each file's results."""
+    line = r"(?m)^experiment: .*"
+    return {p: yaml.safe_load(re.findall(line, flatten(p))[0]) for p in FILES}
+
+
 def folders(encoders: dict, path: Path, root: Path) -> dict:
     """Where a run of the file finds and leaves things here."""
     asked = asked_by(path).get("encoder_source", "")
@@ -60,12 +96,14 @@ def folders(encoders: dict, path: Path, root: Path) -> dict:
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_each_file_loads_to_what_it_asks_for(path, encoders, root):
+def test_each_file_loads_to_what_it_asks_for(
+    path, encoders, root, load_here, load_complete
+):
     overrides = folders(encoders, path, root)
     asked = asked_by(path) | overrides
-    hparams = load(path, overrides)
+    hparams = load_here(path)
     direct = load_hyperpyyaml(flatten(path), overrides)
-    complete = load_hyperpyyaml(COMPLETE.read_text(), overrides)
+    complete = load_complete(overrides)
     assert hparams.keys() == direct.keys() == complete.keys()
     for key in hparams.keys() - set(MAY_DIFFER):
         value = asked.get(key, complete[key])
@@ -128,13 +166,10 @@ def test_an_ablation_is_a_few_lines_under_a_comment(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_each_file_names_a_folder_of_its_own(path):
-    others = {
-        p: yaml.safe_load(re.findall(r"(?m)^experiment: .*", flatten(p))[0])
-        for p in FILES
-    }
-    name = others.pop(path)
-    assert name not in others.values()
+def test_each_file_names_a_folder_of_its_own(path, experiments):
+    others = [name for p, name in experiments.items() if p != path]
+    assert len(others) == len(FILES) - 1
+    assert experiments[path] not in others
 
 
 def test_a_key_of_the_complete_file_has_a_comment_or_stands_in_a_group():
@@ -172,11 +207,8 @@ def test_the_keys_that_speechbrains_recipe_tests_use_exist():
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_no_file_sets_a_key_that_its_system_has_no_use_for(
-    path, encoders, root
-):
-    hparams = load(path, folders(encoders, path, root))
-    check_options(hparams, {}, str(path))
+def test_no_file_sets_a_key_that_its_system_has_no_use_for(path, load_here):
+    check_options({**load_here(path)}, {}, str(path))
 
 
 def test_the_small_files_share_one_setting():

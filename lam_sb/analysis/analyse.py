@@ -80,6 +80,5 @@ def _draw(folder: Path, measure: str) -> None:
             encoder = other.parent.name
             tables[encoder] = read_similarity(other / "similarity.csv")
             selected[encoder] = selection
-    for ending in ("png", "pdf"):
-        path = folder / f"figure1.{ending}"
-        draw_similarity(tables, selected, measure, folder.name, path)
+    paths = [folder / f"figure1.{ending}" for ending in ("png", "pdf")]
+    draw_similarity(tables, selected, measure, folder.name, paths)

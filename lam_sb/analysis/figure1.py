@@ -36,7 +36,7 @@ def draw_similarity(
     selected: Mapping[str, Mapping],
     measure: str,
     title: str,
-    path: Path,
+    paths: Sequence[Path],
 ) -> None:
     """Draw one measure with its references, by segment and emotion.
 
@@ -46,7 +46,7 @@ def draw_similarity(
 
     ``tables`` are rows of `lam_sb.analysis.similarity.similarity_rows`, and
     ``selected`` what selection.json holds, by encoder: its group is marked, on
-    vowels and consonants their own. The path ends in png or pdf.
+    vowels and consonants their own. The paths end in png or pdf.
     """
     table = pd.concat(
         pd.DataFrame(rows).assign(encoder=e) for e, rows in tables.items()
@@ -72,9 +72,14 @@ def draw_similarity(
     figure.legend(
         handles.values(), handles.keys(), loc="outside lower center", ncols=2
     )
-    with whole_file(path) as temporary:
+    figure.draw_without_rendering()  # lays the panels out, once for all files
+    figure.set_layout_engine(None)
+    for path in paths:
         kind = path.suffix[1:]
-        figure.savefig(temporary, format=kind, dpi=200, metadata=METADATA[kind])
+        with whole_file(path) as temporary:
+            figure.savefig(
+                temporary, format=kind, dpi=200, metadata=METADATA[kind]
+            )
 
 
 def _make_panels(

@@ -35,24 +35,24 @@ def table(offset):
     ]
 
 
-@pytest.fixture
-def drawn(tmp_path, monkeypatch):
-    figures = []
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    figures, folder = [], tmp_path_factory.mktemp("figures")
     save = Figure.savefig
 
     def noted(self, *args, **kwargs):
         figures.append(self)
         save(self, *args, **kwargs)
 
-    monkeypatch.setattr(Figure, "savefig", noted)
     tables = {"wavlm": table(0), "whisper": table(0.1)}
     selected = {"wavlm": {"group": [1, 2, 3]}, "whisper": {"group": [2, 4, 6]}}
     selected["whisper"]["vowels"] = {"group": [1, 5, 6]}
-    for name in ("a.png", "b.png", "a.pdf"):
-        draw_similarity(
-            tables, selected, "centroid", "left-right", tmp_path / name
-        )
-    return figures[0], tmp_path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", noted)
+        for names in (("a.png", "a.pdf"), ("b.pdf", "b.png")):
+            paths = [folder / name for name in names]
+            draw_similarity(tables, selected, "centroid", "left-right", paths)
+    return figures[0], folder
 
 
 def test_a_panel_an_emotion_and_segment_a_line_an_encoder(drawn):
@@ -88,7 +88,7 @@ def test_of_one_emotion_segments_fill_rows_of_three(
     ]
     selected = {"wavlm": {"group": [1]}}
     draw_similarity(
-        {"wavlm": rows}, selected, "centroid", "a-b", tmp_path / "a.png"
+        {"wavlm": rows}, selected, "centroid", "a-b", [tmp_path / "a.png"]
     )
     figure, title = figures[0]
     assert title == "a-b, all emotions"
@@ -126,5 +126,17 @@ def test_lines_differ_in_grey_and_by_mark(drawn):
 def test_both_formats_are_whole_and_equal_when_drawn_again(drawn):
     _, folder = drawn
     assert imread(folder / "a.png").shape[2] == 4
-    assert (folder / "a.png").read_bytes() == (folder / "b.png").read_bytes()
     assert (folder / "a.pdf").read_bytes().startswith(b"%PDF")
+    for kind in ("png", "pdf"):
+        one, two = (folder / f"{name}.{kind}" for name in "ab")
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_panels_and_the_legend_are_laid_out_beside_each_other(drawn):
+    figure, _ = drawn
+    renderer = figure.canvas.get_renderer()
+    parts = [*figure.axes, *figure.legends]
+    boxes = [part.get_tightbbox(renderer) for part in parts]
+    assert len(boxes) == 7
+    for n, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[n + 1 :])

@@ -106,7 +106,7 @@ def run_extract(command, corpora, wavlm, folder) -> FeatureStore:
         "encoder_source": wavlm,
         "output_root": folder / "results",
         "feature_folder": folder / "features",
-        "extract_batch_seconds": 20,
+        "extract_batch_seconds": 5,
         "device": "cpu",
     }
     done = subprocess.run(
@@ -127,7 +127,7 @@ def run_extract(command, corpora, wavlm, folder) -> FeatureStore:
 def test_torchrun_writes_the_bytes_of_one_process(wavlm, tmp_path):
     for seed, name in enumerate(("left", "right")):
         corpus = tmp_path / "corpora" / name
-        make_corpus(corpus, speakers=11, takes=7, seed=seed)
+        make_corpus(corpus, speakers=11, takes=2, seed=seed)
     torchrun = str(Path(sys.executable).with_name("torchrun"))
     stores = [
         run_extract(command, tmp_path / "corpora", wavlm, tmp_path / name)

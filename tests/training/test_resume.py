@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 from conftest import EMOTIONS, read_table, write_table
-from runs import outcome, run, same_weights, weights_of
+from runs import folder_of, outcome, run, same_weights, weights_of
 
 import train
 from lam_sb.errors import UserError
@@ -27,11 +27,22 @@ def test_three_epochs_and_three_more_equal_six(arguments):
     assert tables[0] == tables[1]
 
 
+@pytest.fixture
+def three_epochs(arguments, tmp_path_factory):
+    """Folder of a run of three epochs; the same for all tests."""
+    given = arguments(
+        output_root=tmp_path_factory.getbasetemp() / "three_epochs",
+        number_of_epochs=3,
+        experiment="straight",
+    )
+    done = (folder_of(given) / "results.json").is_file()
+    return folder_of(given) if done else run(given)
+
+
 @pytest.mark.parametrize("steps", [2, 7, 9])
 def test_a_kill_in_mid_epoch_continues_bit_for_bit(
-    steps, arguments, monkeypatch
+    steps, three_epochs, arguments, monkeypatch
 ):
-    straight = run(arguments(number_of_epochs=3, experiment="straight"))
     halved = arguments(
         "small/lam_gl.yaml",
         "--ckpt_interval_steps=1",
@@ -53,8 +64,8 @@ def test_a_kill_in_mid_epoch_continues_bit_for_bit(
         train.main(halved)
     monkeypatch.undo()
     folder = run(halved)
-    assert same_weights(straight, folder)
-    assert outcome(straight)[1] == outcome(folder)[1]
+    assert same_weights(three_epochs, folder)
+    assert outcome(three_epochs)[1] == outcome(folder)[1]
 
 
 def test_a_finished_run_started_again_changes_nothing(arguments):
