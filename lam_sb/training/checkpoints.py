@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
@@ -53,6 +54,17 @@ class SafeCheckpointer(Checkpointer):
         # ones, or they wait for each other for ever.
         ddp_barrier()
         return checkpoint
+
+    def save_and_keep_only(
+        self, *args, importance_keys: Sequence[Callable] = (), **kwargs
+    ) -> None:
+        """Save, then delete the checkpoints that are not to be kept.
+
+        SpeechBrain appends to its default of ``importance_keys`` at each call,
+        and lists all checkpoints twice for each of them.
+        """
+        keys = [*importance_keys]
+        super().save_and_keep_only(*args, importance_keys=keys, **kwargs)
 
     def _save_checkpoint_metafile(
         self, fpath: Path, meta_to_include: dict, end_of_epoch: bool = True

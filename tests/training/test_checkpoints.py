@@ -226,3 +226,23 @@ def test_a_checkpoint_half_deleted_does_no_harm(checkpointer, model):
     assert model.weight.item() == 2.0
     checkpointer.save_and_keep_only(meta={"loss": 3.0}, num_to_keep=1)
     assert [c.meta["loss"] for c in checkpointer.list_checkpoints()] == [3.0]
+
+
+def test_a_late_save_looks_for_checkpoints_as_often_as_an_early_one(
+    model, tmp_path, monkeypatch
+):
+    looked = []
+    find = SafeCheckpointer.list_checkpoints
+    monkeypatch.setattr(
+        SafeCheckpointer,
+        "list_checkpoints",
+        lambda self: looked.append(1) or find(self),
+    )
+    checkpointer = SafeCheckpointer(tmp_path, {"model": model})
+    counts = []
+    for epoch in range(5):
+        looked.clear()
+        checkpointer.save_and_keep_only(meta={"loss": epoch}, num_to_keep=1)
+        counts.append(len(looked))
+        assert [c.meta["loss"] for c in find(checkpointer)] == [epoch]
+    assert counts[-1] == counts[0] > 0
