@@ -179,14 +179,12 @@ def fit_brain(
     brain = make_brain(hparams, rows, loaders, run_opts)
     brain.fit(brain.epochs(), loaders["train"], loaders["valid"])
 
-    rules = tested_rules(hparams["select_on"])
-    chosen = {rule: brain.chosen_epochs(rule) for rule in rules}
+    chosen = brain.keep_tested(tested_rules(hparams["select_on"]))
     test = loaders["target_test"]
-    posteriors = {rule: brain.posteriors(test, chosen[rule]) for rule in rules}
+    posteriors = {r: brain.posteriors(test, chosen[r]) for r in chosen}
     if if_main_process() and not brain.debug:
         brain.history.write(Path(hparams["output_folder"]))
-    learned = brain.history.describe(chosen[hparams["select_on"]])
-    return posteriors, learned | {"device": str(brain.device)}
+    return posteriors, brain.learned(chosen[hparams["select_on"]])
 
 
 def fit_and_test(
@@ -215,6 +213,8 @@ def fit_and_test(
         lines = run.leave_results(
             hparams, settings, rows, posteriors, content, run_opts.debug
         )
+        if not (run_opts.debug or run_opts.test_only):
+            run.keep_only_tested(hparams)
         say(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from lam_sb.analysis.anchor_layers import ANALYSIS_RULES, check_selection
 from lam_sb.config import key_blocks, load
 from lam_sb.data import check_not_tested, describe_data
 from lam_sb.evaluation.results import (
-    check_not_shorter,
+    check_same_length,
     finished_result,
     score,
     score_notes,
@@ -22,7 +23,10 @@ from lam_sb.evaluation.results import (
 from lam_sb.inputs import prep_notes
 from lam_sb.options import alignment_class, check_options
 from lam_sb.run_folder import settings_hash
+from lam_sb.training.checkpoints import drop_checkpoints, has_checkpoint
+from lam_sb.training.history import read_finished
 from lam_sb.training.rows import DomainRows, with_emotion
+from lam_sb.training.weights import weights_hash
 from lam_sb.yaml_text import plain_values
 
 # SpeechBrain's options that decide a result, as the YAML's keys do.
@@ -121,14 +125,17 @@ def add_data(
     ------
     UserError
         Source rows that are tested, anchors selected on other data, or a
-        finished result of longer training.
+        finished run that was trained for longer or shorter.
     """
     if hparams["bound"] != "within":
         check_not_tested(hparams, manifests)
     check_selection(hparams, manifests, store_name)
     settings["data"] = describe_data(hparams, manifests, store_name)
-    path = Path(hparams["output_folder"], "results.json")
-    check_not_shorter(finished_result(path, settings_hash(settings)), hparams)
+    if not has_checkpoint(hparams["save_folder"]):  # nothing to go on from
+        path = Path(hparams["output_folder"], "results.json")
+        there = finished_result(path, settings_hash(settings))
+        kept = read_finished(hparams["save_folder"])
+        check_same_length(there or kept, hparams)
 
 
 def describe_run(
@@ -291,6 +298,19 @@ def leave_results(
         write_predictions(predictions, test, posteriors[chosen], target)
         write_results(path, results)
     return [*results["notes"], _result_line(results, where)]
+
+
+def keep_only_tested(hparams: Mapping) -> None:
+    """Remove what only resuming needs, once a run has left its results.
+
+    Not where they are a result of other weights than those it keeps: one that
+    an earlier version of lam_sb left, in float32.
+    """
+    path = Path(hparams["output_folder"], "results.json")
+    results = json.loads(path.read_text(encoding="utf-8"))
+    kept = weights_hash(hparams["save_folder"])
+    if kept is not None and results.get("weights_hash") == kept:
+        drop_checkpoints(hparams["save_folder"])
 
 
 def _steps(results: Mapping) -> int:

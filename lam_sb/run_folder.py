@@ -15,6 +15,7 @@ from speechbrain.utils.distributed import if_main_process
 from lam_sb.data import differing_data
 from lam_sb.errors import UserError
 from lam_sb.files import whole_file
+from lam_sb.training.history import FINISHED
 
 
 def settings_hash(settings: Mapping[str, object]) -> str:
@@ -178,9 +179,13 @@ def _short(value: object) -> str:
 def _compare(path: Path, settings: Mapping[str, object]) -> None:
     differing = differing_settings(path, settings)
     if differing:
+        kept = path.with_name("save") / FINISHED
+        done = " It is finished, and keeps only what it tests."
+        done = done if kept.is_file() else ""
         raise UserError(
             f"{path.parent} was made with other settings, or by another "
-            "version of lam_sb. Use --experiment NAME for a folder of its own. "
+            f"version of lam_sb.{done} Use --experiment NAME for a folder of "
+            "its own. "
             f"What differs: {'; '.join(differing)}."
         )
     changed = changed_data(path, settings)

@@ -350,3 +350,11 @@ def train_system(system_keys) -> Callable[..., tuple[dict, Path]]:
         return results_of(folder), folder
 
     return make
+
+
+@pytest.fixture
+def make_brain(wavlm, tmp_path) -> Callable:
+    """Give what makes a Brain of the small LAM-GL; keywords change keys."""
+    from brains import brain_maker  # train.py is slow to import
+
+    return brain_maker(wavlm, tmp_path)

@@ -35,8 +35,24 @@ def results_of(folder: Path) -> dict:
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
-    """Weights of the last epoch that is kept."""
-    return load_file(max((folder / "save/weights").glob("*.safetensors")))
+    """Weights of the last epoch, which are kept in float16."""
+    kept = load_file(folder / "save/tested.safetensors")
+    last = max(name.partition("/")[0] for name in kept)
+    return {
+        name.partition("/")[2]: value
+        for name, value in kept.items()
+        if name.startswith(f"{last}/")
+    }
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Bytes of all files but logs and what the last command asked for."""
+    others = {".lock", "log.txt", "train_log.txt", "hyperparams.yaml"}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in others
+    }
 
 
 def same_weights(one: Path, two: Path) -> bool:

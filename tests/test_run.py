@@ -13,7 +13,7 @@ from conftest import EMOTIONS, HPARAMS, TOY, over, write
 from lam_sb import run
 from lam_sb.command_line import parse_arguments
 from lam_sb.errors import UserError
-from lam_sb.evaluation.results import check_not_shorter, finished_result
+from lam_sb.evaluation.results import check_same_length, finished_result
 from lam_sb.run import MAY_DIFFER, leave_results, load_run
 from lam_sb.run_folder import settings_hash
 from lam_sb.training.rows import DomainRows
@@ -284,24 +284,29 @@ def test_a_result_of_other_data_takes_no_part(steps, tmp_path):
 @pytest.mark.parametrize(
     ("epochs", "keys", "refused"),
     [
-        (4, {"number_of_epochs": 1}, "number_of_epochs: 1 may train less"),
+        (4, {"number_of_epochs": 3}, "number_of_epochs 9, not 3: it keeps"),
         (4, {"number_of_epochs": 4}, None),  # it stopped after 4 of 9
-        (4, {"patience": 3}, "the 4 epochs of the finished .*use --patience 7"),
-        (4, {"patience": 4}, None),
+        (4, {"number_of_epochs": 90}, None),
+        (9, {"number_of_epochs": 10}, "--number_of_epochs 9, or --experiment"),
+        (9, {"number_of_epochs": 9}, None),
+        (4, {"patience": 3}, "f is finished, with patience 7, not 3"),
+        (4, {"patience": 4}, None),  # no less than all epochs
+        (4, {"patience": 70}, None),
+        (8, {"patience": 70}, "--patience 7, or --experiment NAME"),
         (None, {"number_of_epochs": 1}, None),  # the ensemble
     ],
 )
-def test_a_finished_result_is_not_trained_again_but_less(
+def test_what_is_finished_is_not_trained_for_longer_or_shorter(
     epochs, keys, refused, tmp_path
 ):
     there = {"epochs": epochs, "number_of_epochs": 9, "patience": 7}
     hparams = {"number_of_epochs": 9, "patience": 7, "output_folder": "f"}
     if refused is None:
-        check_not_shorter(there, hparams | keys)
-        check_not_shorter({}, hparams | keys)
+        check_same_length(there, hparams | keys)
+        check_same_length({}, hparams | keys)
         return
     with pytest.raises(UserError, match=refused):
-        check_not_shorter(there, hparams | keys)
+        check_same_length(there, hparams | keys)
 
 
 def test_a_run_says_what_it_could_not_decode():

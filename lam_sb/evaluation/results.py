@@ -136,29 +136,32 @@ def finished_result(path: Path, settings_hash: str) -> dict:
     return there if there.get("settings_hash") == settings_hash else {}
 
 
-def check_not_shorter(there: Mapping, hparams: Mapping) -> None:
-    """Refuse to train again, but less, what a finished result rests on.
+def check_same_length(there: Mapping, hparams: Mapping) -> None:
+    """Refuse to train for longer or shorter what cannot be gone on with.
 
     Arguments
     ---------
     there : Mapping
-        As from `finished_result`.
+        What says how far a finished run was trained: its results.json, or
+        finished.json.
     hparams : Mapping
         Values of the run that would train.
 
     Raises
     ------
     UserError
-        A key of `TRAINING_LENGTH` stops it earlier.
+        A key of `TRAINING_LENGTH` has another value, which may matter: those
+        that are no less than the epochs that were trained have stopped nothing.
     """
     epochs = there.get("epochs") or 0  # none where nothing is trained by epochs
     for key in TRAINING_LENGTH:
-        if epochs and hparams[key] < min(there[key], epochs):
+        now, then = hparams[key], there.get(key)
+        if epochs and now != then and not epochs <= min(now, then - 1):
             raise UserError(
-                f"{key}: {hparams[key]} may train less than the {epochs} "
-                f"epochs of the finished result in {hparams['output_folder']}, "
-                f"which is never written over; use --{key} {there[key]}, or "
-                "--experiment NAME for a folder of its own."
+                f"{hparams['output_folder']} is finished, with {key} {then}, "
+                f"not {now}: it keeps only what it tests, and is not trained "
+                f"again. Use --{key} {then}, or --experiment NAME for a folder "
+                "of its own."
             )
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import speechbrain as sb
 import torch
-from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
 from torch import nn
 from torch.utils.data import DataLoader
@@ -28,8 +27,9 @@ from lam_sb.training.alignment import (
     call_alignment,
     unwrap,
 )
-from lam_sb.training.finite import FiniteLosses, finite
+from lam_sb.training.finite import FiniteLosses
 from lam_sb.training.history import History
+from lam_sb.training.keeping import KeepingBrain
 from lam_sb.training.layer_log import (
     epoch_stats,
     gradient_ratio,
@@ -39,7 +39,6 @@ from lam_sb.training.layer_log import (
 from lam_sb.training.recorded import RecordedSteps
 from lam_sb.training.rows import Batch, Outputs
 from lam_sb.training.stoppable import StoppableBrain
-from lam_sb.training.weights import EpochWeights
 
 if TYPE_CHECKING:  # its import warns, before the console is quiet
     from speechbrain.utils.train_logger import TrainLogger
@@ -49,7 +48,7 @@ logger = get_logger(__name__)
 PROGRESS_STEPS = 50  # an epoch of fewer has no progress bar
 
 
-class AlignmentBrain(StoppableBrain, RecordedSteps, FiniteLosses):
+class AlignmentBrain(StoppableBrain, KeepingBrain, RecordedSteps, FiniteLosses):
     """Trains, stops, keeps weights and logs for a Brain of two domains.
 
     Its subclass computes outputs and loss. Its modules are ``projector``,
@@ -156,6 +155,8 @@ class AlignmentBrain(StoppableBrain, RecordedSteps, FiniteLosses):
             yield next(counter)
 
     def _finished(self) -> bool:
+        if self.is_finished:
+            return True
         ends = [entry["steps"] for entry in self.history.epochs[-1:]]
         over = self._optimizer_step_limit_exceeded
         over = over and ends == [self.optimizer_step]  # is validated too
@@ -323,78 +324,3 @@ class AlignmentBrain(StoppableBrain, RecordedSteps, FiniteLosses):
                 f"loss {entry['train_loss']:.3f}, validation loss "
                 f"{entry['valid_loss']:.3f}, UAR {entry['valid_uar']:.3f}"
             )
-
-    def _save_epoch(self, epoch: int, loss: float) -> None:
-        """Save a checkpoint to resume from, and the weights to test."""
-        if self.checkpointer is None:
-            return
-        weights = self._weights()
-        if if_main_process():
-            weights.save(epoch)
-        self.checkpointer.save_and_keep_only(
-            meta={"valid_loss": loss}, num_to_keep=1
-        )
-        if if_main_process():
-            last = self.history.last_epochs(self.average_last_steps)
-            weights.keep_only({self.history.best_epoch(), *last})
-
-    def _weights(self) -> EpochWeights:
-        folder = self.checkpointer.checkpoints_dir
-        return EpochWeights(folder, self.hparams.model)
-
-    def chosen_epochs(self, select_on: str) -> list[int]:
-        """Epochs whose posteriors are averaged for the test.
-
-        Arguments
-        ---------
-        select_on : str
-            ``last``: those of the last ``average_last_steps``; otherwise the
-            one of the lowest validation loss.
-
-        Returns
-        -------
-        list[int]
-            One or more epochs whose weights are kept.
-
-        Raises
-        ------
-        UserError
-            Nothing was trained.
-        """
-        if not self.history.epochs:
-            folder = self.hparams.output_folder
-            raise UserError(f"{folder} holds no trained weights.")
-        if select_on == "last":
-            return self.history.last_epochs(self.average_last_steps)
-        return [self.history.best_epoch()]
-
-    def posteriors(
-        self, loader: DataLoader, epochs: Sequence[int]
-    ) -> np.ndarray:
-        """Emotion posteriors, averaged over the weights of some epochs.
-
-        Arguments
-        ---------
-        loader : DataLoader
-            Rows in order.
-        epochs : Sequence[int]
-            As from `chosen_epochs`.
-
-        Returns
-        -------
-        np.ndarray
-            (N, 4) in float64, rows summing to 1.
-        """
-        total = torch.zeros((), dtype=torch.float64)
-        for epoch in epochs:
-            self._weights().load(epoch, self.device)
-            self.modules.eval()
-            if self._in_episodes():
-                self._make_prototypes(self.prototype_loaders)
-            parts = []
-            with torch.no_grad(), self.evaluation_ctx:
-                for batch in loader:
-                    logits = self.compute_forward(batch, sb.Stage.TEST).logits
-                    parts.append(logits.double().softmax(-1).cpu())
-            total = total + finite(torch.cat(parts), epoch)
-        return (total / len(epochs)).numpy()

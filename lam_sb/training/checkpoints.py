@@ -85,3 +85,26 @@ class SafeCheckpointer(Checkpointer):
         for path in self.checkpoints_dir.glob(f"{CKPT_PREFIX}*"):
             if path.is_dir() and not (path / METAFNAME).exists():
                 shutil.rmtree(path)
+
+
+def has_checkpoint(folder: str | Path) -> bool:
+    """Whether a run's folder ``save`` has a checkpoint to go on from."""
+    return any(Path(folder).glob(f"{CKPT_PREFIX}*/{METAFNAME}"))
+
+
+def drop_checkpoints(folder: str | Path) -> None:
+    """Remove what only going on with a run needs, when it is finished.
+
+    A crash in between leaves a checkpoint that is whole, with the weights of
+    its epochs, or none.
+
+    Arguments
+    ---------
+    folder : str | Path
+        Its folder ``save``.
+    """
+    for path in sorted(Path(folder).glob(f"{CKPT_PREFIX}*")):  # the newest last
+        if path.is_dir():
+            (path / METAFNAME).unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(Path(folder) / "weights", ignore_errors=True)

@@ -15,9 +15,10 @@ from speechbrain.utils.checkpoints import (
     register_checkpoint_hooks,
 )
 
-from lam_sb.files import write_csv
+from lam_sb.files import whole_file, write_csv
 from lam_sb.training.finite import finite
 
+FINISHED = "finished.json"
 RATIO_STEPS = 50
 PRINTED_EPOCHS = 25  # about, of a run whose number of steps is fixed
 HISTORY_COLUMNS = ("epoch", "steps", "train_loss", "valid_loss", "valid_uar")
@@ -47,6 +48,21 @@ class History:
     def load(self, path: Path, end_of_epoch: bool) -> None:
         """Read what `save` wrote."""
         self.epochs, self.current = json.loads(Path(path).read_text())
+
+    def write_finished(self, folder: str | Path, **length: int) -> None:
+        """Write into a run's ``save`` what a finished one needs of its history.
+
+        Arguments
+        ---------
+        folder : str | Path
+            Gets finished.json.
+        **length : int
+            Values by the keys that say how far it was trained at most.
+        """
+        content = {**length, "epochs": len(self.epochs)}
+        content["history"] = [self.epochs, self.current]
+        with whole_file(Path(folder) / FINISHED) as temporary:
+            temporary.write_text(json.dumps(content))
 
     def is_ratio_due(self, steps: int) -> bool:
         """Tell whether the gradient ratio, as slow as a step, is measured now.
@@ -144,6 +160,12 @@ class History:
         ]
         write_csv(folder / "history.csv", HISTORY_COLUMNS, self.epochs)
         write_csv(folder / "layer_weights.csv", LAYER_COLUMNS, rows)
+
+
+def read_finished(folder: str | Path) -> dict:
+    """Read what `History.write_finished` wrote; empty if it is not there."""
+    path = Path(folder) / FINISHED
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def tested_rules(select_on: str) -> list[str]:

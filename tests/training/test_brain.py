@@ -2,83 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import speechbrain as sb
 import torch
-from speechbrain.dataio.dataloader import SaveableDataLoader
-from speechbrain.utils.run_opts import RunOptions
+from brains import CHUNKS, make_batch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lam_sb.errors import UserError
 from lam_sb.losses.coral import coral_distances
-from lam_sb.run import load_run
 from lam_sb.training import brain as brain_module
-from lam_sb.training.rows import Batch
-from train import LamBrain
-
-ROOT = Path(__file__).parents[2]
-SMALL = {
-    "anchor_layers": [1, 3],
-    "projection_dim": 8,
-    "num_heads": 2,
-    "ffn_dim": 8,
-    "dropout": 0.0,
-}
-CHUNKS, LAYERS, DIM = 8, 4, 32
 
 
 def constant(source, target):
     """Stand for an alignment loss: always 3, with a gradient."""
     return 3 + 0 * (source.sum() + target.sum())
-
-
-@pytest.fixture
-def make_brain(wavlm, tmp_path):
-    """Give a Brain of the small LAM-GL; keywords change keys."""
-
-    def make(file="small/lam_gl.yaml", steps=5, labels=None, **keys):
-        keys = SMALL | keys
-        if "few_shot" in file:  # has no use for them
-            del keys["anchor_layers"]
-        keys |= {"data_folder": str(tmp_path), "encoder_source": str(wavlm)}
-        keys["output_root"] = str(tmp_path / "results")
-        alignment = keys.pop("alignment", None)
-        path = str(ROOT / "hparams" / file)
-        hparams, _ = load_run(path, RunOptions(), keys)
-        if alignment is not None:
-            hparams["alignment"] = alignment
-        brain = LamBrain(
-            modules=hparams["modules"],
-            opt_class=hparams["opt_class"],
-            hparams=hparams,
-            run_opts={"device": "cpu"},
-            checkpointer=hparams["checkpointer"](),
-        )
-        brain.prepare_fit(
-            SaveableDataLoader([make_batch()] * steps, batch_size=None),
-            torch.arange(8) % 4 if labels is None else labels,
-            class_weight=hparams["class_weight"],
-            select_on=hparams["select_on"],
-            max_steps=hparams["max_steps"],
-            min_steps=hparams["min_steps"],
-            average_last_steps=hparams["average_last_steps"],
-            train_logger=hparams["train_logger"],
-        )
-        return brain
-
-    return make
-
-
-def make_batch(n=8, seed=0, segments=0):
-    """Random features of n source and n target rows, the last unlabelled."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (2 * n, CHUNKS + segments, LAYERS, DIM)
-    labels = torch.cat([torch.arange(n) % 4, torch.full((n,), -1)])
-    x = torch.randn(shape, generator=generator)
-    return Batch(x, torch.ones(shape[:2], dtype=torch.bool), labels, n)
 
 
 def loss_of(brain, batch, stage=sb.Stage.TRAIN):
@@ -252,65 +189,6 @@ def test_a_fixed_number_of_steps_never_stops_early(make_brain):
         steps = brain.optimizer_step
         brain.history.finish_epoch({"epoch": epoch, "steps": steps})
     assert brain.hparams.epoch_counter.current == 7
-
-
-def fill_history(brain, losses):
-    for n, loss in enumerate(losses, start=1):
-        brain.history.finish_epoch(
-            {"epoch": n, "steps": 7 * n, "valid_loss": loss, "valid_uar": 0.5}
-        )
-
-
-def test_the_rules_choose_the_weights_they_say(make_brain):
-    brain = make_brain(average_last_steps=15)
-    fill_history(brain, [0.9, 0.4, 0.6, 0.7, 0.5])
-    assert brain.chosen_epochs("last") == [3, 4, 5]
-    assert brain.chosen_epochs("source") == [2]
-    brain.average_last_steps = 14
-    assert brain.chosen_epochs("last") == [4, 5]
-
-
-def test_posteriors_are_averaged_over_the_chosen_weights(make_brain):
-    brain = make_brain()
-    brain.on_fit_start()
-    loader = [make_batch(seed=1), make_batch(seed=2)]
-    expected = []
-    for epoch in (1, 2, 3):
-        with torch.no_grad():
-            for parameter in brain.modules.parameters():
-                parameter.copy_(torch.randn_like(parameter) / epoch)
-        brain._weights().save(epoch)
-        brain.modules.eval()
-        with torch.no_grad():
-            logits = torch.cat(
-                [brain.compute_forward(b, sb.Stage.TEST).logits for b in loader]
-            )
-        expected.append(logits.double().softmax(-1).numpy())
-    given = brain.posteriors(loader, [2, 3])
-    assert np.allclose(given, (expected[1] + expected[2]) / 2, atol=1e-12)
-    assert not np.allclose(given, expected[2], atol=1e-3)
-    assert np.allclose(given.sum(1), 1)
-
-
-def test_weights_that_are_not_finite_give_no_posteriors(make_brain):
-    brain = make_brain()
-    brain.on_fit_start()
-    with torch.no_grad():
-        brain.modules.projector.weight[0, 0, 0] = float("nan")
-    brain._weights().save(3)
-    with pytest.raises(UserError, match="epoch 3: posteriors of the test"):
-        brain.posteriors([make_batch()], [3])
-
-
-def test_only_weights_that_may_be_tested_are_kept(make_brain):
-    brain = make_brain(average_last_steps=5)
-    brain.on_fit_start()
-    for epoch, loss in enumerate([0.9, 0.2, 0.8, 0.7], start=1):
-        entry = {"epoch": epoch, "steps": 3 * epoch, "valid_loss": loss}
-        brain.history.finish_epoch(entry)
-        brain._save_epoch(epoch, loss)
-    kept = sorted(p.name for p in brain._weights().folder.iterdir())
-    assert kept == [f"0000{n}.safetensors" for n in (2, 3, 4)]
 
 
 def test_the_first_batch_of_an_epoch_is_logged(make_brain):

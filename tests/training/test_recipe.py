@@ -164,7 +164,7 @@ def test_the_encoder_stays_frozen_through_a_whole_fit(
     source = make_encoder(
         tmp_path / "dropping", layerdrop=0.9, hidden_dropout=0.5
     )
-    seen = []
+    seen, saved = [], {}
     original = train.LamBrain.fit
 
     def fit(self, *args, **kwargs):
@@ -172,6 +172,8 @@ def test_the_encoder_stays_frozen_through_a_whole_fit(
         wavs, lens = torch.randn(2, 8000), torch.tensor([8000, 6000])
         before, _ = encoder(wavs, lens)
         original(self, *args, **kwargs)
+        checkpoint = self.checkpointer.find_checkpoint()
+        saved.update(torch.load(checkpoint.paramfiles["model"]))
         encoder.train()
         self.modules.train()
         after, _ = encoder(wavs, lens)
@@ -187,8 +189,6 @@ def test_the_encoder_stays_frozen_through_a_whole_fit(
     assert torch.equal(before, after)
     kept = {name.split(".")[0] for name in weights_of(folder)}
     assert kept == {"projector", "pooling", "head"}
-    checkpoint = next((folder / "save").glob("CKPT*"))
-    saved = torch.load(checkpoint / "model.ckpt")
     assert {name.split(".")[0] for name in saved} == kept
 
 
@@ -253,11 +253,14 @@ def test_two_processes_give_the_weights_of_one(system, arguments, tmp_path):
             timeout=180,
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        return weights_of(folder_of(made))
+        save = folder_of(made) / "save"
+        kept = sorted(path.name for path in save.iterdir())
+        assert kept == ["finished.json", "tested.safetensors"]
+        return weights_of(save.parent)
 
     one, two = launch(1), launch(2)
-    for name, values in one.items():
-        assert torch.allclose(values, two[name], atol=1e-5), name
+    for name, values in one.items():  # in float16
+        assert torch.allclose(values, two[name], rtol=2e-3, atol=1e-5), name
 
 
 def test_a_dry_run_counts_and_stops(arguments, tmp_path, capsys):

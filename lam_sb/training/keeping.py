@@ -1,0 +1,163 @@
+"""What a run keeps: a checkpoint to resume from, and the weights it tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import speechbrain as sb
+import torch
+from speechbrain.utils.distributed import if_main_process, run_on_main
+from torch.utils.data import DataLoader
+
+from lam_sb.errors import UserError
+from lam_sb.training.finite import finite
+from lam_sb.training.history import read_finished
+from lam_sb.training.weights import EpochWeights, weights_hash
+
+
+class KeepingBrain(sb.Brain):
+    """Saves after each epoch, and tests the weights that it keeps.
+
+    A finished run has them and what each epoch gave, but no checkpoint: it is
+    tested again, not trained.
+    """
+
+    is_finished = False
+
+    def on_fit_start(self) -> None:
+        """Resume from a checkpoint, or read what a finished run keeps."""
+        super().on_fit_start()
+        if self.checkpointer is None or self.checkpointer.find_checkpoint():
+            return
+        kept = read_finished(self.checkpointer.checkpoints_dir)
+        if kept:
+            self.history.epochs, self.history.current = kept["history"]
+            self.is_finished = True
+
+    def _save_epoch(self, epoch: int, loss: float) -> None:
+        """Save a checkpoint to resume from, and the weights to test."""
+        if self.checkpointer is None:
+            return
+        weights = self._weights()
+        if if_main_process():
+            weights.save(epoch)
+        self.checkpointer.save_and_keep_only(
+            meta={"valid_loss": loss}, num_to_keep=1
+        )
+        if if_main_process():
+            last = self.history.last_epochs(self.average_last_steps)
+            weights.keep_only({self.history.best_epoch(), *last})
+
+    def _weights(self) -> EpochWeights:
+        folder = self.checkpointer.checkpoints_dir
+        return EpochWeights(folder, self.hparams.model)
+
+    def keep_tested(self, rules: Sequence[str]) -> dict[str, list[int]]:
+        """Choose the epochs to test, and keep their weights as they are tested.
+
+        Arguments
+        ---------
+        rules : Sequence[str]
+            As from `tested_rules`.
+
+        Returns
+        -------
+        dict[str, list[int]]
+            By rule, as from `chosen_epochs`.
+
+        Raises
+        ------
+        UserError
+            Nothing was trained, or weights are out of range.
+        """
+        chosen = {rule: self.chosen_epochs(rule) for rule in rules}
+        if not self.is_finished:
+            run_on_main(self._keep_tested, args=[chosen])
+        return chosen
+
+    def _keep_tested(self, chosen: dict[str, list[int]]) -> None:
+        # Those that a result rests on alone, and the last of the others.
+        whole = {epochs[-1] for epochs in chosen.values()}
+        self._weights().keep_tested(whole, set().union(*chosen.values()))
+        if not self.test_only:
+            self.history.write_finished(
+                self.checkpointer.checkpoints_dir,
+                number_of_epochs=self.hparams.number_of_epochs,
+                patience=self.hparams.patience,
+            )
+
+    def learned(self, chosen: Sequence[int]) -> dict:
+        """Say what was learned, by which weights, and where.
+
+        Arguments
+        ---------
+        chosen : Sequence[int]
+            Epochs whose weights are tested.
+
+        Returns
+        -------
+        dict
+            Part of results.json.
+        """
+        return self.history.describe(chosen) | {
+            "weights_hash": weights_hash(self.checkpointer.checkpoints_dir),
+            "device": str(self.device),
+        }
+
+    def chosen_epochs(self, select_on: str) -> list[int]:
+        """Epochs whose posteriors are averaged for the test.
+
+        Arguments
+        ---------
+        select_on : str
+            ``last``: those of the last ``average_last_steps``; otherwise the
+            one of the lowest validation loss.
+
+        Returns
+        -------
+        list[int]
+            One or more epochs, in order.
+
+        Raises
+        ------
+        UserError
+            Nothing was trained.
+        """
+        if not self.history.epochs:
+            folder = self.hparams.output_folder
+            raise UserError(f"{folder} holds no trained weights.")
+        if select_on == "last":
+            return self.history.last_epochs(self.average_last_steps)
+        return [self.history.best_epoch()]
+
+    def posteriors(
+        self, loader: DataLoader, epochs: Sequence[int]
+    ) -> np.ndarray:
+        """Emotion posteriors, averaged over the weights of some epochs.
+
+        Arguments
+        ---------
+        loader : DataLoader
+            Rows in order.
+        epochs : Sequence[int]
+            Of those that `keep_tested` chose.
+
+        Returns
+        -------
+        np.ndarray
+            (N, 4) in float64, rows summing to 1.
+        """
+        total = torch.zeros((), dtype=torch.float64)
+        for epoch in epochs:
+            self._weights().load(epoch, self.device)
+            self.modules.eval()
+            if self._in_episodes():
+                self._make_prototypes(self.prototype_loaders)
+            parts = []
+            with torch.no_grad(), self.evaluation_ctx:
+                for batch in loader:
+                    logits = self.compute_forward(batch, sb.Stage.TEST).logits
+                    parts.append(logits.double().softmax(-1).cpu())
+            total = total + finite(torch.cat(parts), epoch)
+        return (total / len(epochs)).numpy()
