@@ -89,7 +89,7 @@ class Job:
 
     @property
     def save_folder(self) -> Path:
-        """Folder of its weights and its checkpoint."""
+        """Folder of its weights and, until it is done, its checkpoint."""
         return self.results.with_name("save")
 
     @property

@@ -60,7 +60,7 @@ def describe_plan(study: Study, jobs: Sequence[Job]) -> str:
     size = expected_bytes(to_do, done)
     if study["keep_weights"] and size:
         lines.append(
-            f"They leave about {size / 1e9:.1f} GB of weights and checkpoints; "
+            f"They leave about {size / 1e9:.1f} GB of weights; "
             "--keep_weights=False removes those of each run that is done."
         )
     return "\n".join(lines)

@@ -61,7 +61,7 @@ def run_jobs(
     folder : Path
         Gets a log for each run.
     keep_weights : bool
-        False removes the weights and the checkpoint of a run that is done.
+        False removes the weights of a run that is done.
 
     Returns
     -------

@@ -115,7 +115,10 @@ class EpochWeights:
 
     def _open(self, device: str | torch.device) -> safe_open:
         if not self.tested.is_file():
-            raise UserError(f"{self.tested}, the weights to test, is missing.")
+            raise UserError(
+                f"{self.tested}, the weights to test, is missing: remove "
+                f"{self.tested.parent} to train again."
+            )
         return safe_open(self.tested, framework="pt", device=str(device))
 
 
