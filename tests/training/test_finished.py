@@ -160,6 +160,7 @@ def test_of_a_run_at_work_test_only_keeps_the_checkpoint(
     folder = run(arguments("small/lam_gl.yaml", "--test_only"))
     assert results_of(folder)["steps"] == 5
     assert any(name.startswith("CKPT") for name in saved(folder))
+    assert "finished.json" not in saved(folder)
     run(arguments())
     assert outcome(folder) == outcome(unbroken)
     assert saved(folder) == KEPT
