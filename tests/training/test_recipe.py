@@ -243,7 +243,7 @@ def test_two_processes_give_the_weights_of_one(system, arguments, tmp_path):
         )
         made[0] = str(yaml)
         if world == 1:
-            return weights_of(run(made))
+            return run(made)
         ranks = ["--standalone", f"--nproc_per_node={world}"]
         command = ["-m", "torch.distributed.run", *ranks, ROOT / "train.py"]
         done = subprocess.run(  # processes that miss each other wait for ever
@@ -256,11 +256,24 @@ def test_two_processes_give_the_weights_of_one(system, arguments, tmp_path):
         save = folder_of(made) / "save"
         kept = sorted(path.name for path in save.iterdir())
         assert kept == ["finished.json", "tested.safetensors"]
-        return weights_of(save.parent)
+        return save.parent
 
-    one, two = launch(1), launch(2)
+    folders = launch(1), launch(2)
+    one, two = map(weights_of, folders)
     for name, values in one.items():  # in float16
         assert torch.allclose(values, two[name], rtol=2e-3, atol=1e-5), name
+    # These are of the weights in float32.
+    losses = [read_table(folder / "history.csv") for folder in folders]
+    layers = [read_table(folder / "layer_weights.csv") for folder in folders]
+    for column in ("valid_loss", "valid_uar"):
+        assert_alike(losses, column)
+    for column in ("alpha", "share", "coral", "floor", "trace_target"):
+        assert_alike(layers, column)
+
+
+def assert_alike(tables, column):
+    one, two = ([float(row[column]) for row in table] for table in tables)
+    assert one == pytest.approx(two, rel=1e-5, abs=1e-6)
 
 
 def test_a_dry_run_counts_and_stops(arguments, tmp_path, capsys):
