@@ -84,9 +84,18 @@ def _read(
         raise UserError(f"There is no YAML file {path}{asked}.")
     if path.resolve() in above:
         raise UserError(f"{path} is its own base.")
-    own = split_keys(path.read_text(encoding="utf-8"))
+    try:
+        own = split_keys(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not in UTF-8 ({error}).") from error
     if "base" not in own:
         return own, []
+    for line in own.get("", "").splitlines():
+        if not line.startswith(("---", "%")):  # YAML's own first lines
+            raise UserError(
+                f"{path}: '{line.strip()}' stands before the first key; begin "
+                "each key at the start of a line."
+            )
     names = parse_yaml(own.pop("base"), str(path))["base"]
     names = names if isinstance(names, list) else [names]
     if not names or not all(isinstance(name, str) for name in names):

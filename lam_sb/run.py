@@ -290,12 +290,14 @@ def leave_results(
     path = folder / "results.json"
     where = "--debug leaves no result" if debug else str(path)
     there = {} if debug else finished_result(path, results["settings_hash"])
-    if there and _steps(there) >= _steps(results):
-        results = there
-    elif not debug:
+    same = all(there.get(k) == results.get(k) for k in ("weights_hash", "uar"))
+    if not debug and (same or not _is_kept(there, results)):
         predictions = folder / "predictions.csv"
         target = hparams["target"]
         write_predictions(predictions, test, posteriors[chosen], target)
+    if _is_kept(there, results):
+        results = there
+    elif not debug:
         write_results(path, results)
     return [*results["notes"], _result_line(results, where)]
 
@@ -311,6 +313,12 @@ def keep_only_tested(hparams: Mapping) -> None:
     kept = weights_hash(hparams["save_folder"])
     if kept is not None and results.get("weights_hash") == kept:
         drop_checkpoints(hparams["save_folder"])
+
+
+def _is_kept(there: Mapping, results: Mapping) -> bool:
+    """Whether a result that is there is no less than a new one."""
+    whole = bool(there) and there.get("finished", True)
+    return whole and _steps(there) >= _steps(results)
 
 
 def _steps(results: Mapping) -> int:

@@ -117,11 +117,15 @@ def claim_folder(
 
 
 def read_settings(path: Path) -> dict[str, object]:
-    """Read a settings.yaml; empty where it is not there."""
+    """Read a settings.yaml; empty where it is not there, or damaged."""
     if not path.is_file():
         return {}
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(path.read_text(encoding="utf-8"), loader)
+    try:
+        settings = yaml.load(path.read_text(encoding="utf-8"), loader)
+    except (yaml.YAMLError, UnicodeDecodeError):
+        settings = None
+    return settings if isinstance(settings, dict) else {}
 
 
 def _settings_of_work(path: Path) -> dict[str, object]:
@@ -177,6 +181,13 @@ def _short(value: object) -> str:
 
 
 def _compare(path: Path, settings: Mapping[str, object]) -> None:
+    saved = path.with_name("save").rglob("*")
+    if not read_settings(path) and any(p.is_file() for p in saved):
+        raise UserError(
+            f"{path.parent} holds weights, but {path.name}, which says with "
+            "what settings they were trained, is missing or damaged. Use "
+            "--experiment NAME for a folder of its own."
+        )
     differing = differing_settings(path, settings)
     if differing:
         kept = path.with_name("save") / FINISHED

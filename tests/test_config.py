@@ -282,3 +282,21 @@ def test_a_studys_hparams_are_relative_to_the_file_that_sets_them(tmp_path):
         str(beside / "own/{file}.yaml"),
         str(beside / "there/{file}.yaml"),
     ]
+
+
+@pytest.mark.parametrize("lines", [" gamma: 0.9", "? gamma\n: 0.9", "{lr: 1}"])
+def test_a_line_before_the_first_key_is_not_lost(lines, tmp_path):
+    base = write(tmp_path / "base.yaml", "gamma: 0.5\nlr: 2\n")
+    path = write(tmp_path / "own.yaml", f"{lines}\nbase: {base}\n")
+    with pytest.raises(UserError, match="stands before the first key"):
+        flatten(path)
+
+
+def test_files_of_other_editors_and_systems(tmp_path):
+    base = write(tmp_path / "base.yaml", "gamma: 0.5\nlr: 2\n")
+    path = tmp_path / "own.yaml"
+    path.write_text(f"---\ngamma: 0.9\nbase: {base}\n", encoding="utf-8-sig")
+    assert flatten(path) == "gamma: 0.9\nlr: 2\n"
+    path.write_text("# schön\nlr: 1\n", encoding="latin-1")
+    with pytest.raises(UserError, match="is not in UTF-8"):
+        flatten(path)

@@ -129,10 +129,16 @@ def few_note(scores: Mapping) -> str:
 
 
 def finished_result(path: Path, settings_hash: str) -> dict:
-    """Read results.json of the same settings and data; empty if not there."""
+    """Read results.json of the same settings and data.
+
+    Empty where it is not there, or damaged.
+    """
     if not path.is_file():
         return {}
-    there = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # a crash or a full disk: it is written again
+        return {}
     return there if there.get("settings_hash") == settings_hash else {}
 
 

@@ -127,7 +127,8 @@ class Job:
         data = read_settings(self._settings_file).get("data")
         known = {"data": data} if data else {}
         now = settings_hash(known | self.settings)
-        return results.get("settings_hash") == now
+        finished = results.get("finished", True)  # not only looked at
+        return finished and results.get("settings_hash") == now
 
     @property
     def _settings_file(self) -> Path:

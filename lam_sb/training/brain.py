@@ -162,10 +162,7 @@ class AlignmentBrain(StoppableBrain, KeepingBrain, RecordedSteps, FiniteLosses):
         over = over and ends == [self.optimizer_step]  # is validated too
         if over or self.select_on == "last":
             return over
-        counter = self.hparams.epoch_counter
-        waited = counter.current - counter.best_limit
-        warm = counter.current > counter.limit_warmup
-        return warm and waited >= counter.limit_to_stop
+        return self.is_patience_over()
 
     def _in_episodes(self) -> bool:
         return self.hparams.fit == "episodes"

@@ -17,6 +17,10 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
+from lam_sb.errors import UserError
+
+DISK_FULL = ("unexpected pos", "iostream error")  # as torch says it
+
 
 class SafeCheckpointer(Checkpointer):
     """SpeechBrain's Checkpointer, with the meta file renamed into place last.
@@ -46,7 +50,17 @@ class SafeCheckpointer(Checkpointer):
     def save_checkpoint(self, *args, **kwargs) -> Checkpoint | None:
         """Save, then rename the meta file so that the checkpoint counts."""
         self._remove_unfinished()
-        checkpoint = super().save_checkpoint(*args, **kwargs)
+        try:
+            checkpoint = super().save_checkpoint(*args, **kwargs)
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
+            if not any(phrase in reason for phrase in DISK_FULL):
+                raise
+            raise UserError(
+                f"No checkpoint can be written to {self.checkpoints_dir} "
+                f"({reason}). Is the disk full? With room, the same command "
+                "goes on from the last one."
+            ) from error
         if checkpoint is not None:
             meta = Path(checkpoint.path) / METAFNAME
             os.replace(meta.with_suffix(".tmp"), meta)

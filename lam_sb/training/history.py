@@ -15,6 +15,7 @@ from speechbrain.utils.checkpoints import (
     register_checkpoint_hooks,
 )
 
+from lam_sb.errors import UserError
 from lam_sb.files import whole_file, write_csv
 from lam_sb.training.finite import finite
 
@@ -163,9 +164,20 @@ class History:
 
 
 def read_finished(folder: str | Path) -> dict:
-    """Read what `History.write_finished` wrote; empty if it is not there."""
+    """Read what `History.write_finished` wrote; empty if it is not there.
+
+    Raises
+    ------
+    UserError
+        It is damaged.
+    """
     path = Path(folder) / FINISHED
-    return json.loads(path.read_text()) if path.is_file() else {}
+    try:
+        return json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise UserError(
+            f"{path} is damaged ({error}). Remove {path.parent} to train anew."
+        ) from error
 
 
 def tested_rules(select_on: str) -> list[str]:

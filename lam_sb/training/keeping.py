@@ -28,12 +28,52 @@ class KeepingBrain(sb.Brain):
     def on_fit_start(self) -> None:
         """Resume from a checkpoint, or read what a finished run keeps."""
         super().on_fit_start()
-        if self.checkpointer is None or self.checkpointer.find_checkpoint():
+        if self.checkpointer is None:
+            return
+        if self.checkpointer.find_checkpoint():
+            self._count_again()
             return
         kept = read_finished(self.checkpointer.checkpoints_dir)
         if kept:
             self.history.epochs, self.history.current = kept["history"]
             self.is_finished = True
+
+    def _count_again(self) -> None:
+        """Let early stopping know the epochs of a checkpoint.
+
+        SpeechBrain's checkpoints hold the epoch's number, but not which was the
+        best.
+
+        Raises
+        ------
+        UserError
+            Under the keys of this run, training would have ended before.
+        """
+        counter, epochs = self.hparams.epoch_counter, self.history.epochs
+        now, counter.best_limit = counter.current, 0
+        counter.best_score = float("inf")
+        for counter.current, entry in enumerate(epochs, start=1):
+            if self.select_on != "last":
+                counter.update_metric(entry["valid_loss"])
+            over = counter.current >= counter.limit or self.is_patience_over()
+            if over and counter.current < len(epochs):
+                raise UserError(
+                    f"{self.hparams.output_folder} has been trained for "
+                    f"{len(epochs)} epochs; with number_of_epochs "
+                    f"{counter.limit} and patience {counter.limit_to_stop} it "
+                    f"would have ended after {counter.current}. Use the values "
+                    "that it was begun with, or --experiment NAME for a folder "
+                    "of its own."
+                )
+        counter.current = now
+
+    def is_patience_over(self) -> bool:
+        """Whether early stopping ends the training after this epoch."""
+        counter = self.hparams.epoch_counter
+        waited = counter.current - counter.best_limit
+        warm = counter.current > counter.limit_warmup
+        patient = self.select_on == "last" or not warm
+        return not patient and waited >= counter.limit_to_stop
 
     def _save_epoch(self, epoch: int, loss: float) -> None:
         """Save a checkpoint to resume from, and the weights to test."""
@@ -101,6 +141,7 @@ class KeepingBrain(sb.Brain):
             Part of results.json.
         """
         return self.history.describe(chosen) | {
+            "finished": self.is_finished or not self.test_only,
             "weights_hash": weights_hash(self.checkpointer.checkpoints_dir),
             "device": str(self.device),
         }

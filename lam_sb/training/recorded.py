@@ -63,9 +63,11 @@ class RecordedSteps(sb.Brain):
     layers are measured, is taken kernel by kernel. So are all where the work
     may differ from step to step: of several processes, on segments that some
     rows lack, in episodes, and with an alignment that does not say that it is
-    ``recordable``.
+    ``recordable`` itself. A Brain whose step depends on other values of Python,
+    such as the epoch, sets its own ``recordable`` to False.
     """
 
+    recordable = True
     _records = False
     _recording: Recording | None = None
 
@@ -73,6 +75,7 @@ class RecordedSteps(sb.Brain):
         """Get ready; the optimizer must count its steps on the GPU."""
         super().on_fit_start()
         self._recording = None
+        self._is_warm = False
         self._records = self._can_record()
         for group in self.optimizer.param_groups:
             if "capturable" not in group:
@@ -88,14 +91,15 @@ class RecordedSteps(sb.Brain):
         hparams = self.hparams
         alignment = hparams.alignment if hparams.gamma else None
         return (
-            torch.device(self.device).type == "cuda"
+            self.recordable
+            and torch.device(self.device).type == "cuda"
             and process_rank()[1] == 1
             and self.grad_accumulation_factor == 1
             and not self.scaler.is_enabled()
             and not self.skip_nonfinite_grads
             and hparams.fit == "brain"
             and hparams.segment == "utterance"
-            and (alignment is None or getattr(alignment, "recordable", False))
+            and (alignment is None or _says_recordable(alignment))
             and all("capturable" in g for g in self.optimizer.param_groups)
         )
 
@@ -103,10 +107,11 @@ class RecordedSteps(sb.Brain):
         """Take a training step; its loss () stays on the device."""
         due = self.step % self.grad_accumulation_factor == 0
         self.on_fit_batch_start(batch, due)
-        if self._records and self.step > 1:
+        if self._records and self._is_warm and self.step > 1:
             outputs, loss = self._repeat_step(batch)
         else:
             outputs, loss = self._take_step(batch, due)
+            self._is_warm = True  # a recording needs what a first step makes
         self.on_fit_batch_end(batch, outputs, loss, due)
         return loss.detach()
 
@@ -123,8 +128,14 @@ class RecordedSteps(sb.Brain):
             self.optimizers_step()
         return outputs, loss
 
+    def _options(self) -> list[dict]:
+        """List what a recording holds of the optimizer, lr and weight decay."""
+        groups = self.optimizer.param_groups
+        return [{k: g[k] for k in g if k != "params"} for g in groups]
+
     def _repeat_step(self, batch: Batch) -> tuple[Outputs, torch.Tensor]:
-        if self._recording is None:
+        if self._recording is None or self._recorded_with != self._options():
+            self._recorded_with = self._options()
             # Recorded, it counts as a step though nothing has been computed.
             self._recording = Recording(self._take_step, batch.to(self.device))
         elif self._recording.fits(batch):
@@ -132,3 +143,8 @@ class RecordedSteps(sb.Brain):
         else:
             return self._take_step(batch)
         return self._recording.repeat(batch)
+
+
+def _says_recordable(alignment: Callable) -> bool:
+    """Whether its own class says so: a subclass may do something else."""
+    return vars(type(alignment)).get("recordable", False)

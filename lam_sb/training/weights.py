@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -119,7 +119,13 @@ class EpochWeights:
                 f"{self.tested}, the weights to test, is missing: remove "
                 f"{self.tested.parent} to train again."
             )
-        return safe_open(self.tested, framework="pt", device=str(device))
+        try:
+            return safe_open(self.tested, framework="pt", device=str(device))
+        except SafetensorError as error:
+            raise UserError(
+                f"{self.tested} is damaged ({error}). Remove "
+                f"{self.tested.parent} to train anew."
+            ) from error
 
 
 def weights_hash(folder: str | Path) -> str | None:

@@ -10,6 +10,7 @@ import torch
 import yaml
 from speechbrain.utils.checkpoints import METAFNAME
 
+from lam_sb.errors import UserError
 from lam_sb.training.checkpoints import SafeCheckpointer
 
 
@@ -246,3 +247,15 @@ def test_a_late_save_looks_for_checkpoints_as_often_as_an_early_one(
         counts.append(len(looked))
         assert [c.meta["loss"] for c in find(checkpointer)] == [epoch]
     assert counts[-1] == counts[0] > 0
+
+
+def test_a_full_disk_is_said_in_a_sentence(model, tmp_path, monkeypatch):
+    def full(*args):
+        raise RuntimeError("unexpected pos 64 vs 0\nException raised from ...")
+
+    checkpointer = SafeCheckpointer(tmp_path, {"model": model})
+    checkpointer.save_checkpoint()
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"vs 0\). Is the disk full\?"):
+        checkpointer.save_checkpoint()
+    assert len(checkpointer.list_checkpoints()) == 1

@@ -245,3 +245,40 @@ def test_a_run_of_the_version_before_loses_nothing(arguments, monkeypatch):
     run(arguments(number_of_epochs=3))  # with a checkpoint, it can go on
     assert results_of(folder)["epochs"] == 3
     assert saved(folder) == KEPT
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("save/tested.safetensors", "tested.safetensors is damaged"),
+        ("save/finished.json", "finished.json is damaged"),
+        ("settings.yaml", r"settings.yaml, .* is missing or damaged"),
+    ],
+)
+@pytest.mark.parametrize("size", [0, 100])
+def test_a_damaged_file_is_named(name, message, size, finished, arguments):
+    path = finished / name
+    path.write_bytes(path.read_bytes()[:size])
+    before = contents(finished)
+    with pytest.raises(UserError, match=message):
+        train.main(arguments())
+    assert contents(finished) == before
+
+
+def test_weights_of_unknown_settings_are_not_tested_as_others(
+    finished, arguments
+):
+    (finished / "settings.yaml").unlink()
+    with pytest.raises(UserError, match="is missing or damaged"):
+        train.main(arguments(gamma=0.01, lr=0.5))
+
+
+@pytest.mark.parametrize("name", ["results.json", "predictions.csv"])
+@pytest.mark.parametrize("size", [None, 50])
+def test_a_table_that_is_lost_is_written_again(name, size, finished, arguments):
+    whole, before = (finished / name).read_bytes(), outcome(finished)
+    (finished / name).unlink()
+    if size:
+        (finished / name).write_bytes(whole[:size])
+    run(arguments())
+    assert outcome(finished) == before

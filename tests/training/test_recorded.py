@@ -134,6 +134,10 @@ def brain_of(monkeypatch, rank=(0, 1), device="cuda", opts=None, **keys):
     return brain
 
 
+class Warm(LayerCoral):
+    """Stand for a user's loss that grows from step to step."""
+
+
 def unknown(source, target):
     """Stand for a loss of a user's, which may do anything."""
 
@@ -145,6 +149,7 @@ def unknown(source, target):
         (True, {"gamma": 0, "alignment": unknown}),
         (True, {"alignment": None}),
         (False, {"alignment": unknown}),
+        (False, {"alignment": Warm()}),
         (False, {"segment": "vowels"}),
         (False, {"fit": "episodes"}),
         (False, {"rank": (1, 2)}),
@@ -187,3 +192,29 @@ def test_a_step_is_the_one_of_speechbrain(monkeypatch):
         loss = brain.fit_batch(batch)
         other.step = brain.step
         assert loss == sb.Brain.fit_batch(other, batch)
+
+
+def test_a_brain_may_say_that_its_steps_differ(monkeypatch):
+    brain = brain_of(monkeypatch)
+    brain.recordable = False
+    assert not brain._can_record()
+
+
+def test_an_optimizer_that_is_changed_is_recorded_anew(monkeypatch):
+    monkeypatch.setattr(recorded, "Recording", Replayed)
+    brain = fitted("cpu", monkeypatch)
+    first, batch = brain._recording, batches("cpu")[0]
+    brain.fit_batch(batch)
+    assert brain._recording is first
+    brain.optimizer.param_groups[0]["lr"] = 0.01
+    brain.fit_batch(batch)
+    assert brain._recording is not first
+
+
+def test_a_step_is_taken_before_one_is_recorded(monkeypatch):
+    monkeypatch.setattr(recorded, "Recording", Replayed)
+    brain = fitted("cpu", monkeypatch)
+    brain.on_fit_start()  # of a run that is resumed within an epoch
+    brain._records = True
+    brain.fit_batch(batches("cpu")[0])
+    assert brain._recording is None

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 from conftest import EMOTIONS, read_table, write_table
-from runs import folder_of, outcome, run, same_weights
+from runs import folder_of, outcome, results_of, run, same_weights
 
 import train
 from lam_sb.errors import UserError
@@ -73,6 +73,67 @@ def test_a_kill_in_mid_epoch_continues_bit_for_bit(
     folder = run(halved)
     assert same_weights(three_epochs, folder)
     assert outcome(three_epochs)[1] == outcome(folder)[1]
+
+
+def stopped_after(epochs, monkeypatch, given):
+    """Kill a run before its test, or in the epoch after so many."""
+    save = train.LamBrain._save_epoch
+
+    def killed(self, epoch, loss):
+        save(self, epoch, loss)
+        if epoch == epochs:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.LamBrain, "_save_epoch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(given)
+
+
+EARLY = {
+    "select_on": "source",
+    "max_steps": None,
+    "min_steps": 0,
+    "number_of_epochs": 12,
+}
+
+
+@pytest.mark.parametrize("killed_after", [2, 4])
+@pytest.mark.parametrize("lr", [0.001, 0.3])
+def test_early_stopping_counts_the_epochs_before_a_kill(
+    killed_after, lr, arguments, monkeypatch
+):
+    keys = EARLY | {"patience": 2, "lr": lr}
+    straight = run(arguments(**keys, experiment="straight"))
+    epochs = results_of(straight)["epochs"]
+    given = arguments(**keys, experiment="halved")
+    stopped_after(min(killed_after, epochs), monkeypatch, given)
+    assert outcome(run(given))[1] == outcome(straight)[1]
+    assert results_of(folder_of(given))["epochs"] == epochs
+
+
+def test_a_run_at_work_is_not_ended_earlier(arguments, monkeypatch):
+    keys = EARLY | {"patience": 10}
+    stopped_after(4, monkeypatch, arguments(**keys))
+    shorter = arguments(**keys | {"number_of_epochs": 3})
+    with pytest.raises(UserError, match=r"trained for 4 epochs; .* after 3"):
+        train.main(shorter)
+    folder = folder_of(arguments(**keys))
+    assert not (folder / "results.json").exists()
+    assert [*(folder / "save").glob("CKPT*")]
+    assert results_of(run(arguments(**keys)))["epochs"] == 12
+
+
+def test_a_look_at_a_run_at_work_is_no_finished_result(arguments, monkeypatch):
+    keys = EARLY | {"patience": 10, "number_of_epochs": 4}
+    straight = run(arguments(**keys, experiment="straight"))
+    given = arguments(**keys, experiment="halved")
+    stopped_after(4, monkeypatch, given)
+    folder = run([*given, "--test_only"])
+    assert results_of(folder)["finished"] is False
+    run(given)
+    assert results_of(folder)["finished"] is True
+    assert outcome(folder)[1] == outcome(straight)[1]
 
 
 def test_other_settings_in_the_same_folder_are_refused(arguments):
