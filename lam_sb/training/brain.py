@@ -160,9 +160,7 @@ class AlignmentBrain(StoppableBrain, KeepingBrain, RecordedSteps, FiniteLosses):
         ends = [entry["steps"] for entry in self.history.epochs[-1:]]
         over = self._optimizer_step_limit_exceeded
         over = over and ends == [self.optimizer_step]  # is validated too
-        if over or self.select_on == "last":
-            return over
-        return self.is_patience_over()
+        return over or self.is_patience_over()
 
     def _in_episodes(self) -> bool:
         return self.hparams.fit == "episodes"

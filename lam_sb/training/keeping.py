@@ -72,8 +72,8 @@ class KeepingBrain(sb.Brain):
         counter = self.hparams.epoch_counter
         waited = counter.current - counter.best_limit
         warm = counter.current > counter.limit_warmup
-        patient = self.select_on == "last" or not warm
-        return not patient and waited >= counter.limit_to_stop
+        stops = self.select_on != "last" and warm
+        return stops and waited >= counter.limit_to_stop
 
     def _save_epoch(self, epoch: int, loss: float) -> None:
         """Save a checkpoint to resume from, and the weights to test."""
