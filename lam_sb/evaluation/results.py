@@ -142,33 +142,46 @@ def finished_result(path: Path, settings_hash: str) -> dict:
     return there if there.get("settings_hash") == settings_hash else {}
 
 
-def check_same_length(there: Mapping, hparams: Mapping) -> None:
-    """Refuse to train for longer or shorter what cannot be gone on with.
+def other_length(there: Mapping, values: Mapping) -> dict[str, int]:
+    """Values of `TRAINING_LENGTH` under which a finished run was trained.
 
     Arguments
     ---------
     there : Mapping
-        What says how far a finished run was trained: its results.json, or
-        finished.json.
-    hparams : Mapping
-        Values of the run that would train.
+        What says how far it was trained: its results.json, or finished.json.
+    values : Mapping
+        Values of the keys now.
+
+    Returns
+    -------
+    dict[str, int]
+        Those that are others now and may matter: values that are no less than
+        the epochs that were trained have stopped nothing.
+    """
+    epochs = there.get("epochs") or 0  # none where nothing is trained by epochs
+    then = {k: there[k] for k in TRAINING_LENGTH if epochs and k in there}
+    return {
+        key: value
+        for key, value in then.items()
+        if value != values[key] and epochs > min(values[key], value - 1)
+    }
+
+
+def check_same_length(there: Mapping, hparams: Mapping) -> None:
+    """Refuse to train for longer or shorter what cannot be gone on with.
 
     Raises
     ------
     UserError
-        A key of `TRAINING_LENGTH` has another value, which may matter: those
-        that are no less than the epochs that were trained have stopped nothing.
+        `other_length` is not empty.
     """
-    epochs = there.get("epochs") or 0  # none where nothing is trained by epochs
-    for key in TRAINING_LENGTH:
-        now, then = hparams[key], there.get(key)
-        if epochs and now != then and not epochs <= min(now, then - 1):
-            raise UserError(
-                f"{hparams['output_folder']} is finished, with {key} {then}, "
-                f"not {now}: it keeps only what it tests, and is not trained "
-                f"again. Use --{key} {then}, or --experiment NAME for a folder "
-                "of its own."
-            )
+    for key, then in other_length(there, hparams).items():
+        raise UserError(
+            f"{hparams['output_folder']} is finished, with {key} {then}, "
+            f"not {hparams[key]}: it keeps only what it tests, and is not "
+            f"trained again. Use --{key} {then}, or --experiment NAME for a "
+            "folder of its own."
+        )
 
 
 def write_predictions(

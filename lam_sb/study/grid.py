@@ -22,6 +22,7 @@ from lam_sb.analysis.anchor_layers import (
 from lam_sb.config import load, load_study, recipe_folder
 from lam_sb.errors import UserError, check_choice
 from lam_sb.evaluation.catalogue import REFERENCE
+from lam_sb.evaluation.results import TRAINING_LENGTH
 from lam_sb.inputs import PARTS
 from lam_sb.options import draws_tested_shots, unused_keys
 from lam_sb.run import load_run
@@ -61,7 +62,9 @@ PATHS = (
     *("output_folder", "analysis_folder", "encoder_source", "feature_folder"),
     *PARTS,
 )
-# And before its anchors are known.
+# Once its anchors are known.
+VALUES = (*DATA_KEYS, *TRAINING_LENGTH)
+# And before.
 PLAIN_KEYS = (
     *("system", "selection_settings", "protocol", "fit", "target_shots"),
     "hold_out_shots",
@@ -281,7 +284,7 @@ def _job(
             plain["analysis_folder"], plain["selection_settings"]
         ),
         settings=settings,
-        values={key: hparams[key] for key in DATA_KEYS if hparams},
+        values={k: hparams[k] for k in VALUES if hparams},
     )
 
 

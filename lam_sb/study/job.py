@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from lam_sb.evaluation.results import finished_result, other_length
 from lam_sb.inputs import PARTS
 from lam_sb.run_folder import (
     changed_data,
@@ -22,6 +22,7 @@ from lam_sb.run_folder import (
     read_settings,
     settings_hash,
 )
+from lam_sb.training.checkpoints import has_checkpoint
 
 SET_ASIDE = re.compile(r"_old\d+$")  # ends the name of a folder of old data
 
@@ -52,7 +53,8 @@ class Job:
     settings : dict | None
         What decides the result; None before that analysis.
     values : dict
-        Values of the YAML's keys that say which rows and features it reads.
+        Values of the YAML's keys that say which rows and features it reads,
+        and how far to train.
     """
 
     system: str
@@ -114,21 +116,22 @@ class Job:
         return self.is_analysed or self._settings_file.is_file()
 
     def is_done(self) -> bool:
-        """Whether its result is there, made with its settings and data.
+        """Whether its result is there, of its settings, data and length.
 
         Data that are not known are taken to be those of the result.
         """
+        there = self._finished()
+        return bool(there) and not other_length(there, self.values)
+
+    def _finished(self) -> dict:
+        """Its results.json, if made with its settings to the end."""
         if self.settings is None:
-            return False
-        try:
-            results = json.loads(self.results.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
+            return {}
         data = read_settings(self._settings_file).get("data")
         known = {"data": data} if data else {}
         now = settings_hash(known | self.settings)
-        finished = results.get("finished", True)  # not only looked at
-        return finished and results.get("settings_hash") == now
+        there = finished_result(self.results, now)
+        return there if there.get("finished", True) else {}  # not only seen
 
     @property
     def _settings_file(self) -> Path:
@@ -138,7 +141,14 @@ class Job:
         """Say in what its folder was made with other settings."""
         if self.settings is None:
             return []
-        return differing_settings(self._settings_file, self.settings)
+        differing = differing_settings(self._settings_file, self.settings)
+        if not has_checkpoint(self.save_folder):  # nothing to train on from
+            length = other_length(self._finished(), self.values)
+            differing += [
+                f"{key}: {then} there, {self.values[key]} now"
+                for key, then in length.items()
+            ]
+        return differing
 
     def changed(self) -> list[str]:
         """Say in what its folder was made on other data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +49,32 @@ def test_a_result_of_other_settings_is_not_done(job):
     found = settings_hash({"lr": 0.001})
     job.results.write_text(f'{{"settings_hash": "{found}"}}')
     assert job.is_done()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "now", "differing"),
+    [
+        (9, {}, []),
+        (9, {"number_of_epochs": 7}, ["number_of_epochs: 9 there, 7 now"]),
+        (9, {"number_of_epochs": 11}, ["number_of_epochs: 9 there, 11 now"]),
+        (9, {"patience": 2}, ["patience: 5 there, 2 now"]),
+        (4, {"patience": 30}, []),  # it never waited for so long
+        (None, {"number_of_epochs": 7}, []),  # the ensemble
+    ],
+)
+def test_a_result_of_another_length_is_not_done(job, epochs, now, differing):
+    then = {"number_of_epochs": 9, "patience": 5}
+    job = replace(job, values=then | now)
+    found = {"epochs": epochs, "settings_hash": settings_hash({"lr": 0.001})}
+    job.results.parent.mkdir(parents=True)
+    job.results.write_text(json.dumps(then | found))
+    assert job.differing() == differing
+    assert job.is_done() == (not differing)
+    checkpoint = job.save_folder / "CKPT+1/CKPT.yaml"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    assert job.differing() == []  # the run goes on from there
+    assert job.is_done() == (not differing)
 
 
 def test_a_run_whose_layers_are_not_selected_yet_is_not_done(job):

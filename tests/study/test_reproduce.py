@@ -40,6 +40,7 @@ def arguments(tmp_path_factory, corpora, wavlm) -> list[str]:
         "data_folder": corpora,
         "feature_folder": folder / "features",
         "max_steps": 2,
+        "number_of_epochs": 1,
         "batch_size": 16,
         "projection_dim": 16,
         "num_heads": 2,
@@ -119,6 +120,20 @@ def test_done_it_runs_nothing_again(arguments, root, capsys):
     assert results(root) == before
     said = capsys.readouterr().out
     assert f"{RUNS} runs: {RUNS} done, 0 to do." in said
+
+
+def test_done_for_fewer_epochs_is_not_done(arguments, root, capsys):
+    before = results(root)
+    with pytest.raises(UserError, match="2 runs gave no result"):
+        commands.main([*arguments, "--number_of_epochs=2"])
+    said = capsys.readouterr().out
+    assert f"{RUNS} runs: {RUNS - 2} done, 2 to do." in said
+    assert results(root) == before
+    assert {system for system, _ in scores(root)} == {"ensemble"}
+    page = (root / "study/open/report.html").read_text(encoding="utf-8")
+    assert "number_of_epochs: 1 there, 2 now" in page
+    commands.main(arguments)
+    assert len(scores(root)) == RUNS
 
 
 def test_a_new_system_joins_the_old_table(arguments, root, monkeypatch):
