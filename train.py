@@ -30,9 +30,8 @@ import torch
 from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import RunOptions
-from torch.utils.data import DataLoader
 
-from lam_sb import inputs, run, run_folder
+from lam_sb import inputs, run, run_folder, run_results
 from lam_sb.command_line import is_verbose, parse_arguments
 from lam_sb.config import complete_text
 from lam_sb.console import console, log_config, say
@@ -44,11 +43,11 @@ from lam_sb.training.ensemble import fit_and_test_ensemble
 from lam_sb.training.history import tested_rules
 from lam_sb.training.loaders import (
     FeatureDataset,
-    in_order_loader,
+    in_order_loaders,
     training_loader,
 )
 from lam_sb.training.ready import ready_features
-from lam_sb.training.rows import Batch, DomainRows, Outputs
+from lam_sb.training.rows import Batch, DomainRows, Outputs, Parts
 from lam_sb.training.samplers import DualDomainSampler, make_sampler
 
 logger = get_logger(__name__)
@@ -89,74 +88,73 @@ class LamBrain(AlignmentBrain):
             return entropy
         available = self.alignment_inputs(predictions, batch)
         alignment = self.hparams.gamma * self.align(
-            self.hparams.alignment, available
+            self.hparams.alignment, available, self.hparams.align_sources
         )
         self.log_layers(available, entropy, alignment)
         return entropy + alignment
 
 
 def prepare(hparams: dict) -> None:
-    """Write the manifests of both corpora, unless they are to be trusted."""
+    """Write the manifests of all corpora, unless they are to be trusted."""
     if not hparams["skip_prep"]:
         folder = Path(__file__).parent / inputs.READERS
         hparams["prepare"](readers_folder=folder)
 
 
 def dataio_prepare(
-    hparams: dict, manifests: dict[str, dict], store: FeatureStore, device: str
-) -> tuple[dict[str, DomainRows], dict[str, DataLoader]]:
+    hparams: dict, manifests: inputs.Rows, store: FeatureStore, device: str
+) -> tuple[Parts, dict]:
     """Give each part's rows with standardised features, and their loaders."""
     # A target's training labels are seen by nobody, but by the oracle.
     hidden = () if hparams["bound"] == "oracle" else ("target_train",)
     rows = {
-        key: DomainRows(manifest, store.rows(manifest), key not in hidden)
-        for key, manifest in manifests.items()
+        key: {
+            corpus: DomainRows(part, store.rows(part), key not in hidden)
+            for corpus, part in parts.items()
+        }
+        for key, parts in manifests.items()
     }
     layers, segments = ready_features(
         *(hparams, rows, hparams["normalise"], hparams["features_on"]),
         *(store.path / "statistics", device),
     )
-    loaders = {}
-    for key in rows.keys() - {"target_train", "source_valid"}:
-        dataset = FeatureDataset(rows[key], None, layers, segments[:1])
-        loaders[key] = in_order_loader(dataset, hparams["eval_batch_size"])
+    loaders = in_order_loaders(
+        rows, layers, segments[:1], hparams["eval_batch_size"]
+    )
     if hparams["fit"] != "sklearn":
-        source, target = rows["source_train"], rows["target_train"]
-        sampler = make_training_sampler(hparams, source.labels, len(target))
+        source = [*rows["source_train"].values()]
+        target = [*rows["target_train"].values()]
+        labels = [part.labels for part in source]
+        sampler = make_training_sampler(hparams, labels, [*map(len, target)])
         dataset = FeatureDataset(source, target, layers, segments)
         loaders["train"] = training_loader(dataset, sampler)
     return rows, loaders
 
 
 def make_training_sampler(
-    hparams: dict, labels: torch.Tensor, n_target: int
+    hparams: dict, labels: list[torch.Tensor], n_target: list[int]
 ) -> DualDomainSampler:
     """Choose the rows of each batch, or of each episode."""
     return make_sampler(
         *(hparams["fit"], labels, n_target, hparams["batch_size"]),
-        *(hparams["episode_shots"], hparams["episode_queries"]),
-        *(hparams["seed"], *process_rank()),
+        *(hparams["balance"], hparams["episode_shots"]),
+        *(hparams["episode_queries"], hparams["seed"], *process_rank()),
     )
 
 
 def make_brain(
-    hparams: dict,
-    rows: dict[str, DomainRows],
-    loaders: dict[str, DataLoader],
-    run_opts: RunOptions,
+    hparams: dict, rows: Parts, loaders: dict, run_opts: RunOptions
 ) -> LamBrain:
     """Give a brain that knows what it will be fitted on."""
     brain = LamBrain(
-        modules=hparams["modules"],
-        opt_class=hparams["opt_class"],
-        hparams=hparams,
+        *(hparams["modules"], hparams["opt_class"], hparams),
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"](),
     )
     prototypes = ("source_train", "shots")
     brain.prepare_fit(
         loaders["train"],
-        rows["source_train"].labels,
+        [part.labels for part in rows["source_train"].values()],
         class_weight=hparams["class_weight"],
         select_on=hparams["select_on"],
         max_steps=hparams["max_steps"],
@@ -169,19 +167,18 @@ def make_brain(
 
 
 def fit_brain(
-    hparams: dict,
-    rows: dict[str, DomainRows],
-    loaders: dict[str, DataLoader],
-    run_opts: RunOptions,
-) -> tuple[dict[str, np.ndarray], dict]:
-    """Train; give the test's posteriors by rule, and what was learned."""
+    hparams: dict, rows: Parts, loaders: dict, run_opts: RunOptions
+) -> tuple[dict[str, dict[str, np.ndarray]], dict]:
+    """Train; give each target's posteriors by rule, and what was learned."""
     limit_threads(1)  # more wait for each other; the last bits depend on them
     brain = make_brain(hparams, rows, loaders, run_opts)
     brain.fit(brain.epochs(), loaders["train"], loaders["valid"])
 
     chosen = brain.keep_tested(tested_rules(hparams["select_on"]))
-    test = loaders["target_test"]
-    posteriors = {r: brain.posteriors(test, chosen[r]) for r in chosen}
+    posteriors = {
+        target: {r: brain.posteriors(test, chosen[r]) for r in chosen}
+        for target, test in loaders["test"].items()
+    }
     if if_main_process() and not brain.debug:
         brain.history.write(Path(hparams["output_folder"]))
     return posteriors, brain.learned(chosen[hparams["select_on"]])
@@ -190,7 +187,7 @@ def fit_brain(
 def fit_and_test(
     hparams: dict,
     settings: dict,
-    manifests: dict,
+    manifests: inputs.Rows,
     store: FeatureStore,
     run_opts: RunOptions,
 ) -> None:
@@ -207,14 +204,15 @@ def fit_and_test(
     else:
         posteriors, learned = fit_brain(hparams, rows, loaders, run_opts)
     if if_main_process():
-        content = run.describe_run(hparams, manifests, rows) | learned
-        content["undecodable_audio"] = undecodable
-        content["seconds"] = round(time.time() - start, 1)
-        lines = run.leave_results(
-            hparams, settings, rows, posteriors, content, run_opts.debug
+        learned["undecodable_audio"] = undecodable
+        learned["seconds"] = round(time.time() - start, 1)
+        lines = run_results.leave_results(
+            *(hparams, settings, rows["target_test"], posteriors),
+            run_results.describe_run(hparams, manifests, rows, learned),
+            run_opts.debug,
         )
         if not (run_opts.debug or run_opts.test_only):
-            run.keep_only_tested(hparams)
+            run_results.keep_only_tested(hparams)
         say(lines)
 
 

@@ -12,25 +12,26 @@ from lam_sb.analysis.anchor_layers import ANALYSIS_RULES, analysed_data
 from lam_sb.command_line import parse_arguments
 from lam_sb.config import load, recipe_folder
 from lam_sb.features.store import FeatureStore
-from lam_sb.inputs import READERS, choose_device, encode, read_rows
+from lam_sb.inputs import READERS, Rows, choose_device, encode, read_rows
 from lam_sb.options import check_options
 from lam_sb.processes import start_processes
 from lam_sb.training.rows import DomainRows
 
 
 def extract(argv: Sequence[str]) -> None:
-    """Encode both corpora of a YAML file into the feature store.
+    """Encode all corpora of a YAML file into the feature store.
 
     Started by torchrun, the processes share the work.
     """
     hparams, _, store = encoded_rows(argv)
-    print(f"Features of {hparams['source']}, {hparams['target']}: {store.path}")
+    corpora = ", ".join((*hparams["sources"], *hparams["targets"]))
+    print(f"Features of {corpora}: {store.path}")
 
 
 def encoded_rows(
     argv: Sequence[str], unused: Sequence[str] = ()
-) -> tuple[dict, dict[str, dict], FeatureStore]:
-    """Prepare and encode both corpora of a YAML file.
+) -> tuple[dict, Rows, FeatureStore]:
+    """Prepare and encode all corpora of a YAML file.
 
     Arguments
     ---------
@@ -43,8 +44,8 @@ def encoded_rows(
     -------
     hparams : dict
         Values of the file.
-    rows : dict[str, dict]
-        Manifest rows by part.
+    rows : Rows
+        Manifest rows by part and corpus.
     store : FeatureStore
         Their features.
     """
@@ -65,7 +66,7 @@ def encoded_rows(
 
 
 def analyse(argv: Sequence[str]) -> None:
-    """Compare both corpora of a YAML file layer by layer, and select layers.
+    """Compare the corpora of a YAML file layer by layer, and select layers.
 
     Leaves similarity.csv, selection.json and Figure 1 in the analysis folder.
     """
@@ -73,7 +74,7 @@ def analyse(argv: Sequence[str]) -> None:
     hparams, rows, store = encoded_rows(argv, unused)
     labelled = hparams["use_target_labels"]
     source, target = (
-        DomainRows(rows[part], store.rows(rows[part]), seen)
+        [DomainRows(p, store.rows(p), seen) for p in rows[part].values()]
         for part, seen in (("source_train", True), ("target_train", labelled))
     )
     if not if_main_process():

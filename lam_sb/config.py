@@ -12,6 +12,7 @@ import yaml
 from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAMLError
 
+from lam_sb.corpora.names import ROLES, joined
 from lam_sb.errors import UserError
 from lam_sb.run_options import RUN_OPTIONS
 from lam_sb.values import check_values
@@ -88,6 +89,7 @@ def _read(
         own = split_keys(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not in UTF-8 ({error}).") from error
+    _join_corpora(own, str(path))
     if "base" not in own:
         return own, []
     for line in own.get("", "").splitlines():
@@ -101,6 +103,15 @@ def _read(
     if not names or not all(isinstance(name, str) for name in names):
         raise UserError(f"{path}: base is {names}; name YAML files.")
     return own, [path.parent / name for name in names]
+
+
+def _join_corpora(own: dict[str, str], where: str) -> None:
+    """Put one text in the place of each list of corpora."""
+    for role in own.keys() & {*ROLES}:
+        value = parse_yaml(own[role], where).get(role)
+        if isinstance(value, list):
+            text = dump({role: joined(value)})
+            own[role] = comments_above(own[role]) + text
 
 
 def recipe_folder(path: str | Path) -> Path:
@@ -356,5 +367,6 @@ def _set_over(
     """Put the values of the command line in the place of those of files."""
     _check_known(overrides.keys(), blocks, "command line")
     for key, value in overrides.items():
+        value = joined(value) if key in ROLES else value
         blocks[key] = comments_above(blocks[key]) + dump({key: value})
     return blocks

@@ -19,7 +19,7 @@ FIELDS: dict[str, Callable[[Mapping], object]] = {
 
 
 def describe_data(
-    hparams: Mapping, rows: Mapping[str, dict], store_name: str
+    hparams: Mapping, rows: Mapping[str, Mapping], store_name: str
 ) -> dict[str, object]:
     """Say by hashes what a run's result rests on, and nothing else.
 
@@ -31,8 +31,8 @@ def describe_data(
     ---------
     hparams : Mapping
         Values of the run.
-    rows : Mapping[str, dict]
-        Manifest rows by part, as from `lam_sb.inputs.read_rows`.
+    rows : Mapping[str, Mapping]
+        Manifest rows by part and corpus, as from `lam_sb.inputs.read_rows`.
     store_name : str
         Name of the feature store, whose hash covers encoder and extraction.
 
@@ -40,16 +40,18 @@ def describe_data(
     -------
     dict[str, object]
         ``store``, and by part the number of its ``rows`` and a hash of their
-        ids and of each of `FIELDS` that counts. YAML and JSON can hold it.
+        ids and of each of `FIELDS` that counts; of several corpora, each its
+        own. YAML and JSON can hold it.
     """
     parts = {key: rows[key] for key in ("source_train", "source_valid")}
     parts |= {key: rows[key] for key in ("target_train", "target_test")}
     if hparams["select_on"] == "target":
         parts["target_valid"] = rows["valid"]
     if "shots" in rows:
-        tested = rows["target_test"].keys()
-        train = rows["target_train"].items()
-        parts["shots"] = {i: row for i, row in train if i not in tested}
+        parts["shots"] = {
+            corpus: _without(train, rows["target_test"][corpus])
+            for corpus, train in rows["target_train"].items()
+        }
     data: dict[str, object] = {"store": store_name}
     for part, content in parts.items():
         left_out = set()
@@ -57,8 +59,31 @@ def describe_data(
             left_out.add("labels")
         if hparams["segment"] == "utterance" or "train" not in part:
             left_out.add("phones")
-        data[part] = describe_rows(content, FIELDS.keys() - left_out)
+        data |= describe_part(part, content, FIELDS.keys() - left_out)
     return data
+
+
+def _without(rows: Mapping[str, dict], others: Mapping) -> dict[str, dict]:
+    return {i: row for i, row in rows.items() if i not in others}
+
+
+def describe_part(
+    part: str, rows: Mapping[str, Mapping], fields: set[str]
+) -> dict[str, object]:
+    """Give `describe_rows` of each corpus of a part.
+
+    Example
+    -------
+    >>> rows = {"savee": {}, "emovo": {}}
+    >>> list(describe_part("source_train", rows, set()))
+    ['source_train of savee', 'source_train of emovo']
+    """
+    return {
+        part if len(rows) == 1 else f"{part} of {corpus}": describe_rows(
+            own, fields
+        )
+        for corpus, own in rows.items()
+    }
 
 
 def describe_rows(
@@ -115,25 +140,26 @@ def differing_data(there: Mapping | None, now: Mapping | None) -> list[str]:
     return texts
 
 
-def check_not_tested(hparams: Mapping, rows: Mapping[str, dict]) -> None:
+def check_not_tested(rows: Mapping[str, Mapping]) -> None:
     """Refuse labelled source rows whose very audio is tested.
 
     Raises
     ------
     UserError
-        The target is the source under another name, or part of it.
+        A target is a source under another name, or part of one.
     """
-    trained = {
-        row["audio_sha"]
-        for part in ("source_train", "source_valid")
-        for row in rows[part].values()
-    }
-    test = rows["target_test"].values()
-    count = sum(row["audio_sha"] in trained for row in test)
-    if count:
-        raise UserError(
-            f"{count} of the {len(test)} test rows of {hparams['target']} are "
-            f"labelled rows of the source {hparams['source']} too, by their "
-            "audio: give two corpora that share none, or, to train within the "
-            "target, --bound within with protocol: speakers."
-        )
+    for target, test in rows["target_test"].items():
+        for source in rows["source_train"]:
+            trained = {
+                row["audio_sha"]
+                for part in ("source_train", "source_valid")
+                for row in rows[part][source].values()
+            }
+            count = sum(r["audio_sha"] in trained for r in test.values())
+            if count:
+                raise UserError(
+                    f"{count} of the {len(test)} test rows of {target} are "
+                    f"labelled rows of the source {source} too, by their "
+                    "audio: give two corpora that share none, or, to train "
+                    "within the target, --bound within with protocol: speakers."
+                )

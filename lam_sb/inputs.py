@@ -23,16 +23,18 @@ from lam_sb.training.shots import draw_shots, shot_candidates
 logger = get_logger(__name__)
 READERS = "data_prep"  # folder beside train.py with the corpora's readers
 PARTS = ("source_train", "source_valid", "target_train", "target_test")
+# Rows by part, corpus and id.
+Rows = Mapping[str, Mapping[str, Mapping[str, dict]]]
 
 
 def validation_manifest(
-    select_on: str, source_valid: str, target_valid: str
-) -> str:
-    """Path of the manifest that the weights are selected on."""
+    select_on: str, source_valid: object, target_valid: object
+) -> object:
+    """Path of the manifest that the weights are selected on, or of several."""
     return target_valid if select_on == "target" else source_valid
 
 
-def read_rows(hparams: Mapping) -> dict[str, dict]:
+def read_rows(hparams: Mapping) -> dict[str, dict[str, dict]]:
     """Read the manifests, and keep the rows that the run uses.
 
     Arguments
@@ -42,8 +44,8 @@ def read_rows(hparams: Mapping) -> dict[str, dict]:
 
     Returns
     -------
-    dict[str, dict]
-        Rows by id, for each of ``source_train``, ``source_valid``,
+    dict[str, dict[str, dict]]
+        Rows by corpus and id, for each of ``source_train``, ``source_valid``,
         ``target_train``, ``target_test``, ``valid`` (which the weights are
         selected on) and, with few-shot rows, ``shots``.
 
@@ -53,29 +55,37 @@ def read_rows(hparams: Mapping) -> dict[str, dict]:
         Manifests that are missing or damaged, a bound that trains on tested
         rows, or too few shots.
     """
-    rows = {}
-    for key in PARTS:
-        folder = hparams[f"{key.split('_')[0]}_folder"]
-        rows[key] = read_manifest(hparams[key], folder)
+    rows = {key: _read(hparams, key, key.split("_")[0]) for key in PARTS}
     role = "target" if hparams["select_on"] == "target" else "source"
-    folder = hparams[f"{role}_folder"]
-    rows["valid"] = read_manifest(hparams["valid"], folder)
-    for key in ("source_train", "source_valid", "valid"):
-        rows[key] = with_emotion(rows[key])
+    rows["valid"] = _read(hparams, "valid", role)
+    emotional = ["source_train", "source_valid", "valid"]
     if hparams["target_rows"] == "four":
-        rows["target_train"] = with_emotion(rows["target_train"])
-    return _set_shots_apart(hparams, rows)
+        emotional.append("target_train")
+    for key in emotional:
+        rows[key] = {c: with_emotion(part) for c, part in rows[key].items()}
+    shots = {
+        corpus: _set_shots_apart(hparams, rows, corpus)
+        for corpus in rows["target_train"]
+    }
+    return rows | ({"shots": shots} if any(shots.values()) else {})
+
+
+def _read(hparams: Mapping, key: str, role: str) -> dict[str, dict]:
+    """Read a part's manifests by corpus, the audio in its own folder."""
+    folders = hparams[f"{role}_folder"]
+    paths = hparams[key].items()
+    return {c: read_manifest(path, folders[c]) for c, path in paths}
 
 
 def _set_shots_apart(
-    hparams: Mapping, rows: dict[str, dict]
+    hparams: Mapping, rows: dict[str, dict[str, dict]], corpus: str
 ) -> dict[str, dict]:
-    """Draw the shots; with ``hold_out_shots``, test no row they may come from.
+    """Draw a target's shots; with ``hold_out_shots``, test no row they may be.
 
     That key is the same for all systems of a table, so that all have one test
     set.
     """
-    train, test = rows["target_train"], rows["target_test"]
+    train, test = rows["target_train"][corpus], rows["target_test"][corpus]
     shots = hparams["target_shots"] if hparams["fit"] == "episodes" else 0
     shared = train.keys() & test.keys()
     if hparams["bound"] != "none" and shared:
@@ -92,31 +102,30 @@ def _set_shots_apart(
     candidates = shot_candidates(train, test, hparams["split_seed"])
     if hparams["hold_out_shots"]:
         out = set(candidates)
-        rows["target_test"] = {i: r for i, r in test.items() if i not in out}
-    if shots:
-        drawn = draw_shots(
-            {i: train[i]["emo"] for i in candidates},
-            shots,
-            hparams["split_seed"],
-            hparams["seed"],
-        )
-        rows["shots"] = {i: train[i] for i in drawn}
-    return rows
+        kept = {i: r for i, r in test.items() if i not in out}
+        rows["target_test"][corpus] = kept
+    if not shots:
+        return {}
+    drawn = draw_shots(
+        {i: train[i]["emo"] for i in candidates},
+        shots,
+        hparams["split_seed"],
+        hparams["seed"],
+    )
+    return {i: train[i] for i in drawn}
 
 
-def check_rows(
-    hparams: Mapping, rows: Mapping[str, dict], make_sampler: Callable
-) -> None:
+def check_rows(hparams: Mapping, rows: Rows, make_sampler: Callable) -> None:
     """Refuse, before anything is encoded, what the rows are too few for.
 
     Arguments
     ---------
     hparams : Mapping
         Values of the run.
-    rows : Mapping[str, dict]
+    rows : Rows
         As from `read_rows`.
     make_sampler : Callable
-        Of ``hparams``, the source's labels and the number of target rows;
+        Of ``hparams``, each source's labels and each target's number of rows;
         refuses a source that is smaller than a batch or an episode.
 
     Raises
@@ -127,11 +136,13 @@ def check_rows(
     """
     check_phones(hparams, rows)
     if hparams["fit"] != "sklearn":
-        labels = class_labels(rows["source_train"], labelled=True)
-        make_sampler(hparams, labels, len(rows["target_train"]))
+        source = rows["source_train"].values()
+        target = rows["target_train"].values()
+        labels = [class_labels(part, labelled=True) for part in source]
+        make_sampler(hparams, labels, [len(part) for part in target])
 
 
-def check_phones(hparams: Mapping, rows: Mapping[str, dict]) -> None:
+def check_phones(hparams: Mapping, rows: Rows) -> None:
     """Refuse to align segments that a corpus has nowhere.
 
     Raises
@@ -141,43 +152,43 @@ def check_phones(hparams: Mapping, rows: Mapping[str, dict]) -> None:
     """
     if hparams["segment"] == "utterance" or not hparams["gamma"]:
         return
-    for role in ("source", "target"):
-        train = rows[f"{role}_train"]
-        if not any(row["phones"] for row in train.values()):
+    for part in ("source_train", "target_train"):
+        for corpus, train in rows[part].items():
+            if any(row["phones"] for row in train.values()):
+                continue
             hint = "The README says how to make them."
             raise UserError(
                 f"segment: {hparams['segment']} needs alignments, but of the "
-                f"{len(train)} rows of {role}_train ({hparams[role]}) none "
-                f"has any. {_phone_problem(hparams, role) or hint}"
+                f"{len(train)} rows of {part} ({corpus}) none has any. "
+                f"{_phone_problem(hparams, corpus) or hint}"
             )
 
 
-def _phone_problem(hparams: Mapping, role: str) -> str | None:
+def _phone_problem(hparams: Mapping, corpus: str) -> str | None:
     """Why preparation left the alignments of a corpus aside, if it did."""
-    folder = Path(hparams["manifest_folder"], hparams[role])
-    path = folder / "prep_report.json"
+    path = Path(hparams["manifest_folder"], corpus, "prep_report.json")
     if not path.is_file():
         return None
     return json.loads(path.read_text("utf-8"))["phones"].get("problem")
 
 
 def encode(
-    store: FeatureStore, rows: Mapping[str, dict], device: str
-) -> tuple[dict[str, dict], dict[str, list[str]]]:
+    store: FeatureStore, rows: Rows, device: str
+) -> tuple[dict[str, dict[str, dict]], dict[str, list[str]]]:
     """Encode what the feature store lacks; processes share the work.
 
     Arguments
     ---------
     store : FeatureStore
         The store of the encoder and its settings.
-    rows : Mapping[str, dict]
+    rows : Rows
         As from `read_rows`.
     device : str
         Where to encode.
 
     Returns
     -------
-    rows : dict[str, dict]
+    rows : dict[str, dict[str, dict]]
         Those whose audio can be decoded.
     undecodable : dict[str, list[str]]
         Ids of the others by corpus, which a warning names.
@@ -211,30 +222,33 @@ def encode(
             logger.warning(f"{said}: dropped.")
     kept = {
         name: {
-            i: row for i, row in part.items() if (row["corpus"], i) not in lost
+            corpus: {
+                i: r for i, r in own.items() if (r["corpus"], i) not in lost
+            }
+            for corpus, own in part.items()
         }
         for name, part in rows.items()
     }
     return kept, undecodable
 
 
-def describe_inputs(
-    hparams: Mapping, rows: Mapping[str, dict], device: str
-) -> str:
+def describe_inputs(hparams: Mapping, rows: Rows, device: str) -> str:
     """Count rows by split and emotion; say what encoding takes."""
     lines = []
-    for key in PARTS:
-        corpus = hparams[key.split("_")[0]]
-        emotions = [row["emo"] or "unlabelled" for row in rows[key].values()]
+    parts = [(key, corpus) for key in PARTS for corpus in rows[key]]
+    for key, corpus in parts:
+        part = rows[key][corpus]
+        emotions = [row["emo"] or "unlabelled" for row in part.values()]
         counts = sorted(Counter(emotions).items())
         listed = ", ".join(f"{emotion} {n}" for emotion, n in counts)
-        lines.append(f"{key} ({corpus}): {len(rows[key])} rows: {listed}")
+        lines.append(f"{key} ({corpus}): {len(part)} rows: {listed}")
     lines.append(hparams["store"]().estimate(_all_rows(rows), device))
     return "\n".join(lines)
 
 
-def _all_rows(rows: Mapping[str, dict]) -> list[tuple[str, dict]]:
-    return [row for part in rows.values() for row in part.items()]
+def _all_rows(rows: Rows) -> list[tuple[str, dict]]:
+    parts = (own for part in rows.values() for own in part.values())
+    return [row for own in parts for row in own.items()]
 
 
 def prep_notes(hparams: Mapping) -> list[str]:
@@ -244,7 +258,7 @@ def prep_notes(hparams: Mapping) -> list[str]:
     how many utterances were dropped, by reason.
     """
     notes = []
-    for corpus in dict.fromkeys((hparams["source"], hparams["target"])):
+    for corpus in dict.fromkeys((*hparams["sources"], *hparams["targets"])):
         folder = Path(hparams["manifest_folder"], corpus)
         path = folder / "prep_report.json"
         if not path.is_file():  # manifests of the user's own

@@ -8,10 +8,12 @@ from functools import partial
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
 from lam_sb.analysis.measures import MEASURES
 from lam_sb.config import own_keys
+from lam_sb.corpora.names import set_by_corpus
 from lam_sb.errors import UserError, check_choice
 from lam_sb.features.resident import FEATURES_ON
 from lam_sb.models.pooling import BEST_ON_SOURCE
 from lam_sb.training.alignment import alignment_parameters
+from lam_sb.training.samplers import BALANCE
 from lam_sb.training.standardisation import NORMALISE
 
 CHOICES = {
@@ -23,12 +25,14 @@ CHOICES = {
     "normalise": NORMALISE,
     "features_on": FEATURES_ON,
     "similarity": tuple(MEASURES),
+    "balance": BALANCE,
 }
 TRAINING_KEYS = {
     *("projection_dim", "projection_norm", "layer_weighting", "num_blocks"),
     *("num_heads", "ffn_dim", "dropout", "number_of_epochs", "max_steps"),
     *("patience", "min_steps", "average_last_steps", "lr", "weight_decay"),
     *("max_grad_norm", "select_on", "eval_batch_size", "features_on"),
+    "balance",
 }
 # Keys that not every way of fitting uses.
 FIT_KEYS = {
@@ -148,12 +152,7 @@ def check_options(
         hparams["hold_out_shots"] = draws_tested_shots(hparams)
     if hparams["protocol"] != "transductive":  # no test row is trained on
         unused.add("hold_out_shots")
-    if hparams["source"] == hparams["target"] and hparams["bound"] != "within":
-        raise UserError(
-            f"source and target are both {hparams['source']}, so every system "
-            "would be tested in its own language; name two corpora, or, to "
-            "train within the target, use --bound within."
-        )
+    unused |= _check_corpora(hparams)
     _check_anchors(hparams, overrides, path)
     # These decide the result only through such a rule; analyse reads them too.
     if hparams["anchor_layers"] not in ANALYSIS_RULES:
@@ -172,6 +171,32 @@ def check_options(
     _check_mixed(hparams)
     if hparams["bound"] == "within":
         _put_target_for_source(hparams)
+    return unused
+
+
+def _check_corpora(hparams: dict) -> set[str]:
+    """Give all keys of corpora by corpus; name those that do not count.
+
+    They are the keys of several corpora, where a role has one.
+    """
+    set_by_corpus(hparams)
+    both = [c for c in hparams["sources"] if c in hparams["targets"]]
+    if both and hparams["bound"] != "within":
+        raise UserError(
+            f"source and target are both {both[0]}, so every system "
+            "would be tested in its own language; name two corpora, or, to "
+            "train within the target, use --bound within."
+        )
+    hparams["prepare"] = partial(
+        hparams["prepare"],
+        source_folder=hparams["source_folder"],
+        target_folder=hparams["target_folder"],
+    )
+    unused = set()
+    if len(hparams["sources"]) == 1:
+        unused.add("align_sources")
+        if len(hparams["targets"]) == 1:
+            unused.add("balance")
     return unused
 
 
@@ -229,7 +254,7 @@ def _check_mixed(hparams: dict) -> None:
 
 
 def _put_target_for_source(hparams: dict) -> None:
-    for end in ("", "_folder", "_options", "_train", "_valid"):
+    for end in ("", "s", "_folder", "_options", "_train", "_valid"):
         hparams[f"source{end}"] = hparams[f"target{end}"]
     hparams["valid"] = hparams["target_valid"]
     hparams["prepare"] = partial(
@@ -237,4 +262,5 @@ def _put_target_for_source(hparams: dict) -> None:
         source=hparams["target"],
         source_folder=hparams["target_folder"],
         source_options=hparams["target_options"],
+        target_options=hparams["target_options"],
     )

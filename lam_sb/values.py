@@ -62,6 +62,13 @@ def _are_layers(value: object) -> bool:
 
 TEXT = Kind("a text", _is_text)
 PATH = Kind("a path", _is_text)
+CORPORA = Kind(
+    'the name of a corpus, or a list of some, "[ravdess, savee]"', _is_text
+)
+PATHS = Kind(
+    'a path, or, of several corpora, a mapping, "{ravdess: path}"',
+    lambda v: _is_text(v) or isinstance(v, Mapping),
+)
 SWITCH = Kind("True or False", lambda v: isinstance(v, bool))
 SHARE = Kind(
     "a number, 0 or more", lambda v: _is_number(v) and 0 <= v < math.inf
@@ -70,21 +77,30 @@ ABOVE_0 = Kind("a number above 0", lambda v: _is_number(v) and 0 < v < math.inf)
 MAPPING = Kind('a mapping, "{one: other}"', lambda v: isinstance(v, Mapping))
 # By key; those with a few names as values are checked where these are used.
 KINDS: dict[str, Kind] = {
-    **dict.fromkeys(
-        ("experiment", "system", "source", "target", "encoder_source"), TEXT
-    ),
+    **dict.fromkeys(("experiment", "system", "encoder_source"), TEXT),
+    **dict.fromkeys(("source", "target"), CORPORA),
     **dict.fromkeys(
         (
-            *("data_folder", "source_folder", "target_folder", "output_root"),
-            *("output_folder", "save_folder", "train_log", "manifest_folder"),
-            *("feature_folder", "analysis_folder", "source_train"),
-            *("source_valid", "target_train", "target_valid", "target_test"),
-            "valid",
+            *("data_folder", "output_root", "output_folder", "save_folder"),
+            *("train_log", "manifest_folder", "feature_folder"),
+            "analysis_folder",
         ),
         PATH,
     ),
     **dict.fromkeys(
-        ("dry_run", "skip_prep", "final_norm", "use_target_labels"), SWITCH
+        (
+            *("source_folder", "target_folder", "source_train"),
+            *("source_valid", "target_train", "target_valid", "target_test"),
+            "valid",
+        ),
+        PATHS,
+    ),
+    **dict.fromkeys(
+        (
+            *("dry_run", "skip_prep", "final_norm", "use_target_labels"),
+            "align_sources",
+        ),
+        SWITCH,
     ),
     "hold_out_shots": SWITCH.or_null(),
     **dict.fromkeys(

@@ -47,7 +47,7 @@ def brain_maker(wavlm: Path, folder: Path) -> Callable[..., LamBrain]:
         )
         brain.prepare_fit(
             SaveableDataLoader([make_batch()] * steps, batch_size=None),
-            torch.arange(8) % 4 if labels is None else labels,
+            [torch.arange(8) % 4 if labels is None else labels],
             class_weight=hparams["class_weight"],
             select_on=hparams["select_on"],
             max_steps=hparams["max_steps"],

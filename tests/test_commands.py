@@ -72,15 +72,16 @@ def test_an_analysis_stands_for_the_rows_that_a_run_finds(
     kept = {}
 
     def keep(source, target, *rest):
-        kept.update(ids=target.ids, data=rest[-1])
+        kept.update(ids=target[0].ids, data=rest[-1])
         return {"stability": None, "group": [], "best": [], "worst": []}
 
     encode = lam_sb.commands.encode
 
     def lose_one(store, rows, device):
         rows, lost = encode(store, rows, device)
-        target = dict([*rows["target_train"].items()][1:])
-        return rows | {"target_train": target}, lost
+        ((corpus, target),) = rows["target_train"].items()
+        target = dict([*target.items()][1:])
+        return rows | {"target_train": {corpus: target}}, lost
 
     monkeypatch.setattr("lam_sb.commands.encode", lose_one)
     monkeypatch.setattr("lam_sb.commands.analyse_corpora", keep)

@@ -24,14 +24,14 @@ def part(name: str, count: int = 3, **keys) -> dict[str, dict]:
 @pytest.fixture
 def rows() -> dict[str, dict]:
     names = ("source_train", "source_valid", "target_train", "target_test")
-    made = {name: part(name) for name in names}
+    made = {name: {"one": part(name)} for name in names}
     return made | {"valid": made["source_valid"]}
 
 
 def change(rows: dict, name: str, **keys) -> dict:
     """The same rows, but for one."""
     changed = copy.deepcopy(rows)
-    changed[name][f"{name}1"] |= keys
+    changed[name]["one"][f"{name}1"] |= keys
     return changed
 
 
@@ -47,10 +47,10 @@ def test_what_a_row_holds_is_what_a_result_rests_on(name, rows):
     for key, field in (("speaker", "speakers"), ("audio_sha", "audio")):
         found = told(PLAIN, rows, change(rows, name, **{key: "x"}))
         assert found == [f"the {field} of {name}"]
-    found = told(PLAIN, rows, rows | {name: part(name, 2)})
+    found = told(PLAIN, rows, rows | {name: {"one": part(name, 2)}})
     assert found == [f"the rows of {name} (3 there, 2 now)"]
-    renamed = {f"x{i}": row for i, row in rows[name].items()}
-    found = told(PLAIN, rows, rows | {name: renamed})
+    renamed = {f"x{i}": row for i, row in rows[name]["one"].items()}
+    found = told(PLAIN, rows, rows | {name: {"one": renamed}})
     assert found == [f"the rows of {name} (3, but not the same)"]
 
 
@@ -72,7 +72,7 @@ def test_labels_of_the_target_count_where_they_decide(rows):
     assert told(PLAIN, rows, other) == []
     found = told(PLAIN | {"bound": "oracle"}, rows, other)
     assert found == ["the labels of target_train"]
-    shots = {"shots": part("target_train", 1)}
+    shots = {"shots": {"one": part("target_train", 1)}}
     found = told(PLAIN, rows | shots, other | shots)
     assert found == ["the labels of shots"]
     # Shots come from no tested row, and its label scores the test.
@@ -84,7 +84,7 @@ def test_labels_of_the_target_count_where_they_decide(rows):
 
 
 def test_weights_selected_on_the_target_rest_on_its_labels(rows):
-    rows["valid"] = part("valid")
+    rows["valid"] = {"one": part("valid")}
     found = told(
         PLAIN | {"select_on": "target"},
         rows,
@@ -108,9 +108,10 @@ def test_another_store_is_another_result(rows):
 
 
 def test_the_source_under_another_name_is_no_target(rows):
-    check_not_tested({}, rows)
-    rows["target_test"]["x"] = rows["source_valid"]["source_valid2"]
-    hparams = {"source": "one", "target": "other"}
+    rows["target_test"] |= {"other": part("other")}
+    check_not_tested(rows)
+    again = rows["source_valid"]["one"]["source_valid2"]
+    rows["target_test"]["other"]["x"] = again
     message = r"1 of the 4 test rows of other are labelled rows of .* one too"
     with pytest.raises(UserError, match=message):
-        check_not_tested(hparams, rows)
+        check_not_tested(rows)

@@ -10,6 +10,7 @@ import torch
 from conftest import EMOTIONS, write
 from speechbrain.utils.run_opts import RunOptions
 
+from lam_sb.corpora.names import set_by_corpus
 from lam_sb.errors import UserError
 from lam_sb.inputs import (
     check_phones,
@@ -64,12 +65,24 @@ def hparams(tmp_path) -> dict:
     return made
 
 
+def rows_of(hparams: dict) -> dict[str, dict[str, dict]]:
+    """Rows by part, of one corpus in each role."""
+    read = read_rows(by_name(hparams))
+    return {key: part for key, parts in read.items() for part in parts.values()}
+
+
+def by_name(hparams: dict) -> dict:
+    hparams = dict(hparams)
+    set_by_corpus(hparams)
+    return hparams
+
+
 def counts_of(rows: dict) -> dict[str, int]:
     return {key: len(part) for key, part in rows.items()}
 
 
 def test_rows_are_those_with_an_emotion_but_for_the_test(hparams):
-    rows = read_rows(hparams)
+    rows = rows_of(hparams)
     assert counts_of(rows) == {
         "source_train": 8,
         "source_valid": 4,
@@ -87,7 +100,7 @@ def test_rows_are_those_with_an_emotion_but_for_the_test(hparams):
 
 
 def test_all_rows_of_the_target_may_be_adapted_on(hparams):
-    rows = read_rows(hparams | {"target_rows": "all"})
+    rows = rows_of(hparams | {"target_rows": "all"})
     assert len(rows["target_train"]) == 20
     assert len(rows["source_train"]) == 8
 
@@ -98,7 +111,7 @@ def test_the_weights_are_selected_on_the_manifest_of_the_rule(hparams):
         assert validation_manifest(rule, *both) == both[0]
     path = validation_manifest("target", *both)
     assert path == both[1]
-    rows = read_rows(hparams | {"select_on": "target", "valid": path})
+    rows = rows_of(hparams | {"select_on": "target", "valid": path})
     assert len(rows["valid"]) == 12
     assert rows["valid"]["target_valid0"]["wav"].startswith("/other/")
     assert len(rows["source_valid"]) == 4
@@ -106,10 +119,10 @@ def test_the_weights_are_selected_on_the_manifest_of_the_rule(hparams):
 
 def test_the_whole_target_is_tested_unless_shots_are_held_out(hparams):
     hparams["target_test"] = hparams["target_train"]
-    assert len(read_rows(hparams)["target_test"]) == 20
+    assert len(rows_of(hparams)["target_test"]) == 20
     held = hparams | {"hold_out_shots": True}
-    plain = read_rows(held)
-    few = read_rows(held | {"fit": "episodes", "target_shots": 0})
+    plain = rows_of(held)
+    few = rows_of(held | {"fit": "episodes", "target_shots": 0})
     assert plain.keys() == few.keys()
     assert plain["target_test"] == few["target_test"]
     # A fifth of the 16 that are both.
@@ -120,19 +133,18 @@ def test_the_whole_target_is_tested_unless_shots_are_held_out(hparams):
 def test_shots_that_are_tested_are_refused(hparams):
     hparams |= {"target_test": hparams["target_train"], "fit": "episodes"}
     with pytest.raises(UserError, match="use --hold_out_shots True"):
-        read_rows(hparams)
-    rows = read_rows(hparams | {"target_shots": 0})
+        rows_of(hparams)
+    rows = rows_of(hparams | {"target_shots": 0})
     assert len(rows["target_test"]) == 20
 
 
 def test_each_seed_draws_its_own_shots_from_rows_that_are_not_tested(hparams):
     hparams |= {"fit": "episodes"}
     drawn = {
-        tuple(read_rows(hparams | {"seed": seed})["shots"])
-        for seed in range(10)
+        tuple(rows_of(hparams | {"seed": seed})["shots"]) for seed in range(10)
     }
     assert len(drawn) == 10
-    rows = read_rows(hparams)
+    rows = rows_of(hparams)
     emotions = [row["emo"] for row in rows["shots"].values()]
     assert emotions == [e for e in EMOTIONS for _ in range(2)]
     assert rows["shots"].keys() < rows["target_train"].keys()
@@ -142,29 +154,30 @@ def test_each_seed_draws_its_own_shots_from_rows_that_are_not_tested(hparams):
 @pytest.mark.parametrize("bound", ["within", "oracle"])
 def test_a_bound_may_not_train_on_tested_rows(bound, hparams):
     hparams |= {"bound": bound}
-    read_rows(hparams)
+    rows_of(hparams)
     hparams["target_test"] = hparams["target_train"]
     message = f"bound: {bound} trains on labels of rows that are tested here"
     with pytest.raises(UserError, match=message):
-        read_rows(hparams)
+        rows_of(hparams)
 
 
 def test_a_missing_manifest_is_named(hparams):
     hparams["target_test"] = "/nowhere/test.json"
     with pytest.raises(UserError, match=r"/nowhere/test\.json does not exist"):
-        read_rows(hparams)
+        rows_of(hparams)
 
 
 def test_segments_need_phones_in_both_corpora():
     phones = [["AA1", 0.1, 0.2]]
     with_phones, without = {"a": {"phones": phones}}, {"b": {"phones": []}}
-    rows = {"source_train": with_phones | without, "target_train": without}
-    hparams = {"segment": "vowels", "gamma": 1, "source": "x", "target": "y"}
+    rows = {"source_train": {"x": with_phones | without}}
+    rows |= {"target_train": {"z": with_phones, "y": without}}
+    hparams = {"segment": "vowels", "gamma": 1}
     hparams["manifest_folder"] = "nowhere"
     message = r"segment: vowels needs .* the 1 rows of target_train \(y\) none"
     with pytest.raises(UserError, match=message):
         check_phones(hparams, rows)
-    check_phones(hparams, rows | {"target_train": with_phones})
+    check_phones(hparams, rows | {"target_train": {"z": with_phones}})
     check_phones(hparams | {"gamma": 0}, rows)
     check_phones(hparams | {"segment": "utterance"}, rows)
 
@@ -184,9 +197,10 @@ def test_segments_need_phones_in_both_corpora():
 )
 def test_what_the_rows_are_too_few_for_is_refused(keys, message, hparams):
     hparams |= {"segment": "utterance", "gamma": 1, "batch_size": 8}
+    hparams["balance"] = "corpus"
     hparams["manifest_folder"] = "nowhere"
     hparams |= {"episode_shots": 1, "episode_queries": 2, "target_shots": 0}
-    rows = read_rows(hparams)
+    rows = read_rows(by_name(hparams))
     if message is None:
         check_rows(hparams | keys, rows, make_training_sampler)
     else:
@@ -199,11 +213,11 @@ def test_phones_of_no_set_are_said_where_a_system_needs_them(tmp_path):
     problem = "The alignments of y are not used: Name the set."
     write(path, json.dumps({"phones": {"rows": 2, "problem": problem}}))
     row = {"a": {"phones": []}}
-    hparams = {"segment": "vowels", "gamma": 1, "source": "x", "target": "y"}
+    hparams = {"segment": "vowels", "gamma": 1}
     hparams["manifest_folder"] = str(tmp_path)
-    rows = {"source_train": {"b": {"phones": [["i", 0, 1]]}}}
+    rows = {"source_train": {"x": {"b": {"phones": [["i", 0, 1]]}}}}
     with pytest.raises(UserError, match=r"has any\. .*Name the set\.$"):
-        check_phones(hparams, rows | {"target_train": row})
+        check_phones(hparams, rows | {"target_train": {"y": row}})
 
 
 def test_a_run_says_what_preparation_left_out(tmp_path):
@@ -213,16 +227,16 @@ def test_a_run_says_what_preparation_left_out(tmp_path):
     for corpus, report in (("one", one), ("two", two)):
         path = tmp_path / corpus / "prep_report.json"
         write(path, json.dumps(report))
-    hparams = {"manifest_folder": str(tmp_path), "source": "one"}
+    hparams = {"manifest_folder": str(tmp_path), "sources": ["one"]}
     lines = [
         "Speakers of one are unknown.",
         "Preparation dropped 3 utterances of one (1 missing, 2 too short); "
         f"{tmp_path}/one/prep_report.json names them.",
     ]
-    assert prep_notes(hparams | {"target": "two"}) == lines
-    assert prep_notes(hparams | {"target": "one"}) == lines
+    assert prep_notes(hparams | {"targets": ["two"]}) == lines
+    assert prep_notes(hparams | {"targets": ["one"]}) == lines
     # Manifests of the user's own have no report.
-    assert prep_notes(hparams | {"target": "three"}) == lines
+    assert prep_notes(hparams | {"targets": ["three"]}) == lines
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch):

@@ -45,6 +45,10 @@ def hparams_of(**changes) -> dict:
         "bound": "none",
         "source": "left",
         "target": "right",
+        "source_folder": "/left",
+        "target_folder": "/right",
+        "prepare": dict,
+        "balance": "corpus",
         "protocol": "speakers",
         "similarity": "centroid",
         "normalise": "domain",
@@ -184,14 +188,16 @@ def test_within_puts_the_target_in_the_sources_place(tmp_path):
     for end in ("", "_folder", "_options", "_train", "_valid"):
         hparams |= {f"{role}{end}": role + end for role in ("source", "target")}
     check_options(hparams, {}, str(write(tmp_path / "a.yaml", "")))
-    for end in ("", "_folder", "_options", "_train", "_valid"):
+    for end in ("", "s", "_folder", "_options", "_train", "_valid"):
         assert hparams[f"source{end}"] == hparams[f"target{end}"]
-    assert hparams["valid"] == "target_valid"
+    assert hparams["valid"] == {"target": "target_valid"}
+    own = {"folder": {"target": "target_folder"}}
+    own |= {"options": {"target": "target_options"}}
     assert hparams["prepare"](readers_folder="r") == {
         "source": "target",
-        "source_folder": "target_folder",
-        "source_options": "target_options",
         "readers_folder": "r",
+        **{f"source_{key}": value for key, value in own.items()},
+        **{f"target_{key}": value for key, value in own.items()},
     }
 
 
@@ -206,7 +212,33 @@ def test_a_corpus_is_no_target_of_itself_but_within(tmp_path):
     for key in ("folder", "options", "train", "valid"):
         within[f"target_{key}"] = key
     check_options(within, {}, path)
-    assert within["source_train"] == "train"
+    assert within["source_train"] == {"esd": "train"}
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "unused"),
+    [
+        ("left", "right", {"balance", "align_sources"}),
+        ("left", "right+other", {"align_sources"}),
+        ("left+other", "right", set()),
+    ],
+)
+def test_keys_of_several_corpora_count_where_there_are_several(
+    source, target, unused, tmp_path
+):
+    hparams = hparams_of(source=source, target=target, data_folder="/d")
+    hparams |= {"source_folder": None, "target_folder": None}
+    found = check_options(hparams, {}, str(write(tmp_path / "a.yaml", "")))
+    assert found & {"balance", "align_sources"} == unused
+    names = target.split("+")
+    assert hparams["target_folder"] == {name: f"/d/{name}" for name in names}
+
+
+def test_no_corpus_of_several_is_in_both_roles(tmp_path):
+    hparams = hparams_of(source="left+right", source_folder={})
+    hparams["data_folder"] = "/d"
+    with pytest.raises(UserError, match="source and target are both right"):
+        check_options(hparams, {}, str(write(tmp_path / "a.yaml", "")))
 
 
 def test_holding_out_shots_decides_only_where_the_target_is_tested_whole(

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from conftest import EMOTIONS, HPARAMS, TOY, over, write
 
-from lam_sb import run
+from lam_sb import run_results
 from lam_sb.command_line import parse_arguments
 from lam_sb.errors import UserError
 from lam_sb.evaluation.results import check_same_length, finished_result
-from lam_sb.run import MAY_DIFFER, leave_results, load_run
+from lam_sb.run import MAY_DIFFER, load_run
 from lam_sb.run_folder import settings_hash
+from lam_sb.run_results import leave_results
 from lam_sb.training.rows import DomainRows
 
 # The toy as a system, with what the options of a system are checked for.
@@ -26,6 +27,10 @@ bound: none
 anchors_chosen_on: null
 source: left
 target: right
+source_folder: /left
+target_folder: /right
+prepare: !name:builtins.dict
+balance: corpus
 protocol: speakers
 normalise: domain
 features_on: auto
@@ -182,7 +187,12 @@ SETTINGS = {"a": 1, "data": {"store": "s"}}
 
 
 def leave(
-    folder: Path, speakers: int, emotions=EMOTIONS, debug=False, **content
+    folder: Path,
+    speakers: int,
+    emotions=EMOTIONS,
+    debug=False,
+    targets=("right",),
+    **content,
 ) -> list:
     """Lines and files of a run that takes every sad row for a happy one."""
     names = [f"s{n}" for n in range(speakers)]
@@ -195,15 +205,16 @@ def leave(
     right = np.eye(4)[rows.labels.numpy()]
     chosen = right.copy()
     chosen[rows.labels.numpy() == EMOTIONS.index("sad")] = np.eye(4)[1]
-    hparams = {"output_folder": folder, "select_on": "last", "source": "left"}
-    hparams |= {"target": "right", "manifest_folder": folder / "manifests"}
+    hparams = {"output_folder": folder, "select_on": "last"}
+    hparams |= {"sources": ["left"], "targets": targets}
+    hparams |= {"manifest_folder": folder / "manifests"}
     posteriors = {"last": chosen, "source": right}
     return leave_results(
         hparams,
         SETTINGS,
-        {"target_test": rows},
-        posteriors,
-        {"b": 2} | content,
+        dict.fromkeys(targets, rows),
+        dict.fromkeys(targets, posteriors),
+        {target: {"b": 2} | content for target in targets},
         debug,
     )
 
@@ -311,11 +322,11 @@ def test_what_is_finished_is_not_trained_for_longer_or_shorter(
 
 def test_a_run_says_what_it_could_not_decode():
     content = {"undecodable_audio": {"right": ["a", "b"]}}
-    assert run._encoding_notes(content) == [
+    assert run_results._encoding_notes(content) == [
         "The audio of 2 utterances of right cannot be decoded: dropped; "
         "results.json names them."
     ]
-    assert run._encoding_notes({}) == []
+    assert run_results._encoding_notes({}) == []
 
 
 @pytest.mark.parametrize(
@@ -338,9 +349,9 @@ def test_a_run_says_what_it_could_not_decode():
 def test_a_run_names_the_target_rows_that_decided_something(keys, parts):
     plain = {"normalise": "source", "alignment": None, "gamma": 0}
     plain |= {"anchor_layers": [2], "mix_layers": "all"}
-    assert run._adapts_on(plain | keys, False) == parts
+    assert run_results._adapts_on(plain | keys, False) == parts
     also_tested = parts.replace("train", "train + test_rows")
-    assert run._adapts_on(plain | keys, True) == also_tested
+    assert run_results._adapts_on(plain | keys, True) == also_tested
 
 
 @pytest.mark.parametrize(
@@ -356,7 +367,8 @@ def test_a_run_names_the_target_rows_that_decided_something(keys, parts):
 def test_labels_count_where_they_decided_something(keys, count):
     hparams = {"alignment": "a", "gamma": 1, "anchor_layers": "worst"}
     hparams |= {"mix_layers": "all", "use_target_labels": True}
-    hparams |= {"select_on": "last", "bound": "none"}
+    hparams |= {"select_on": "last", "bound": "none", "targets": ["right"]}
     emotions = {"u": "sad", "v": None, "w": "happy"}
-    manifests = {"target_train": {i: {"emo": e} for i, e in emotions.items()}}
-    assert run._target_labels_used(hparams | keys, manifests) == count
+    part = {i: {"emo": e} for i, e in emotions.items()}
+    manifests = {"target_train": {"right": part}}
+    assert run_results._target_labels_used(hparams | keys, manifests) == count

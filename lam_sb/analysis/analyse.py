@@ -1,9 +1,9 @@
-"""The analysis of two corpora: similarity by layer, selection and Figure 1."""
+"""The analysis of corpora: similarity by layer, selection and Figure 1."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from lam_sb.analysis.similarity import (
     similarity_rows,
     write_similarity,
 )
-from lam_sb.analysis.sums import corpus_sums
+from lam_sb.analysis.sums import corpus_sums, join_sums
 from lam_sb.errors import UserError
 from lam_sb.files import write_json
 from lam_sb.training.rows import DomainRows
@@ -23,15 +23,17 @@ PHONE_SELECTIONS = ("vowels", "consonants")
 
 
 def analyse_corpora(
-    source: DomainRows,
-    target: DomainRows,
+    source: Sequence[DomainRows],
+    target: Sequence[DomainRows],
     measure: str,
     use_target_labels: bool,
     folder: str | Path,
     selection_settings: Mapping[str, object],
     data: Mapping[str, object],
 ) -> dict:
-    """Compare two corpora layer by layer, and select layers.
+    """Compare source and target layer by layer, and select layers.
+
+    Several corpora of a role count as one, each row alike.
 
     Leaves similarity.csv, selection.json (settings and data in it) and Figure
     1 of all encoders that were analysed on these corpora by this measure.
@@ -40,8 +42,9 @@ def analyse_corpora(
 
     Arguments
     ---------
-    source, target : DomainRows
-        Training rows; the target's labels are hidden unless they may be used.
+    source, target : Sequence[DomainRows]
+        Training rows of each corpus; the target's labels are hidden unless
+        they may be used.
     measure, use_target_labels
         As for `select_layers`, which gives what is returned.
     folder, selection_settings, data
@@ -49,7 +52,10 @@ def analyse_corpora(
         data are those of `lam_sb.analysis.anchor_layers.analysed_data`.
     """
     covariance = measure in COVARIANCE_MEASURES
-    sums = [corpus_sums(rows, covariance) for rows in (source, target)]
+    sums = [
+        join_sums([corpus_sums(rows, covariance) for rows in role])
+        for role in (source, target)
+    ]
     selection = select_layers(*sums, measure, use_target_labels)
     for segment in PHONE_SELECTIONS:
         with suppress(UserError):  # it cannot be ranked on these corpora

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lam_sb.data import FIELDS, describe_rows, differing_data
+from lam_sb.data import FIELDS, describe_part, differing_data
 from lam_sb.errors import UserError
 
 ANALYSIS_RULES = ("group", "best", "worst")  # answered by selection.json
@@ -164,7 +164,7 @@ def changed_selection(
     path = Path(folder) / "selection.json"
     there = json.loads(path.read_text(encoding="utf-8")).get("data") or {}
     if bound == "within":
-        now = {part: x for part, x in now.items() if part != "source_train"}
+        now = {k: x for k, x in now.items() if not k.startswith("source_train")}
         there = {part: there[part] for part in now if part in there}
     return differing_data(there, now)
 
@@ -177,8 +177,10 @@ def analysed_data(
     Labels count where the emotions are looked at, in both corpora.
     """
     fields = FIELDS.keys() - (set() if use_target_labels else {"labels"})
-    parts = ("source_train", "target_train")
-    described = {part: describe_rows(rows[part], fields) for part in parts}
+    described = {
+        **describe_part("source_train", rows["source_train"], fields),
+        **describe_part("target_train", rows["target_train"], fields),
+    }
     return {"store": store_name} | described
 
 
@@ -190,7 +192,7 @@ def analysis_folder(
     folds: int = 0,
     fold: int = 0,
 ) -> str:
-    """Folder of the analysis of two corpora with an encoder, one a fold."""
+    """Folder of the analysis of corpora with an encoder, one a fold."""
     ending = f"_f{fold}" if folds else ""
     return f"{output_root}/analysis/{encoder_name}/{source}-{target}{ending}"
 

@@ -98,6 +98,28 @@ def corpus_sums(rows: DomainRows, covariance: bool = False) -> CorpusSums:
     return sums
 
 
+def join_sums(sums: Sequence[CorpusSums]) -> CorpusSums:
+    """Give the sums of all rows of some corpora, whose speakers are others."""
+    if len(sums) == 1:
+        return sums[0]
+    shape = sums[0].utterances.vectors.shape[2:]
+    names = dict.fromkeys(name for part in sums for name in part.segments)
+    segments = {}
+    for name in names:
+        parts = [
+            part.segments.get(name) or SegmentSums.zeros(part.num_groups, shape)
+            for part in sums
+        ]
+        segments[name] = SegmentSums(
+            np.concatenate([part.counts for part in parts]),
+            np.concatenate([part.vectors for part in parts]),
+            np.concatenate([part.units for part in parts]),
+        )
+    if sums[0].products is None:
+        return CorpusSums(segments)
+    return CorpusSums(segments, sum(part.products for part in sums))
+
+
 def _speaker_groups(clusters: Sequence[str]) -> tuple[torch.Tensor, int]:
     """Group of each row, and their number."""
     names = np.random.default_rng(0).permutation(sorted(set(clusters)))

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lam_sb.corpora.names import paths
 from lam_sb.corpora.phones import PHONE_SETS
 from lam_sb.errors import UserError
 from lam_sb.files import whole_file
@@ -128,10 +129,13 @@ def write_manifest(path: Path, rows: Iterable[tuple[str, dict]]) -> None:
         file.write("\n}\n")
 
 
-def target_train_path(manifest_folder: str, target: str, protocol: str) -> str:
+def target_train_path(
+    manifest_folder: str, target: str, protocol: str
+) -> str | dict[str, str]:
     """Manifest of the unlabelled target rows that a run adapts on.
 
-    Under ``transductive`` that is test.json, which holds all rows.
+    Under ``transductive`` that is test.json, which holds all rows. Of several
+    targets, the paths by corpus.
 
     Example
     -------
@@ -141,7 +145,7 @@ def target_train_path(manifest_folder: str, target: str, protocol: str) -> str:
     'm/emodb/test.json'
     """
     split = "test" if protocol == "transductive" else "train"
-    return f"{manifest_folder}/{target}/{split}.json"
+    return paths(manifest_folder, target, f"{split}.json")
 
 
 def cluster_of(utt_id: str, speaker: str) -> str:

@@ -1,4 +1,4 @@
-"""The two corpora of a run, prepared together."""
+"""The corpora of both roles of a run, prepared together."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from lam_sb.corpora.names import by_corpus, names_of
 from lam_sb.corpora.options import PrepOptions, check_mapping
 from lam_sb.corpora.prepare import prepare_corpus
 from lam_sb.errors import UserError
@@ -14,8 +15,8 @@ from lam_sb.errors import UserError
 def prepare_pair(
     source: str,
     target: str,
-    source_folder: str,
-    target_folder: str,
+    source_folder: str | Mapping[str, str],
+    target_folder: str | Mapping[str, str],
     source_options: Mapping | None,
     target_options: Mapping | None,
     label_map: Mapping | None,
@@ -23,22 +24,23 @@ def prepare_pair(
     options: PrepOptions,
     readers_folder: str | Path,
 ) -> None:
-    """Write the manifests of both corpora.
+    """Write the manifests of all corpora.
 
     Arguments
     ---------
     source, target : str
-        Names of the corpora.
-    source_folder, target_folder : str
-        Where they lie.
+        Names of each role's corpora, as `lam_sb.corpora.names.joined` gives
+        them.
+    source_folder, target_folder : str | Mapping[str, str]
+        Where they lie; of several, by corpus.
     source_options, target_options : Mapping, optional
-        Options of each corpus's own reader.
+        Options of each corpus's own reader; of several, by corpus.
     label_map : Mapping, optional
-        Of both corpora; what their own options map goes before it.
+        Of all corpora; what their own options map goes before it.
     manifest_folder : str
         Gets a folder for each corpus.
     options : PrepOptions
-        Protocol and filters of both.
+        Protocol and filters of all.
     readers_folder : str | Path
         Folder of the files ``<corpus>_prepare.py``.
 
@@ -49,26 +51,25 @@ def prepare_pair(
         emotions that none of its corpora has, or whatever `prepare_corpus`
         finds.
     """
-    options_of_source = check_mapping(source, "source_options", source_options)
-    options_of_target = check_mapping(target, "target_options", target_options)
-    roles = [
-        (source, source_folder, options_of_source),
-        (target, target_folder, options_of_target),
-    ]
-    if source == target and roles[0] != roles[1]:
-        raise UserError(
-            f"Source and target are both named {source}, but are "
-            "read from other folders or with other options, and would have "
-            "the same manifests. Give one another name, with its folder and "
-            "the option reader: --source esd_en --source_folder <folder> "
-            '--source_options "{reader: esd, language: en}".'
-        )
-    shared = check_mapping("both corpora", "label_map", label_map)
+    wanted = _wanted("source", source, source_folder, source_options)
+    for corpus, given in _wanted(
+        "target", target, target_folder, target_options
+    ).items():
+        if wanted.setdefault(corpus, given) != given:
+            raise UserError(
+                f"Source and target are both named {corpus}, but are "
+                "read from other folders or with other options, and would "
+                "have the same manifests. Give one another name, with its "
+                "folder and the option reader: --source esd_en "
+                "--source_folder <folder> --source_options "
+                '"{reader: esd, language: en}".'
+            )
+    shared = check_mapping("all corpora", "label_map", label_map)
     own = {
         corpus: check_mapping(corpus, "label_map", given.get("label_map"))
-        for corpus, _, given in roles
+        for corpus, (_, given) in wanted.items()
     }
-    for corpus, folder, reader_options in roles:
+    for corpus, (folder, reader_options) in wanted.items():
         names = [str(name).lower() for name in own[corpus]]
         others = {
             n: e for n, e in shared.items() if str(n).lower() not in names
@@ -85,7 +86,23 @@ def prepare_pair(
     for corpus, names in own.items():
         _check_label_map(names, {corpus: reports[corpus]})
     _check_label_map(shared, reports)
-    _check_source(source, reports[source])
+    for corpus in names_of(source):
+        _check_source(corpus, reports[corpus])
+
+
+def _wanted(
+    role: str, corpora: str, folder: object, options: object
+) -> dict[str, tuple[str, Mapping]]:
+    """Folder and reader's options of each corpus of a role."""
+    folders = by_corpus(f"{role}_folder", folder, corpora)
+    given = by_corpus(f"{role}_options", options, corpora)
+    return {
+        corpus: (
+            folders[corpus],
+            check_mapping(corpus, f"{role}_options", given[corpus]),
+        )
+        for corpus in folders
+    }
 
 
 def _report(manifest_folder: str, corpus: str) -> dict:

@@ -175,7 +175,7 @@ def _read_logs(
     runs: Sequence[Run], name: str, index: Sequence[str]
 ) -> list[pd.DataFrame]:
     """Lines that all logs have, in order; none where a run has no log."""
-    paths = [run.path.with_name(name) for run in runs]
+    paths = [run.folder / name for run in runs]
     if not all(path.is_file() for path in paths):
         return []
     logs = [pd.read_csv(path, index_col=index) for path in paths]

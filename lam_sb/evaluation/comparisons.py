@@ -46,11 +46,13 @@ class Column(NamedTuple):
     encoder: str
     source: str
     target: str
+    beside: str = ""  # other targets of the same runs
 
     @property
     def direction(self) -> str:
-        """Both corpora."""
-        return f"{self.source} → {self.target}"
+        """All corpora, as in ``emodb → savee (beside ravdess)``."""
+        beside = f" (beside {self.beside})" if self.beside else ""
+        return f"{self.source} → {self.target}{beside}"
 
     @property
     def label(self) -> str:
@@ -161,7 +163,7 @@ def make_tables(
     for run, column in zip(runs, own, strict=True):
         protocol = tuple(run.results[key] for key in PROTOCOL)
         by_key = grouped.setdefault(protocol, {})
-        for shown_in in _columns_of(column, columns):
+        for shown_in in _columns_of(run, column, columns):
             by_key.setdefault(_key(run, shown_in, by_key), []).append(run)
     tables = []
     for protocol, by_key in grouped.items():
@@ -189,18 +191,30 @@ def _is_usable(run: Run, problems: list[str]) -> bool:
 def _own_column(run: Run, encoders: Mapping[str, str]) -> Column:
     encoder = run.results["encoder"]
     name = encoders.get(encoder) or Path(encoder).name
-    return Column(name, run.results["source"], run.results["target"])
+    target = run.results["target"]
+    targets = run.results.get("targets", [target])
+    return columns_of(name, run.results["source"], targets)[target]
 
 
-def _columns_of(column: Column, columns: Sequence[Column]) -> list[Column]:
+def columns_of(
+    encoder: str, source: str, targets: Sequence[str]
+) -> dict[str, Column]:
+    """Columns of runs with some targets, by target."""
+    others = {t: "+".join(o for o in targets if o != t) for t in targets}
+    return {t: Column(encoder, source, t, others[t]) for t in targets}
+
+
+def _columns_of(
+    run: Run, column: Column, columns: Sequence[Column]
+) -> list[Column]:
     """Columns that show a run: its own, or all of its target if within."""
-    if column.source != column.target:
+    if run.results["bound"] != "within":
         return [column]
     same = [
         other
         for other in columns
         if (other.encoder, other.target) == (column.encoder, column.target)
-        and other.source != other.target
+        and other.source != column.source
     ]
     return same or [column]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -128,6 +128,24 @@ def few_note(scores: Mapping) -> str:
     )
 
 
+def results_paths(
+    output_folder: str | Path, targets: Sequence[str]
+) -> dict[str, Path]:
+    """Path of results.json by target; of several, each in its own folder.
+
+    Example
+    -------
+    >>> results_paths("f", ["emodb"])["emodb"].as_posix()
+    'f/results.json'
+    >>> results_paths("f", ["emodb", "savee"])["savee"].as_posix()
+    'f/savee/results.json'
+    """
+    folder = Path(output_folder)
+    if len(targets) == 1:
+        return {targets[0]: folder / "results.json"}
+    return {target: folder / target / "results.json" for target in targets}
+
+
 def finished_result(path: Path, settings_hash: str) -> dict:
     """Read results.json of the same settings and data.
 
@@ -240,10 +258,16 @@ class Run:
     labels: np.ndarray  # (N,) classes, as indices into the emotions
     predictions: np.ndarray  # (N,)
 
+    @property
+    def folder(self) -> Path:
+        """Folder of the run, which may have results of other targets too."""
+        alone = len(self.results.get("targets", ())) < 2
+        return self.path.parent if alone else self.path.parent.parent
+
     @cached_property
     def settings(self) -> dict:
         """What decided it, as settings.yaml says; empty where that is gone."""
-        return read_settings(self.path.with_name("settings.yaml"))
+        return read_settings(self.folder / "settings.yaml")
 
 
 def read_run(path: Path) -> Run:

@@ -30,7 +30,7 @@ SYSTEM_OBJECTS = {
 ARGUMENT = re.compile(r" *(\w+):(?: +(.*))?$")  # of an object, in its text
 # What a bound changes by what it is.
 OF_BOUNDS = {"source", "source_folder", "source_options"}
-SOURCE_PARTS = {"source_train", "source_valid"}
+SOURCE_PARTS = ("source_train", "source_valid")  # or with a corpus behind
 
 
 def of_equal_settings(runs: Sequence[Run], problems: list[str]) -> list[Run]:
@@ -160,7 +160,7 @@ def _other_data(there: Mapping, now: Mapping, bound: str) -> dict[str, str]:
     one, other = there.get("data", {}), now.get("data", {})
     parts = one.keys() & other.keys()
     if bound != "none":
-        parts -= SOURCE_PARTS
+        parts = {part for part in parts if not part.startswith(SOURCE_PARTS)}
     texts = differing_data(
         {part: _common(one[part], other[part]) for part in parts},
         {part: _common(other[part], one[part]) for part in parts},

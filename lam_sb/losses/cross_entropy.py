@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -34,13 +36,16 @@ def weighted_cross_entropy(
     return losses / (labels >= 0).sum().clamp(min=1)
 
 
-def balanced_weights(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """Class weights w_c = N / (C n_c).
+def balanced_weights(
+    labels: Sequence[torch.Tensor], num_classes: int
+) -> torch.Tensor:
+    """Class weights w_c = 1 / (C p_c), p_c the share of a class.
 
     Arguments
     ---------
-    labels : torch.Tensor
-        (N,) classes of the labelled source rows.
+    labels : Sequence[torch.Tensor]
+        (N,) classes of the labelled rows of each source; a share is the mean
+        over them. Of one source, w_c = N / (C n_c).
     num_classes : int
         Number of classes C.
 
@@ -51,9 +56,13 @@ def balanced_weights(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
 
     Example
     -------
-    >>> balanced_weights(torch.tensor([0, 0, 0, 1]), 2)
+    >>> balanced_weights([torch.tensor([0, 0, 0, 1])], 2)
     tensor([0.6667, 2.0000])
     """
-    counts = torch.bincount(labels, minlength=num_classes).float()
-    weights = len(labels) / (num_classes * counts.clamp(min=1))
+    rows = sum(map(len, labels))
+    counts = torch.zeros(num_classes)
+    for part in labels:  # as if each source had as many rows
+        count = torch.bincount(part, minlength=num_classes).float()
+        counts += count * (rows / (len(labels) * len(part)))
+    weights = rows / (num_classes * counts.clamp(min=1e-6))
     return weights * (counts > 0)

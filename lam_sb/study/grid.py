@@ -20,6 +20,7 @@ from lam_sb.analysis.anchor_layers import (
     is_analysed,
 )
 from lam_sb.config import load, load_study, recipe_folder
+from lam_sb.corpora.names import ROLES, joined, names_of
 from lam_sb.errors import UserError, check_choice
 from lam_sb.evaluation.catalogue import REFERENCE
 from lam_sb.evaluation.results import TRAINING_LENGTH
@@ -47,7 +48,10 @@ KEY_TYPES = {
     "include": (list, "give a list of folders"),
     "keys": (dict, "give keys of train.py, {normalise: domain}"),
     **dict.fromkeys(
-        ("keep_weights", "dry_run", "print_commands", "report_only"),
+        (
+            *("keep_weights", "dry_run", "print_commands", "report_only"),
+            "leave_one_out",
+        ),
         (bool, "use True or False"),
     ),
 }
@@ -97,10 +101,17 @@ class Study:
 
     @property
     def directions(self) -> list[tuple[str, ...]]:
-        """Pairs of source and target."""
-        if self["directions"] is None:
-            return [*itertools.permutations(self["corpora"], 2)]
-        return [tuple(pair) for pair in self["directions"]]
+        """Pairs of source and target, each as `joined` gives its corpora."""
+        corpora, pairs = [*self["corpora"]], self["directions"]
+        if pairs is None:
+            pairs = [*itertools.permutations(corpora, 2)]
+        if self["leave_one_out"]:
+            pairs = pairs + [
+                ([other for other in corpora if other != corpus], corpus)
+                for corpus in corpora
+            ]
+        pairs = [tuple(str(joined(side)) for side in pair) for pair in pairs]
+        return [*dict.fromkeys(pairs)]
 
 
 def read_study(path: str, overrides: Mapping[str, object]) -> Study:
@@ -149,7 +160,8 @@ def read_study(path: str, overrides: Mapping[str, object]) -> Study:
         )
     study = Study(Path(path), values)
     for pair in study.directions:
-        if len(pair) != 2 or not {*pair} <= values["corpora"].keys():
+        named = {name for side in pair for name in names_of(side)}
+        if len(pair) != 2 or not named <= values["corpora"].keys():
             raise UserError(
                 f"{path}: the direction {list(pair)} is no pair of the corpora "
                 f"{', '.join(values['corpora'])}."
@@ -222,9 +234,8 @@ def _command_lines(
     if own.get("bound") == "within":
         source = target
     keys = {"source": source, "target": target, "seed": 0}
-    for role in ("source", "target"):
-        corpus = study["corpora"][keys[role]] or {}
-        keys |= {f"{role}_{end}": value for end, value in corpus.items()}
+    for role in ROLES:
+        keys |= _corpus_keys(study["corpora"], role, keys[role])
     if study["encoders"][encoder] is not None:
         keys["encoder_source"] = study["encoders"][encoder]
     keys["output_root"] = study["output_root"]
@@ -236,6 +247,20 @@ def _command_lines(
         if folds:
             keys["fold"] = fold
         yield os.path.normpath(file), dict(keys)
+
+
+def _corpus_keys(
+    corpora: Mapping[str, Mapping | None], role: str, side: str
+) -> dict[str, object]:
+    """Folders and options that a study gives the corpora of a role."""
+    given = {name: corpora[name] or {} for name in names_of(side)}
+    if len(given) == 1:
+        return {f"{role}_{end}": value for end, value in given[side].items()}
+    ends = dict.fromkeys(end for own in given.values() for end in own)
+    return {
+        f"{role}_{end}": {n: own[end] for n, own in given.items() if end in own}
+        for end in ends
+    }
 
 
 def _job(

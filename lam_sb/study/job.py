@@ -13,7 +13,12 @@ from pathlib import Path
 
 import yaml
 
-from lam_sb.evaluation.results import finished_result, other_length
+from lam_sb.corpora.names import names_of
+from lam_sb.evaluation.results import (
+    finished_result,
+    other_length,
+    results_paths,
+)
 from lam_sb.inputs import PARTS
 from lam_sb.run_folder import (
     changed_data,
@@ -85,14 +90,20 @@ class Job:
         return replace(self, file=os.path.abspath(self.file), keys=keys)
 
     @property
-    def results(self) -> Path:
-        """Path of its results.json."""
-        return Path(self.paths["output_folder"]) / "results.json"
+    def folder(self) -> Path:
+        """What it leaves its results in."""
+        return Path(self.paths["output_folder"])
+
+    @property
+    def results(self) -> list[Path]:
+        """Path of results.json, of each target one."""
+        targets = names_of(self.keys["target"])
+        return [*results_paths(self.folder, targets).values()]
 
     @property
     def save_folder(self) -> Path:
         """Folder of its weights and, until it is done, its checkpoint."""
-        return self.results.with_name("save")
+        return self.folder / "save"
 
     @property
     def name(self) -> str:
@@ -116,26 +127,29 @@ class Job:
         return self.is_analysed or self._settings_file.is_file()
 
     def is_done(self) -> bool:
-        """Whether its result is there, of its settings, data and length.
+        """Whether its results are there, of its settings, data and length.
 
-        Data that are not known are taken to be those of the result.
+        Data that are not known are taken to be those of the results.
         """
-        there = self._finished()
-        return bool(there) and not other_length(there, self.values)
+        return all(
+            there and not other_length(there, self.values)
+            for there in self._finished()
+        )
 
-    def _finished(self) -> dict:
-        """Its results.json, if made with its settings to the end."""
+    def _finished(self) -> list[dict]:
+        """Read its results, empty if not made with its settings to the end."""
         if self.settings is None:
-            return {}
+            return [{}]
         data = read_settings(self._settings_file).get("data")
         known = {"data": data} if data else {}
         now = settings_hash(known | self.settings)
-        there = finished_result(self.results, now)
-        return there if there.get("finished", True) else {}  # not only seen
+        found = [finished_result(path, now) for path in self.results]
+        # Not those that were only looked at.
+        return [there if there.get("finished", True) else {} for there in found]
 
     @property
     def _settings_file(self) -> Path:
-        return self.results.with_name("settings.yaml")
+        return self.folder / "settings.yaml"
 
     def differing(self) -> list[str]:
         """Say in what its folder was made with other settings."""
@@ -143,7 +157,7 @@ class Job:
             return []
         differing = differing_settings(self._settings_file, self.settings)
         if not has_checkpoint(self.save_folder):  # nothing to train on from
-            length = other_length(self._finished(), self.values)
+            length = other_length(self._finished()[0], self.values)
             differing += [
                 f"{key}: {then} there, {self.values[key]} now"
                 for key, then in length.items()
@@ -159,7 +173,7 @@ class Job:
     @property
     def kept_in(self) -> Path:
         """Where its folder is kept when it is run anew on other data."""
-        folder = self.results.parent
+        folder = self.folder
         free = (folder.with_name(f"{folder.name}_old{n}") for n in count(1))
         return next(path for path in free if not path.exists())
 
@@ -171,9 +185,8 @@ class Job:
         UserError
             A run is at work there.
         """
-        folder = self.results.parent
-        with held_folder(folder):
-            folder.rename(self.kept_in)
+        with held_folder(self.folder):
+            self.folder.rename(self.kept_in)
 
 
 def _word(value: object) -> str:

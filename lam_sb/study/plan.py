@@ -109,7 +109,7 @@ def expected_seconds(
     """
     seconds: dict[str, list[float]] = {}
     for job in done:
-        results = json.loads(job.results.read_text(encoding="utf-8"))
+        results = json.loads(job.results[0].read_text(encoding="utf-8"))
         spent = results["seconds"] + START_SECONDS
         seconds.setdefault(job.system, []).append(spent)
     if not seconds:

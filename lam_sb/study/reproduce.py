@@ -107,7 +107,7 @@ def _print_commands(jobs: Sequence[Job], options: Sequence[str]) -> None:
         print(f"first: {shlex.join(words)}", file=sys.stderr)
     for job in jobs:
         if job.changed() and not job.differing():
-            folders = job.results.parent, job.kept_in
+            folders = job.folder, job.kept_in
             words = ["mv", *(os.path.abspath(folder) for folder in folders)]
             print(f"first: {shlex.join(words)}", file=sys.stderr)
         if not job.is_done():
@@ -149,7 +149,7 @@ def _choose_ready(
             reason = errors.get(folder, f"{folder} is of other options")
         if differing:
             reason = (
-                f"{job.results.parent} was made with other settings "
+                f"{job.folder} was made with other settings "
                 f"({'; '.join(differing)}); name another study or experiment"
             )
         if not reason and job.changed():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import cached_property
+from itertools import combinations, product
 
 import torch
 from torch import nn
@@ -73,6 +74,9 @@ class AlignmentInputs:
     num_support : int
         Source rows at the batch's start that are not aligned: an episode's
         support, which all processes share.
+    pair : tuple[tuple[int, int], tuple[int, int]], optional
+        The two corpora whose rows count, each by its role, 0 for sources or 1,
+        and its number; None for all rows.
     """
 
     def __init__(
@@ -82,17 +86,60 @@ class AlignmentInputs:
         pooling: nn.Module,
         anchored: list[int],
         num_support: int,
+        pair: tuple[tuple[int, int], tuple[int, int]] | None = None,
     ):
+        self._given = outputs, batch, pooling, anchored, num_support
+        self._pair = pair
         self._outputs = outputs
         self._batch = batch
         self._pooling = pooling
         self._anchored = anchored
         self._num_support = num_support
 
-    def _by_domain(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Values of the source's and the target's rows, of all processes."""
+    def pairs(self, align_sources: bool) -> list[AlignmentInputs]:
+        """Give the same of each source with each target.
+
+        Arguments
+        ---------
+        align_sources : bool
+            Whether to give each two sources too, the second in the target's
+            place.
+
+        Returns
+        -------
+        list[AlignmentInputs]
+            Only this one where each role has one corpus.
+        """
+        if self._batch.corpora is None:
+            return [self]
+        sources, targets = (
+            [(role, number) for number in numbers.unique().tolist()]
+            for role, numbers in enumerate(self._corpora)
+        )
+        pairs = [*product(sources, targets)]
+        if align_sources:
+            pairs += combinations(sources, 2)
+        return [AlignmentInputs(*self._given, pair) for pair in pairs]
+
+    @cached_property
+    def _corpora(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Number of the corpus of each source and target row."""
+        return self._of_roles(self._batch.corpora)
+
+    def _of_roles(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Values of the sources' and the targets' rows, of all processes."""
         n = self._batch.num_source
         return gather_batch(x[self._num_support : n]), gather_batch(x[n:])
+
+    def _by_domain(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give the same of the two corpora that count, if not all do."""
+        values = self._of_roles(x)
+        if self._pair is None:
+            return values
+        return tuple(
+            values[role][self._corpora[role] == number]
+            for role, number in self._pair
+        )
 
     @cached_property
     def mixed_layers(self) -> tuple[torch.Tensor, torch.Tensor]:

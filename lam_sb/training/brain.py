@@ -61,7 +61,7 @@ class AlignmentBrain(StoppableBrain, KeepingBrain, RecordedSteps, FiniteLosses):
     def prepare_fit(
         self,
         train_loader: DataLoader,
-        source_labels: torch.Tensor,
+        source_labels: Sequence[torch.Tensor],
         class_weight: str,
         select_on: str,
         max_steps: int | None,
@@ -76,8 +76,8 @@ class AlignmentBrain(StoppableBrain, KeepingBrain, RecordedSteps, FiniteLosses):
         ---------
         train_loader : DataLoader
             Batches of both domains, from a `DualDomainSampler`.
-        source_labels : torch.Tensor
-            (N,) labels of the source's training rows, for class weights.
+        source_labels : Sequence[torch.Tensor]
+            (N,) labels of each source's training rows, for class weights.
         class_weight : str
             ``balanced`` or ``none``; an episode is balanced already.
         select_on : str
@@ -111,6 +111,8 @@ class AlignmentBrain(StoppableBrain, KeepingBrain, RecordedSteps, FiniteLosses):
         hparams.epoch_counter.limit_warmup = min_steps // self.steps_per_epoch
         weight = torch.ones(len(EMOTIONS))
         if class_weight == "balanced" and not self._in_episodes():
+            if hparams.balance == "rows":  # of all sources as of one
+                source_labels = [torch.cat([*source_labels])]
             weight = balanced_weights(source_labels, len(EMOTIONS))
         self.class_weight = weight.to(self.device)
         if self.checkpointer is not None:
@@ -211,9 +213,16 @@ class AlignmentBrain(StoppableBrain, KeepingBrain, RecordedSteps, FiniteLosses):
         )
 
     def align(
-        self, alignment: Callable | None, inputs: AlignmentInputs
+        self,
+        alignment: Callable | None,
+        inputs: AlignmentInputs,
+        align_sources: bool = False,
     ) -> torch.Tensor:
-        """Alignment loss of a batch, a scalar; 0 where gamma is 0."""
+        """Alignment loss of a batch, a scalar; 0 where gamma is 0.
+
+        That is the mean over each source with each target and, if
+        ``align_sources``, each two sources.
+        """
         if not self.hparams.gamma:
             return torch.zeros((), device=self.device)
         if "alignment" in self.modules:
@@ -221,7 +230,11 @@ class AlignmentBrain(StoppableBrain, KeepingBrain, RecordedSteps, FiniteLosses):
         elif isinstance(alignment, nn.Module) and [*alignment.parameters()]:
             hint = "add to the YAML's modules alignment: !ref <alignment>"
             raise UserError(f"alignment: it has weights to learn; {hint}")
-        return call_alignment(alignment, inputs)
+        losses = [
+            call_alignment(alignment, pair)
+            for pair in inputs.pairs(align_sources)
+        ]
+        return sum(losses) / len(losses)
 
     def _anchored(self) -> list[int]:
         """Positions of the anchored layers among those mixed."""
@@ -245,7 +258,7 @@ class AlignmentBrain(StoppableBrain, KeepingBrain, RecordedSteps, FiniteLosses):
                 alignment, entropy, weight, self._anchored()
             )
         layers = self.history.current["layers"] = measure_layers(
-            *inputs.mixed_layers,
+            [pair.mixed_layers for pair in inputs.pairs(align_sources=False)],
             unwrap(self.modules.pooling).alpha,
             self.hparams.layers,
             self.hparams.scale,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
@@ -13,8 +14,8 @@ from sklearn.tree import DecisionTreeClassifier
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.errors import UserError
 from lam_sb.evaluation.metrics import uar
-from lam_sb.training.rows import DomainRows
-from lam_sb.training.source_folds import speaker_folds
+from lam_sb.training.rows import DomainRows, Parts
+from lam_sb.training.source_folds import joint_clusters, speaker_folds
 
 # The majority wins, and the SVM where all three disagree.
 VOTES = {"tree": 2, "svm": 3, "forest": 2}
@@ -22,20 +23,20 @@ SVM_CS = (0.0001, 0.001, 0.01, 0.1, 1.0)
 
 
 def fit_and_test_ensemble(
-    rows: Mapping[str, DomainRows],
+    rows: Parts,
     layers: Sequence[int],
     seed: int,
     class_weight: str,
     select_on: str,
-) -> tuple[dict[str, np.ndarray], dict]:
+) -> tuple[dict[str, dict[str, np.ndarray]], dict]:
     """Fit the ensemble and classify the test rows.
 
     Arguments
     ---------
-    rows : Mapping[str, DomainRows]
-        Of the parts ``source_train``, ``target_train``, ``valid`` and
-        ``target_test``; the target's training rows count where their labels
-        are known.
+    rows : Parts
+        By corpus, of the parts ``source_train``, ``target_train``, ``valid``
+        and ``target_test``; the target's training rows count where their
+        labels are known.
     layers : Sequence[int]
         Layers whose utterance means are the input.
     seed : int
@@ -47,23 +48,25 @@ def fit_and_test_ensemble(
 
     Returns
     -------
-    posteriors : dict[str, np.ndarray]
-        (N, 4) of the test rows by rule.
+    posteriors : dict[str, dict[str, np.ndarray]]
+        (N, 4) of the test rows by target and rule.
     learned : dict
         Part of results.json; None for what only a Brain has.
     """
-    parts = (rows["source_train"], rows["target_train"])
+    parts = chain(rows["source_train"].values(), rows["target_train"].values())
     train = [part for part in parts if (part.labels >= 0).any()]
     classifier = fit_ensemble(train, layers, seed, class_weight)
     valid, test = (
-        ensemble_posteriors(classifier, rows[key], layers)
-        for key in ("valid", "target_test")
+        [ensemble_posteriors(classifier, part, layers) for part in parts]
+        for parts in (rows["valid"].values(), rows["target_test"].values())
     )
+    labels = np.concatenate([p.labels.numpy() for p in rows["valid"].values()])
     names = ("layer_weights", "layer_share", "epochs", "steps", "best_epoch")
-    return {select_on: test}, {
+    posteriors = dict(zip(rows["target_test"], test, strict=True))
+    return {target: {select_on: p} for target, p in posteriors.items()}, {
         **dict.fromkeys(names),
         "svm_c": classifier.named_estimators["svm"].C,
-        "valid_uar": uar(rows["valid"].labels.numpy(), valid.argmax(1)),
+        "valid_uar": uar(labels, np.concatenate(valid).argmax(1)),
         "device": "cpu",
     }
 
@@ -101,7 +104,7 @@ def fit_ensemble(
     }
     x = np.concatenate([_utterances(part, layers) for part in rows])
     y = np.concatenate([part.labels.numpy() for part in rows])
-    clusters = np.concatenate([part.clusters for part in rows])
+    clusters = np.concatenate(joint_clusters(rows))
     x, y, clusters = (values[y >= 0] for values in (x, y, clusters))
     svm = LinearSVC(C=_choose_c(x, y, clusters, settings), **settings)
     classifier = VotingClassifier(

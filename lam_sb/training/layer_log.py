@@ -17,8 +17,7 @@ FALL_WARNING = 0.2  # of a layer's share or trace at the start
 
 @torch.no_grad()
 def measure_layers(
-    source: torch.Tensor,
-    target: torch.Tensor,
+    pairs: Sequence[tuple[torch.Tensor, torch.Tensor]],
     alpha: torch.Tensor,
     layers: list[int],
     scale: str,
@@ -27,8 +26,9 @@ def measure_layers(
 
     Arguments
     ---------
-    source, target : torch.Tensor
-        (N, M, d), (N', M, d) projected segments of the mixed layers.
+    pairs : Sequence[tuple[torch.Tensor, torch.Tensor]]
+        (N, M, d), (N', M, d) projected segments of the mixed layers, of each
+        source and target; what is measured is the mean over them.
     alpha : torch.Tensor
         (M,) learned weights.
     layers : list[int]
@@ -46,6 +46,24 @@ def measure_layers(
         grows as rows get fewer, so all halves are of one size), and the traces
         of both covariances.
     """
+    measured = [_measure_pair(*pair, alpha, scale) for pair in pairs]
+    lists = {
+        name: torch.stack([m[name] for m in measured]).mean(0).tolist()
+        for name in measured[0]
+    }
+    return [
+        {"layer": layer} | {name: lists[name][n] for name in lists}
+        for n, layer in enumerate(layers)
+    ]
+
+
+def _measure_pair(
+    source: torch.Tensor,
+    target: torch.Tensor,
+    alpha: torch.Tensor,
+    scale: str,
+) -> dict[str, torch.Tensor]:
+    """Measure all layers (M,) between two corpora."""
     source, target = source.float(), target.float()
     half = min(len(source), len(target)) // 2
     halves = source[:half], source[half : 2 * half]
@@ -53,7 +71,7 @@ def measure_layers(
     distances = [coral_distances(a, b, scale) for a in halves for b in other]
     traces = _trace(source), _trace(target)
     share = alpha.square() * (traces[0] + traces[1])
-    columns = {
+    return {
         "alpha": alpha,
         "share": share / share.sum().clamp(min=1e-12),
         "coral": torch.stack(distances).mean(0),
@@ -61,11 +79,6 @@ def measure_layers(
         "trace_source": traces[0],
         "trace_target": traces[1],
     }
-    lists = {name: values.tolist() for name, values in columns.items()}
-    return [
-        {"layer": layer} | {name: lists[name][n] for name in lists}
-        for n, layer in enumerate(layers)
-    ]
 
 
 def _trace(z: torch.Tensor) -> torch.Tensor:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 from lam_sb.features.resident import place_features
-from lam_sb.training.rows import DomainRows, segments_of
+from lam_sb.training.rows import DomainRows, Parts, segments_of
 from lam_sb.training.source_folds import choose_layers
 from lam_sb.training.standardisation import fit_standardisers
 
 
 def ready_features(
     hparams: dict,
-    rows: Mapping[str, DomainRows],
+    rows: Parts,
     normalise: str,
     features_on: str,
     kept: Path,
@@ -25,8 +25,8 @@ def ready_features(
     ---------
     hparams : dict
         Values of the run; its ``layers`` and ``layer_scores`` are set.
-    rows : Mapping[str, DomainRows]
-        Rows by what they are for.
+    rows : Parts
+        Rows by what they are for and corpus.
     normalise : str
         As for `fit_standardisers`.
     features_on : str
@@ -43,22 +43,31 @@ def ready_features(
     segments : tuple[str, ...]
         Segments that are read; the first is classified.
     """
-    source = [rows["source_train"], rows["source_valid"]]
-    target = [rows["target_train"], rows["target_test"]]
-    target += [rows["shots"]] if "shots" in rows else []
-    selected_on_target = hparams["select_on"] == "target"
-    (target if selected_on_target else source).append(rows["valid"])
-    choose_layers(hparams, rows["source_train"])
+    source = _by_corpus(rows, ["source_train", "source_valid"])
+    target = _by_corpus(rows, ["target_train", "target_test", "shots"])
+    selected = target if hparams["select_on"] == "target" else source
+    for corpus, valid in zip(selected, rows["valid"].values(), strict=True):
+        corpus.append(valid)
+    choose_layers(hparams, [*rows["source_train"].values()])
     layers = hparams["layers"]
     segments = segments_of(hparams["fit"], hparams["segment"])
     fit_standardisers(normalise, source, target, layers, segments, kept)
     if hparams["fit"] == "sklearn":
         return layers, segments
-    features = [part.features for part in rows.values()]
+    parts = [corpus for part in rows.values() for corpus in part.values()]
+    features = [part.features for part in parts]
     place_features(features, segments, layers, features_on, device)
-    for part in rows.values():
+    for part in parts:
         part.standardisers = {
             name: standardiser.to(device)
             for name, standardiser in part.standardisers.items()
         }
     return layers, segments
+
+
+def _by_corpus(rows: Parts, parts: Sequence[str]) -> list[list[DomainRows]]:
+    """Rows of each corpus of a role, of some parts."""
+    return [
+        [rows[part][corpus] for part in parts if part in rows]
+        for corpus in rows[parts[0]]
+    ]

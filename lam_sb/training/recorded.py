@@ -61,10 +61,11 @@ class RecordedSteps(sb.Brain):
     A step is some hundred small kernels, and a CPU takes ten times longer to
     start them one by one than a GPU to run them. An epoch's first step, whose
     layers are measured, is taken kernel by kernel. So are all where the work
-    may differ from step to step: of several processes, on segments that some
-    rows lack, in episodes, and with an alignment that does not say that it is
-    ``recordable`` itself. A Brain whose step depends on other values of Python,
-    such as the epoch, sets its own ``recordable`` to False.
+    may differ from step to step: of several processes, of several corpora in a
+    role, on segments that some rows lack, in episodes, and with an alignment
+    that does not say that it is ``recordable`` itself. A Brain whose step
+    depends on other values of Python, such as the epoch, sets its own
+    ``recordable`` to False.
     """
 
     recordable = True
@@ -99,6 +100,7 @@ class RecordedSteps(sb.Brain):
             and not self.skip_nonfinite_grads
             and hparams.fit == "brain"
             and hparams.segment == "utterance"
+            and len(hparams.sources) == len(hparams.targets) == 1
             and (alignment is None or _says_recordable(alignment))
             and all("capturable" in g for g in self.optimizer.param_groups)
         )

@@ -18,7 +18,7 @@ UNLABELLED = -1
 
 @dataclass
 class Batch:
-    """Rows of the source, then rows of the target.
+    """Rows of the sources, then rows of the targets.
 
     Arguments
     ---------
@@ -32,20 +32,28 @@ class Batch:
         (B,) classes; -1 where the label is unknown or must not be seen.
     num_source : int
         Number of source rows, which come first.
+    corpora : torch.Tensor | None
+        (B,) number of each row's corpus, from 0 in either role; None where
+        each has one.
     """
 
     x: torch.Tensor
     mask: torch.Tensor
     labels: torch.Tensor
     num_source: int
+    corpora: torch.Tensor | None = None
 
     def to(self, device: str) -> Batch:
         """Copy to a device."""
+        corpora = self.corpora
+        if corpora is not None:
+            corpora = corpora.to(device, non_blocking=True)
         return Batch(
             self.x.to(device, non_blocking=True),
             self.mask.to(device, non_blocking=True),
             self.labels.to(device, non_blocking=True),
             self.num_source,
+            corpora,
         )
 
 
@@ -165,6 +173,9 @@ class DomainRows:
                 self.standardisers[name](x, speakers)
         frames = [features.frames(name, indices) for name in segments]
         return out, torch.cat(frames, dim=1) > 0
+
+
+Parts = Mapping[str, Mapping[str, DomainRows]]  # by part and corpus
 
 
 def segments_of(fit: str, segment: str) -> tuple[str, ...]:

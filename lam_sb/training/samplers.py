@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from torch.utils.data import Sampler
 
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.errors import UserError
+
+BALANCE = ("corpus", "rows")
 
 
 class DualDomainSampler(Sampler):
@@ -21,16 +23,24 @@ class DualDomainSampler(Sampler):
     own, over the borders of epochs. Every batch is a function of seed, epoch
     and position alone, so a resumed run sees what an unbroken one would.
 
+    Of several corpora in a role, a batch has as many rows of each, up to one,
+    and each corpus cycles through its own permutations: in an epoch, which has
+    as many steps as all sources fill, a small one comes more than once.
+
     Arguments
     ---------
-    n_source, n_target : int
-        Rows of each domain; target rows are numbered from n_source.
+    n_source, n_target : int | Sequence[int]
+        Rows of each domain, or of each of its corpora, numbered on from corpus
+        to corpus, the sources' first.
     batch_size : int
         B, over all processes.
     seed : int
         Decides all orders.
     rank, world : int
         This process and their number; it gets B / world rows of each domain.
+    balance : str
+        ``corpus``, or ``rows``: a role's corpora are drawn from as if they
+        were one.
 
     Raises
     ------
@@ -51,13 +61,18 @@ class DualDomainSampler(Sampler):
 
     def __init__(
         self,
-        n_source: int,
-        n_target: int,
+        n_source: int | Sequence[int],
+        n_target: int | Sequence[int],
         batch_size: int,
         seed: int,
         rank: int = 0,
         world: int = 1,
+        balance: str = "corpus",
     ):
+        self.sizes = [np.atleast_1d(n).tolist() for n in (n_source, n_target)]
+        if balance == "rows":
+            self.sizes = [[sum(sizes)] for sizes in self.sizes]
+        n_source = sum(self.sizes[0])
         if n_source < batch_size:
             raise UserError(
                 f"The source has {n_source} labelled training rows, fewer "
@@ -69,13 +84,12 @@ class DualDomainSampler(Sampler):
                 "processes; use a multiple of their number."
             )
         self.n_source = n_source
-        self.n_target = n_target
         self.batch_size = batch_size
         self.seed = seed
         self.share = batch_size // world
         self.first = rank * self.share
         self.epoch = 1
-        self._orders: dict[int, tuple[int, np.ndarray]] = {}
+        self._orders: dict[tuple[int, ...], tuple[int, np.ndarray]] = {}
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 1; SpeechBrain calls this."""
@@ -85,31 +99,46 @@ class DualDomainSampler(Sampler):
         return self.n_source // self.batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
-        past = (self.epoch - 1) * len(self) * self.batch_size
         for step in range(len(self)):
-            start = step * self.batch_size + self.first
-            target = [
-                self.n_source + self._target_row(past + n)
-                for n in range(start, start + self.share)
-            ]
-            yield self._source_rows(step) + target
+            target = self._next_rows(1, step)
+            yield self._source_rows(step) + [self.n_source + n for n in target]
 
     def _source_rows(self, step: int) -> list[int]:
         """Source rows of one batch, this process's share."""
-        order = self._permutation(0, self.epoch, self.n_source)
+        if len(self.sizes[0]) > 1:
+            return self._next_rows(0, step)
+        order = self._permutation((0,), self.epoch, self.n_source)
         start = step * self.batch_size + self.first
         return order[start : start + self.share].tolist()
 
-    def _target_row(self, position: int) -> int:
-        """Row at a position of the target's endless stream."""
-        cycle, place = divmod(position, self.n_target)
-        return int(self._permutation(1, cycle, self.n_target)[place])
+    def _next_rows(self, domain: int, step: int) -> list[int]:
+        """Rows of a domain's endless stream, corpus by corpus.
 
-    def _permutation(self, domain: int, number: int, n: int) -> np.ndarray:
-        if self._orders.get(domain, (None,))[0] != number:
-            generator = np.random.default_rng([self.seed, domain, number])
-            self._orders[domain] = number, generator.permutation(n)
-        return self._orders[domain][1]
+        Its corpora take turns in it, so that the shares of the processes and
+        of batches differ by one row at most.
+        """
+        past = (self.epoch - 1) * len(self) * self.batch_size
+        first = past + step * self.batch_size + self.first
+        sizes, rows, start = self.sizes[domain], [], 0
+        for corpus, size in enumerate(sizes):
+            name = (domain, corpus) if len(sizes) > 1 else (domain,)
+            turn = first + (corpus - first) % len(sizes)
+            for n in range(turn, first + self.share, len(sizes)):
+                cycle, place = divmod(n // len(sizes), size)
+                order = self._permutation(name, cycle, size)
+                rows.append(start + int(order[place]))
+            start += size
+        return rows
+
+    def _permutation(
+        self, name: tuple[int, ...], number: int, n: int
+    ) -> np.ndarray:
+        if self._orders.get(name, (None,))[0] != number:
+            domain, *corpus = name
+            words = [self.seed, domain, number, *corpus]
+            generator = np.random.default_rng(words)
+            self._orders[name] = number, generator.permutation(n)
+        return self._orders[name][1]
 
 
 def _smaller(rows: int, world: int) -> str:
@@ -130,16 +159,19 @@ class EpisodeSampler(DualDomainSampler):
 
     Arguments
     ---------
-    labels : torch.Tensor
-        (n_source,) classes of the source rows.
-    n_target : int
-        Target rows, numbered from n_source.
+    labels : Sequence[torch.Tensor]
+        (n,) classes of the rows of each source.
+    n_target : Sequence[int]
+        Rows of each target, numbered on from the sources'.
     shots, queries : int
         Rows an emotion.
     seed : int
         Decides all episodes.
     rank, world : int
         This process and their number.
+    balance : str
+        ``corpus``: rows of an emotion are drawn evenly from the sources that
+        have it; ``rows``: from all its rows alike.
 
     Raises
     ------
@@ -150,7 +182,7 @@ class EpisodeSampler(DualDomainSampler):
     Example
     -------
     >>> labels = torch.arange(40) % 4
-    >>> sampler = EpisodeSampler(labels, 3, shots=1, queries=2, seed=0)
+    >>> sampler = EpisodeSampler([labels], [3], shots=1, queries=2, seed=0)
     >>> episode = next(iter(sampler))
     >>> len(episode), labels[episode[:4]].tolist()  # support: one of each
     (20, [0, 1, 2, 3])
@@ -158,14 +190,16 @@ class EpisodeSampler(DualDomainSampler):
 
     def __init__(
         self,
-        labels: torch.Tensor,
-        n_target: int,
+        labels: Sequence[torch.Tensor],
+        n_target: Sequence[int],
         shots: int,
         queries: int,
         seed: int,
         rank: int = 0,
         world: int = 1,
+        balance: str = "corpus",
     ):
+        sizes, labels = [len(part) for part in labels], torch.cat([*labels])
         self.rows = [
             (labels == c).nonzero()[:, 0].numpy() for c in range(len(EMOTIONS))
         ]
@@ -180,20 +214,31 @@ class EpisodeSampler(DualDomainSampler):
                 f"{_smaller_episode(fewest, world)}."
             )
         count = len(EMOTIONS) * queries
-        super().__init__(len(labels), n_target, count, seed, rank, world)
+        super().__init__(sizes, n_target, count, seed, rank, world, balance)
+        self.shares = [_shares(rows, self.sizes[0]) for rows in self.rows]
 
     def _source_rows(self, step: int) -> list[int]:
         """Support rows, then this process's share of the queries."""
         generator = np.random.default_rng([self.seed, 2, self.epoch, step])
         count = self.shots + self.queries
         drawn = [
-            generator.choice(rows, count, replace=False) for rows in self.rows
+            generator.choice(rows, count, replace=False, p=shares)
+            for rows, shares in zip(self.rows, self.shares, strict=True)
         ]
         support = np.concatenate([rows[: self.shots] for rows in drawn])
         queries = np.concatenate([rows[self.shots :] for rows in drawn])
         queries = generator.permutation(queries)
         share = queries[self.first : self.first + self.share]
         return [*support.tolist(), *share.tolist()]
+
+
+def _shares(rows: np.ndarray, sizes: Sequence[int]) -> np.ndarray | None:
+    """Chance of each of some rows, if corpora have equal ones; None: equal."""
+    if len(sizes) == 1:
+        return None
+    corpora = np.searchsorted(np.cumsum(sizes), rows, side="right")
+    shares = 1 / np.bincount(corpora)[corpora]
+    return shares / shares.sum()
 
 
 def _smaller_episode(rows: int, world: int) -> str:
@@ -230,9 +275,10 @@ class InOrder(Sampler):
 
 def make_sampler(
     fit: str,
-    labels: torch.Tensor,
-    n_target: int,
+    labels: Sequence[torch.Tensor],
+    n_target: Sequence[int],
     batch_size: int,
+    balance: str,
     episode_shots: int,
     episode_queries: int,
     seed: int,
@@ -245,10 +291,12 @@ def make_sampler(
     ---------
     fit : str
         ``brain``: batches of both domains; ``episodes``: episodes.
-    labels : torch.Tensor
-        (n_source,) classes of the source rows.
-    n_target, batch_size, episode_shots, episode_queries, seed, rank, world
-        As `DualDomainSampler` and `EpisodeSampler` take them.
+    labels : Sequence[torch.Tensor]
+        (n,) classes of the rows of each source.
+    n_target, batch_size, balance, seed, rank, world
+        As `DualDomainSampler` takes them.
+    episode_shots, episode_queries : int
+        Rows an emotion of an episode.
 
     Returns
     -------
@@ -258,8 +306,9 @@ def make_sampler(
     if fit == "episodes":
         return EpisodeSampler(
             *(labels, n_target, episode_shots, episode_queries),
-            *(seed, rank, world),
+            *(seed, rank, world, balance),
         )
+    n_source = [len(part) for part in labels]
     return DualDomainSampler(
-        len(labels), n_target, batch_size, seed, rank, world
+        n_source, n_target, batch_size, seed, rank, world, balance
     )

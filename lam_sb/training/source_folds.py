@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -44,7 +45,19 @@ def speaker_folds(
     return list(folds.split(groups, groups=groups))
 
 
-def layer_scores(rows: DomainRows, layers: Sequence[int]) -> dict[int, float]:
+def joint_clusters(rows: Sequence[DomainRows]) -> list[list[str]]:
+    """Speakers of the rows of corpora, those of each under names of its own."""
+    if len(rows) == 1:
+        return [rows[0].clusters]
+    return [
+        [f"{n} {cluster}" for cluster in part.clusters]
+        for n, part in enumerate(rows)
+    ]
+
+
+def layer_scores(
+    rows: Sequence[DomainRows], layers: Sequence[int]
+) -> dict[int, float]:
     """UAR of each layer alone on held-out speakers.
 
     The classifier, linear discriminant analysis of utterance means with the
@@ -52,8 +65,8 @@ def layer_scores(rows: DomainRows, layers: Sequence[int]) -> dict[int, float]:
 
     Arguments
     ---------
-    rows : DomainRows
-        Labelled training rows of the source.
+    rows : Sequence[DomainRows]
+        Labelled training rows of each source.
     layers : Sequence[int]
         Layer numbers.
 
@@ -62,22 +75,28 @@ def layer_scores(rows: DomainRows, layers: Sequence[int]) -> dict[int, float]:
     dict[int, float]
         Between 0 and 1, by layer.
     """
-    labels = rows.labels.numpy()
-    known = np.flatnonzero(labels >= 0)
-    folds = speaker_folds([rows.clusters[i] for i in known])
+    labels = np.concatenate([part.labels.numpy() for part in rows])
+    known = labels >= 0
+    y = labels[known]
+    folds = speaker_folds(np.concatenate(joint_clusters(rows))[known])
     scores = {}
     for layer in layers:
-        x, _ = rows.features.gather("utterance", known.tolist(), [layer])
+        x = torch.cat(
+            [
+                part.features.gather("utterance", range(len(part)), [layer])[0]
+                for part in rows
+            ]
+        )
         classifier = make_pipeline(
             StandardScaler(),
             LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
         )
-        x, y = x[:, 0].numpy(), labels[known]
+        x = x[:, 0].numpy()[known]
         scores[layer] = uar(y, cross_val_predict(classifier, x, y, cv=folds))
     return scores
 
 
-def choose_layers(hparams: dict, source: DomainRows) -> None:
+def choose_layers(hparams: dict, source: Sequence[DomainRows]) -> None:
     """Set what ``mix_layers: best_on_source`` means: ``layers``.
 
     Also ``layer_scores``, None under any other ``mix_layers``.

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,8 +77,8 @@ class Standardiser:
 
 def fit_standardisers(
     normalise: str,
-    source: Sequence[DomainRows],
-    target: Sequence[DomainRows],
+    source: Sequence[Sequence[DomainRows]],
+    target: Sequence[Sequence[DomainRows]],
     layers: Sequence[int],
     segments: Sequence[str],
     folder: Path | None = None,
@@ -90,13 +91,14 @@ def fit_standardisers(
     Arguments
     ---------
     normalise : str
-        ``none``; ``source``: the source's statistics for both; ``domain``:
+        ``none``; ``source``: the source's statistics for all; ``domain``:
         each corpus with its own (corpus normalisation, Schuller et al. 2010);
         ``speaker``: after ``domain``, n / (n + 20) of each speaker's mean over
         its n rows of any split is subtracted, and the rest standardised again.
-    source, target : Sequence[DomainRows]
-        Rows of each corpus; the first entry is its training rows, whose
-        statistics count.
+    source, target : Sequence[Sequence[DomainRows]]
+        Rows of each corpus of a role; the first entry is its training rows,
+        whose statistics count. Under ``source`` those of all sources count
+        together, each row alike.
     layers : Sequence[int]
         Layer numbers that are read.
     segments : Sequence[str]
@@ -111,24 +113,22 @@ def fit_standardisers(
         An unknown ``normalise``.
     """
     check_choice("normalise", normalise, NORMALISE)
-    for part in (*source, *target):
+    for part in chain(*source, *target):
         part.standardisers = {}
     if normalise == "none":
         return
-    fit = _fit_speakers if normalise == "speaker" else _fit_corpus
+    fit = _fit_speakers if normalise == "speaker" else _fit_corpora
     for segment in segments:
-        fitted = _kept(folder, fit, source, segment)
-        _set_standardiser(fitted.of(layers), source, segment)
-        if normalise != "source":
-            fitted = _kept(folder, fit, target, segment)
-        _set_standardiser(fitted.of(layers), target, segment)
-
-
-def _set_standardiser(
-    standardiser: Standardiser, rows: Sequence[DomainRows], segment: str
-) -> None:
-    for part in rows:
-        part.standardisers[segment] = standardiser
+        if normalise == "source":
+            training = [corpus[0] for corpus in source]
+            fitted = _kept(folder, fit, training, segment).of(layers)
+        for corpus in (*source, *target):
+            if normalise == "domain":
+                fitted = _kept(folder, fit, corpus[:1], segment).of(layers)
+            elif normalise == "speaker":
+                fitted = _kept(folder, fit, corpus, segment).of(layers)
+            for part in corpus:
+                part.standardisers[segment] = fitted
 
 
 def _kept(
@@ -140,9 +140,10 @@ def _kept(
     """Fit, or read what an earlier run has fitted on the same rows."""
     if folder is None:
         return fit(rows, segment)
-    content: list = [REVISION, fit.__name__, segment, rows[0].features.keys]
+    keys = [part.features.keys for part in rows]
+    content: list = [REVISION, fit.__name__, segment, keys]
     if fit is _fit_speakers:
-        content += [[part.features.keys, part.speakers] for part in rows]
+        content += [part.speakers for part in rows]
     name = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
     path = folder / f"{name}.safetensors"
     try:
@@ -177,22 +178,19 @@ def _read_standardiser(path: Path) -> Standardiser:
         )
 
 
-def _fit_corpus(rows: Sequence[DomainRows], segment: str) -> Standardiser:
-    """Fit mean and deviation of the first entry's vectors, in one pass."""
-    return _moments(rows[0], segment)
-
-
-def _moments(
-    rows: DomainRows, segment: str, first: Standardiser | None = None
+def _fit_corpora(
+    rows: Sequence[DomainRows],
+    segment: str,
+    first: Standardiser | None = None,
 ) -> Standardiser:
     """Mean and deviation of the vectors with frames, standardised first."""
     count, total, squares = 0, 0.0, 0.0
-    for x, _ in _vectors(rows, segment, first):
+    for x, _ in chain(*(_vectors(part, segment, first) for part in rows)):
         count += len(x)
         total = total + x.sum(0)
         squares = squares + x.square_().sum(0)
     if not count:  # nothing will be aligned, nor standardised
-        shape = rows.features.shape(segment)[1:]
+        shape = rows[0].features.shape(segment)[1:]
         return Standardiser(torch.zeros(shape), torch.ones(shape))
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=0).sqrt()
@@ -202,7 +200,7 @@ def _moments(
 
 def _fit_speakers(rows: Sequence[DomainRows], segment: str) -> Standardiser:
     """Subtract shrunken speaker means after the corpus's own statistics."""
-    corpus = _fit_corpus(rows, segment)
+    corpus = _fit_corpora(rows[:1], segment)
     sums: dict[str, torch.Tensor] = {}
     counts: dict[str, int] = defaultdict(int)
     members: dict[str, set[str]] = defaultdict(set)
@@ -219,7 +217,7 @@ def _fit_speakers(rows: Sequence[DomainRows], segment: str) -> Standardiser:
         mean = sums[speaker] / counts[speaker]
         offsets[speaker] = (n / (n + SPEAKER_PRIOR) * mean).float()
     first = Standardiser(corpus.mean, corpus.std, offsets)
-    again = _moments(rows[0], segment, first)
+    again = _fit_corpora(rows[:1], segment, first)
     return Standardiser(
         corpus.mean + corpus.std * again.mean,
         corpus.std * again.std,

@@ -15,7 +15,7 @@ DATA = {"store": "store-0"}
 def analyse(folder, measure="pairwise", labelled=True):
     source, target = domain(noise(1)), domain(noise(2))
     return analyse_corpora(
-        source, target, measure, labelled, folder, SETTINGS, DATA
+        [source], [target], measure, labelled, folder, SETTINGS, DATA
     )
 
 

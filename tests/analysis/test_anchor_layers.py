@@ -102,8 +102,8 @@ def rows_of(**changes) -> dict:
     row = {"audio_sha": "a", "speaker": "s", "emo": "sad"}
     row |= {"phones": [], "phone_set": ""}
     return {
-        "source_train": {"one": row},
-        "target_train": {"two": row | changes},
+        "source_train": {"left": {"one": row}},
+        "target_train": {"right": {"two": row | changes}},
     }
 
 

@@ -89,12 +89,15 @@ def rows_of(corpus: str, count: int) -> dict[str, dict]:
 
 
 def test_up_to_a_twentieth_of_a_corpus_may_be_lost(caplog):
-    rows = {"source_train": rows_of("a", 20), "target_train": rows_of("b", 40)}
+    rows = {"source_train": {"a": rows_of("a", 20)}}
+    rows |= {"target_train": {"b": rows_of("b", 40)}}
     rows["target_test"] = rows["target_train"]
     kept, lost = encode(Decoded(3, 20, 21), rows, "cpu")
     assert lost == {"a": ["a3"], "b": ["b0", "b1"]}
-    assert [len(part) for part in kept.values()] == [19, 38, 38]
-    assert "a3" not in kept["source_train"]
+    assert [len(p) for part in kept.values() for p in part.values()] == [
+        *(19, 38, 38)
+    ]
+    assert "a3" not in kept["source_train"]["a"]
     assert "a: the audio of 1 of 20 utterances cannot be deco" in caplog.text
     assert (
         "of 2 of 40 utterances cannot be decoded (b0, b1): dro" in caplog.text

@@ -20,6 +20,6 @@ def test_cross_entropy_divides_by_rows_and_skips_hidden_labels():
 
 def test_balanced_weights_give_each_class_the_same_total():
     labels = torch.tensor([0] * 6 + [1] * 3 + [2] * 2 + [3])
-    weights = balanced_weights(labels, 4)
+    weights = balanced_weights([labels], 4)
     totals = weights * torch.bincount(labels)
     assert torch.allclose(totals, torch.full((4,), 3.0))

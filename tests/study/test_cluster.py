@@ -43,7 +43,7 @@ def submitted(monkeypatch):
 def finish(job) -> None:
     job.save_folder.mkdir(parents=True)
     found = {"settings_hash": settings_hash(job.settings), "seconds": 1.0}
-    job.results.write_text(json.dumps(found))
+    job.results[0].write_text(json.dumps(found))
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -92,8 +92,8 @@ def test_what_comes_first_is_jobs_one_kind_after_the_other(study, submitted):
 def test_what_is_encoded_needs_no_job(study, submitted):
     job = jobs_of(study)[0]
     assert not is_encoded(job)  # there are no manifests yet
-    job.results.parent.mkdir(parents=True)
-    job.results.with_name("settings.yaml").write_text("{}")
+    job.folder.mkdir(parents=True)
+    (job.folder / "settings.yaml").write_text("{}")
     with_data([job])  # prepares the corpora
     assert not is_encoded(job)
     rows, store = read_rows(job.values), job.values["store"]()

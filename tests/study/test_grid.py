@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,58 @@ def test_the_grid_is_systems_by_directions_by_seeds(read):
         for pair in (("left", "right"), ("right", "left"))
         for system in ("cc", "ensemble")
     ]
-    paths = {str(j.results) for j in jobs_of(study)}
+    paths = {str(j.results[0]) for j in jobs_of(study)}
     assert len(paths) == 8
     assert "results/mine/tiny/cc/left-right/3/results.json" in paths
+
+
+def test_a_direction_may_have_lists_of_corpora(read):
+    corpora = {"left": {"folder": "/l"}, "right": None, "third": None}
+    study = read(
+        systems={"cc": {}},
+        seeds=1,
+        corpora=corpora,
+        directions=[["right", ["left"]], [["left", "third"], "right"]],
+    )
+    one, two = jobs_of(study)
+    assert (one.keys["source"], one.keys["target"]) == ("right", "left")
+    assert one.keys["target_folder"] == "/l"
+    assert (two.keys["source"], two.keys["target"]) == ("left+third", "right")
+    assert two.keys["source_folder"] == {"left": "/l"}
+    assert two.name.endswith("left+third-right-0")
+    _, _, overrides = parse_arguments(two.arguments)
+    assert overrides["source"] == "left+third"
+
+
+def test_each_corpus_may_be_left_out_as_the_target_of_all_others(read):
+    keys = {"systems": {"cc": {}}, "seeds": 1, "leave_one_out": True}
+    keys["corpora"] = ["left", "right", "third"]
+    alone = {("right+third", "left"), ("left+third", "right")}
+    alone |= {("left+right", "third")}
+    assert set(read(**keys, directions=[]).directions) == alone
+    assert set(read(**keys).directions) == alone | {
+        *permutations(keys["corpora"], 2)
+    }
+    two = read(**keys | {"corpora": ["left", "right"]})
+    assert two.directions == [("left", "right"), ("right", "left")]
+
+
+def test_a_run_of_two_targets_is_done_with_both_results(read):
+    corpora = ["left", "right", "third"]
+    directions = [["left", ["right", "third"]]]
+    (job,) = jobs_of(
+        read(
+            **{"systems": {"cc": {}}, "seeds": 1, "corpora": corpora},
+            directions=directions,
+        )
+    )
+    assert [path.parent.name for path in job.results] == ["right", "third"]
+    found = {"settings_hash": settings_hash(job.settings)}
+    for path in job.results:
+        assert not job.is_done()
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(found))
+    assert job.is_done()
 
 
 def test_settings_are_those_that_the_run_will_have(read):
@@ -63,16 +113,14 @@ def test_settings_are_those_that_the_run_will_have(read):
 def test_a_result_counts_only_with_equal_settings(read):
     job = jobs_of(read(systems={"cc": {}}, seeds=1))[0]
     assert not job.is_done()
-    job.results.parent.mkdir(parents=True)
+    job.folder.mkdir(parents=True)
     found = {"settings_hash": settings_hash(job.settings)}
-    job.results.write_text(json.dumps(found))
+    job.results[0].write_text(json.dumps(found))
     assert job.is_done()
     other = jobs_of(read(systems={"cc": {}}, seeds=1, lr=0.5))[0]
     assert other.results == job.results
     assert not other.is_done()
-    (job.results.parent / "settings.yaml").write_text(
-        yaml.safe_dump(job.settings)
-    )
+    (job.folder / "settings.yaml").write_text(yaml.safe_dump(job.settings))
     assert other.differing() == ["lr: 0.001 there, 0.5 now"]
     assert job.differing() == []
 
@@ -233,7 +281,7 @@ def test_the_studies_have_all_their_files(
     )
     jobs = jobs_of(study)
     assert len({job.system for job in jobs}) == systems
-    assert len(jobs) == len({job.results for job in jobs}) == runs
+    assert len(jobs) == len({job.folder for job in jobs}) == runs
     assert study["paper_numbers"] == ("table" in name)
     if "table" in name:
         assert jobs[0].file == f"hparams/{jobs[0].system}_wavlm.yaml"

@@ -41,13 +41,13 @@ def test_values_pass_through_the_command_line(job, value):
 
 
 def test_a_result_of_other_settings_is_not_done(job):
-    job.results.parent.mkdir(parents=True)
-    job.results.write_text('{"settings_hash": "0123456789abcdef"}')
+    job.folder.mkdir(parents=True)
+    job.results[0].write_text('{"settings_hash": "0123456789abcdef"}')
     assert not job.is_done()
-    job.results.write_text("{")
+    job.results[0].write_text("{")
     assert not job.is_done()
     found = settings_hash({"lr": 0.001})
-    job.results.write_text(f'{{"settings_hash": "{found}"}}')
+    job.results[0].write_text(f'{{"settings_hash": "{found}"}}')
     assert job.is_done()
 
 
@@ -66,8 +66,8 @@ def test_a_result_of_another_length_is_not_done(job, epochs, now, differing):
     then = {"number_of_epochs": 9, "patience": 5}
     job = replace(job, values=then | now)
     found = {"epochs": epochs, "settings_hash": settings_hash({"lr": 0.001})}
-    job.results.parent.mkdir(parents=True)
-    job.results.write_text(json.dumps(then | found))
+    job.folder.mkdir(parents=True)
+    job.results[0].write_text(json.dumps(then | found))
     assert job.differing() == differing
     assert job.is_done() == (not differing)
     checkpoint = job.save_folder / "CKPT+1/CKPT.yaml"
@@ -79,8 +79,8 @@ def test_a_result_of_another_length_is_not_done(job, epochs, now, differing):
 
 def test_a_run_whose_layers_are_not_selected_yet_is_not_done(job):
     waiting = replace(job, wants_analysis=True, settings=None)
-    waiting.results.parent.mkdir(parents=True)
-    waiting.results.write_text('{"settings_hash": null}')
+    waiting.folder.mkdir(parents=True)
+    waiting.results[0].write_text('{"settings_hash": null}')
     assert not waiting.is_done()
     assert waiting.differing() == []
     assert waiting.needs_analysis

@@ -110,9 +110,9 @@ def test_a_log_that_cannot_be_written_is_an_error(make_job, tmp_path):
 
 def test_what_another_process_has_done_is_not_run(make_job, tmp_path):
     job = make_job("a", "fail")
-    job.results.parent.mkdir(parents=True)
+    job.folder.mkdir(parents=True)
     found = {"settings_hash": settings_hash(job.settings)}
-    job.results.write_text(json.dumps(found))
+    job.results[0].write_text(json.dumps(found))
     assert run_jobs([job], 1, [], tmp_path / "logs") == []
     assert started(tmp_path) == []
 

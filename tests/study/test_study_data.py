@@ -25,10 +25,10 @@ SYSTEMS = {"cc": {}, "few_shot": {"target_shots": 1}}
 
 def finish(job: Job) -> None:
     """Leave what train.py leaves of a run on today's data."""
-    job.results.parent.mkdir(parents=True, exist_ok=True)
-    claim_folder(job.results.parent, job.settings, "")
+    job.folder.mkdir(parents=True, exist_ok=True)
+    claim_folder(job.folder, job.settings, "")
     found = {"settings_hash": settings_hash(job.settings), "seconds": 1.0}
-    job.results.write_text(json.dumps(found))
+    job.results[0].write_text(json.dumps(found))
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def study(tmp_path, corpora, wavlm, monkeypatch):
     made = study_over_open(tmp_path, data, wavlm, **keys)
     jobs = jobs_of(made)
     for job in jobs:  # so that it is looked at
-        job.results.parent.mkdir(parents=True)
-        job.results.with_name("settings.yaml").write_text("{}")
+        job.folder.mkdir(parents=True)
+        (job.folder / "settings.yaml").write_text("{}")
     for job in with_data(jobs):
         finish(job)
     return made
@@ -88,11 +88,11 @@ def test_a_column_that_no_run_reads_changes_nothing(study, tmp_path):
 def test_what_was_made_of_old_data_is_kept_beside_the_new(study, tmp_path):
     relabel(tmp_path, "right", 0, speaker="s05")
     cc = with_data(jobs_of(study))[0]
-    before = cc.results.read_bytes()
+    before = cc.results[0].read_bytes()
     ready, failures = reproduce._choose_ready([cc], [], {})
     assert (ready, failures) == ([cc], [])
-    assert not cc.results.exists()
-    kept = cc.results.parent.with_name("0_old1")
+    assert not cc.results[0].exists()
+    kept = cc.folder.with_name("0_old1")
     assert (kept / "results.json").read_bytes() == before
     finish(cc)
     relabel(tmp_path, "right", 0, speaker="s04")
@@ -103,11 +103,11 @@ def test_what_was_made_of_old_data_is_kept_beside_the_new(study, tmp_path):
 def test_a_run_at_work_on_old_data_is_left_alone(study, tmp_path):
     relabel(tmp_path, "left", 0, emotion="sad")
     cc = with_data(jobs_of(study))[0]
-    with FileLock(cc.results.with_name(".lock")):
+    with FileLock(cc.folder / ".lock"):
         ready, (failure,) = reproduce._choose_ready([cc], [], {})
     assert ready == []
     assert "Another run is at work" in failure.reason
-    assert cc.results.is_file()
+    assert cc.results[0].is_file()
 
 
 def test_data_out_of_reach_are_said_and_results_taken_as_they_are(
@@ -130,7 +130,7 @@ def test_systems_that_prepare_otherwise_rest_on_their_own_rows(study):
     }
     jobs = {job.system: job for job in jobs_of(study)}
     for name in others:  # as if both had left something
-        folder = jobs[name].results.parent
+        folder = jobs[name].folder
         folder.mkdir(parents=True)
         (folder / "settings.yaml").write_text("{}")
     together = with_data([*jobs.values()])
@@ -182,7 +182,7 @@ def test_a_folder_is_set_aside_by_hand_where_commands_are_printed(
     jobs = with_data(jobs_of(study))
     reproduce._print_commands(jobs, [])
     said = capsys.readouterr()
-    folder = tmp_path / jobs[0].results.parent
+    folder = tmp_path / jobs[0].folder
     assert f"first: mv {folder} {folder}_old1\n" in said.err
     assert len(said.out.splitlines()) == 2
     with pytest.raises(UserError, match="made on other data"):

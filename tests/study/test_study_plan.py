@@ -19,10 +19,10 @@ def test_time_is_estimated_by_system(tmp_path, corpora, wavlm, monkeypatch):
     jobs = jobs_of(study)
     assert expected_seconds(jobs, [], 1) is None
     for job, seconds in zip(jobs[:2], (94.0, 4.0), strict=True):
-        job.results.parent.mkdir(parents=True)
+        job.folder.mkdir(parents=True)
         found = {"seconds": seconds, "system": job.system}
         found["settings_hash"] = settings_hash(job.settings)
-        job.results.write_text(json.dumps(found))
+        job.results[0].write_text(json.dumps(found))
     # 3 runs of 100 s and 3 of 10 s, two at a time
     assert expected_seconds(jobs[2:], jobs[:2], 2) == 165
     plan = describe_plan(study, jobs)

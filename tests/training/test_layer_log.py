@@ -13,7 +13,7 @@ def test_shares_weigh_variance_with_alpha_squared():
     z = torch.randn(50, 2, 3, generator=torch.Generator().manual_seed(0))
     z[:, 1] *= 2
     alpha = torch.tensor([0.75, 0.25])
-    logged = measure_layers(z, z, alpha, [4, 7], "frobenius")
+    logged = measure_layers([(z, z)], alpha, [4, 7], "frobenius")
     traces = [np.trace(np.cov(z[:, n].numpy().T)) for n in range(2)]
     parts = [0.75**2 * traces[0], 0.25**2 * traces[1]]
     assert [row["layer"] for row in logged] == [4, 7]
@@ -28,7 +28,7 @@ def test_equal_domains_are_as_far_apart_as_halves_of_one():
     for _ in range(20):
         source, target = torch.randn(2, 60, 1, 12, generator=generator)
         target = torch.cat([target, target[:20]])
-        (row,) = measure_layers(source, target, alpha, [1], "per_dim")
+        (row,) = measure_layers([(source, target)], alpha, [1], "per_dim")
         ratios.append(row["coral"] / row["floor"])
     assert np.mean(ratios) == pytest.approx(1, abs=0.05)
 

@@ -16,7 +16,7 @@ from lam_sb.training.samplers import DualDomainSampler
 def test_a_batch_holds_source_rows_then_target_rows_without_labels():
     source, target = rows(6), rows(5, seed=1, labelled=False)
     batch = FeatureDataset(
-        source, target, [1, 3], ["chunks", "utterance"]
+        [source], [target], [1, 3], ["chunks", "utterance"]
     ).__getitems__([4, 0, 6 + 2, 6 + 1])
     assert batch.num_source == 2
     assert batch.labels.tolist() == [0, 0, -1, -1]
@@ -28,7 +28,7 @@ def test_a_batch_holds_source_rows_then_target_rows_without_labels():
 
 def test_in_order_loader_gives_each_row_once():
     made = rows(7)
-    loader = in_order_loader(FeatureDataset(made, None, [1], ["chunks"]), 3)
+    loader = in_order_loader(FeatureDataset([made], [], [1], ["chunks"]), 3)
     assert [len(b.labels) for b in loader] == [3, 3, 1]
     labels = torch.cat([b.labels for b in loader])
     assert torch.equal(labels, made.labels)
@@ -37,7 +37,7 @@ def test_in_order_loader_gives_each_row_once():
 def test_training_batches_hold_the_rows_that_the_sampler_drew():
     source, target = rows(6), rows(5, seed=1, labelled=False)
     sampler = DualDomainSampler(6, 5, batch_size=3, seed=0)
-    dataset = FeatureDataset(source, target, [1], ["chunks"])
+    dataset = FeatureDataset([source], [target], [1], ["chunks"])
     batches = list(training_loader(dataset, sampler))
     assert [b.num_source for b in batches] == [3, 3]
     drawn = [i for batch in sampler for i in batch[:3]]
@@ -47,7 +47,7 @@ def test_training_batches_hold_the_rows_that_the_sampler_drew():
 
 
 def test_drawing_batches_leaves_torchs_random_numbers_alone():
-    dataset = FeatureDataset(rows(6), rows(5, seed=1), [1], ["chunks"])
+    dataset = FeatureDataset([rows(6)], [rows(5, seed=1)], [1], ["chunks"])
     sampler = DualDomainSampler(6, 5, batch_size=3, seed=0)
     before = torch.get_rng_state()
     list(training_loader(dataset, sampler))
@@ -58,7 +58,7 @@ def test_drawing_batches_leaves_torchs_random_numbers_alone():
 def test_batches_share_the_memory_of_the_largest():
     source, target = rows(6), rows(5, seed=1, labelled=False)
     shared, *fresh = (
-        FeatureDataset(source, target, [1, 3], ["chunks"]) for _ in range(5)
+        FeatureDataset([source], [target], [1, 3], ["chunks"]) for _ in range(5)
     )
     addresses = []
     for indices, other in zip(

@@ -15,6 +15,8 @@ from lam_sb.training.recorded import RecordedSteps, Recording
 from lam_sb.training.rows import Batch
 
 KEYS = {
+    "sources": ["left"],
+    "targets": ["right"],
     "alignment": LayerCoral(),
     "gamma": 0.5,
     "fit": "brain",

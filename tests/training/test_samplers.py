@@ -78,7 +78,9 @@ def test_a_batch_that_nothing_mends_is_refused():
 
 def episodes(rank=0, world=1, epoch=1):
     labels = torch.arange(60) % 4
-    sampler = EpisodeSampler(labels, 7, 2, 3, seed=4, rank=rank, world=world)
+    sampler = EpisodeSampler(
+        [labels], [7], 2, 3, seed=4, rank=rank, world=world
+    )
     sampler.set_epoch(epoch)
     return labels, list(sampler)
 
@@ -124,8 +126,8 @@ def test_too_few_rows_for_an_episode_are_told_which_fit(
         f"--episode_queries {queries}.$"
     )
     with pytest.raises(UserError, match=message):
-        EpisodeSampler(labels, 7, shots=5, queries=10, seed=0, world=world)
-    EpisodeSampler(labels, 7, shots, queries, seed=0, world=world)
+        EpisodeSampler([labels], [7], shots=5, queries=10, seed=0, world=world)
+    EpisodeSampler([labels], [7], shots, queries, seed=0, world=world)
 
 
 def test_an_emotion_of_one_row_gives_no_episode():
@@ -133,16 +135,16 @@ def test_an_emotion_of_one_row_gives_no_episode():
     with pytest.raises(
         UserError, match=r"1 training rows of sad.*, at least 2"
     ):
-        EpisodeSampler(labels, 7, shots=1, queries=1, seed=0)
+        EpisodeSampler([labels], [7], shots=1, queries=1, seed=0)
 
 
 def test_the_fit_chooses_the_sampler():
     labels = torch.arange(40) % 4
-    given = (labels, 7, 8, 1, 2, 5, 1, 2)
+    given = ([labels], [7], 8, "corpus", 1, 2, 5, 1, 2)
     sampler = make_sampler("brain", *given)
     assert list(sampler) == list(DualDomainSampler(40, 7, 8, 5, 1, 2))
     sampler = make_sampler("episodes", *given)
-    assert list(sampler) == list(EpisodeSampler(labels, 7, 1, 2, 5, 1, 2))
+    assert list(sampler) == list(EpisodeSampler([labels], [7], 1, 2, 5, 1, 2))
 
 
 def test_in_order_the_last_batch_holds_the_rest():

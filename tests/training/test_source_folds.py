@@ -50,24 +50,24 @@ def test_of_a_single_speaker_rows_are_held_out():
 
 
 def test_the_best_layer_is_that_of_new_speakers(source):
-    scores = layer_scores(source, [1, 2, 3])
+    scores = layer_scores([source], [1, 2, 3])
     assert scores[2] > 0.6
     assert max(scores[1], scores[3]) < 0.45
     hparams = {"mix_layers": "best_on_source", "layers": [3]}
     hparams["encoder"] = type("Encoder", (), {"num_layers": 3})
-    choose_layers(hparams, source)
+    choose_layers(hparams, [source])
     assert hparams["layers"] == [2]
     assert hparams["layer_scores"] == {str(n): s for n, s in scores.items()}
 
 
 def test_other_layers_stay_as_they_are(source):
     hparams = {"mix_layers": "top", "layers": [3]}
-    choose_layers(hparams, source)
+    choose_layers(hparams, [source])
     assert hparams == {"mix_layers": "top", "layers": [3], "layer_scores": None}
 
 
 def test_rows_without_a_label_count_nowhere(source):
-    scores = layer_scores(source, [2])
+    scores = layer_scores([source], [2])
     source.labels[::7] = -1
     source.features.chunks[::7] = 1e6
-    assert layer_scores(source, [2])[2] == pytest.approx(scores[2], abs=0.15)
+    assert layer_scores([source], [2])[2] == pytest.approx(scores[2], abs=0.15)

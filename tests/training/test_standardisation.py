@@ -18,7 +18,7 @@ def read_all(made, segment="chunks"):
 def test_normalise_domain_standardises_each_corpus_with_its_own_statistics():
     source = rows(40, scale=3.0, offset=2.0)
     target = rows(40, seed=1, scale=0.5, offset=-4.0)
-    fit_standardisers("domain", [source], [target], [1, 2, 3], ["chunks"])
+    fit_standardisers("domain", [[source]], [[target]], [1, 2, 3], ["chunks"])
     for made in (source, target):
         x = read_all(made)
         assert torch.allclose(x.mean((0, 1)), torch.zeros(3, 5), atol=1e-5)
@@ -30,7 +30,7 @@ def test_normalise_domain_standardises_each_corpus_with_its_own_statistics():
 def test_normalise_source_gives_the_target_the_sources_statistics():
     source, target = rows(40, scale=3.0, offset=2.0), rows(40, seed=1)
     raw_source, raw_target = read_all(source), read_all(target)
-    fit_standardisers("source", [source], [target], [1, 2, 3], ["chunks"])
+    fit_standardisers("source", [[source]], [[target]], [1, 2, 3], ["chunks"])
     mean = raw_source.mean((0, 1))
     std = raw_source.std((0, 1), correction=0)
     expected = (raw_target - mean) / std
@@ -40,7 +40,7 @@ def test_normalise_source_gives_the_target_the_sources_statistics():
 def test_normalise_none_changes_nothing():
     source, target = rows(8, offset=2.0), rows(8, seed=1)
     before = read_all(source)
-    fit_standardisers("none", [source], [target], [1, 2, 3], ["chunks"])
+    fit_standardisers("none", [[source]], [[target]], [1, 2, 3], ["chunks"])
     assert torch.equal(read_all(source), before)
 
 
@@ -49,9 +49,9 @@ def test_normalise_speaker_subtracts_a_shrunken_mean_of_each_speaker():
     speakers = ["a"] * (n // 2) + ["b"] * (n // 2 - 4) + ["unknown"] * 4
     source, target = rows(n), rows(n, seed=1, speakers=speakers)
     target.features.chunks[: n // 2] += 5.0
-    fit_standardisers("domain", [source], [target], [1, 2, 3], ["chunks"])
+    fit_standardisers("domain", [[source]], [[target]], [1, 2, 3], ["chunks"])
     domain = read_all(target)
-    fit_standardisers("speaker", [source], [target], [1, 2, 3], ["chunks"])
+    fit_standardisers("speaker", [[source]], [[target]], [1, 2, 3], ["chunks"])
     # By hand: n / (n + 20) of the speaker's mean goes, then all of it again.
     expected = domain.clone()
     for name, count in (("a", 20), ("b", 16)):
@@ -66,7 +66,7 @@ def test_normalise_speaker_subtracts_a_shrunken_mean_of_each_speaker():
 def test_speaker_means_count_a_row_of_two_splits_once():
     def fitted(parts):
         source, target = [rows(20)], [rows(20, seed=1), *parts]
-        fit_standardisers("speaker", source, target, [1, 2, 3], ["chunks"])
+        fit_standardisers("speaker", [source], [target], [1, 2, 3], ["chunks"])
         return read_all(target[0])
 
     assert torch.equal(fitted([]), fitted([rows(20, seed=1)]))
@@ -78,14 +78,14 @@ def test_statistics_ignore_chunks_without_frames():
     source.features.shard_frames[:5, 1] = 0
     source.features.chunks[:5, 1] = 1e6
     fit_standardisers(
-        "source", [source], [rows(10, seed=1)], [1, 2, 3], ["chunks"]
+        "source", [[source]], [[rows(10, seed=1)]], [1, 2, 3], ["chunks"]
     )
     assert source.standardisers["chunks"].mean.abs().max() < 10
 
 
 def test_an_unknown_normalisation_is_refused():
     with pytest.raises(UserError, match="none, source, domain, speaker"):
-        fit_standardisers("batch", [rows()], [rows()], [1], ["chunks"])
+        fit_standardisers("batch", [[rows()]], [[rows()]], [1], ["chunks"])
 
 
 @pytest.mark.parametrize("normalise", ["domain", "speaker"])
@@ -94,7 +94,7 @@ def test_each_segment_has_statistics_of_its_own(normalise):
     source, target = rows(60, scale=3.0), rows(60, seed=1, offset=2.0)
     assert read_all(source, "utterance").std() < 0.8 * 3.0
     segments = ["chunks", "utterance"]
-    fit_standardisers(normalise, [source], [target], [1, 2, 3], segments)
+    fit_standardisers(normalise, [[source]], [[target]], [1, 2, 3], segments)
     for made in (source, target):
         for segment in segments:
             x = read_all(made, segment)
@@ -107,14 +107,18 @@ def test_each_segment_has_statistics_of_its_own(normalise):
 def test_a_segment_without_frames_anywhere_is_left_as_it_is():
     source, target = rows(4), rows(4, seed=1)
     target.features.shard_frames[:] = 0
-    fit_standardisers("domain", [source], [target], [1, 2, 3], ["utterance"])
+    fit_standardisers(
+        "domain", [[source]], [[target]], [1, 2, 3], ["utterance"]
+    )
     x = read_all(target, "utterance")
     assert torch.equal(x[:, 0], target.features.chunks.mean(1))
 
 
 def fit_kept(folder, normalise="domain", parts=None, segment="chunks"):
     source, target = parts or (rows(9), rows(8, seed=1))
-    fit_standardisers(normalise, [source], [target], [1, 3], [segment], folder)
+    fit_standardisers(
+        normalise, [[source]], [[target]], [1, 3], [segment], folder
+    )
     return source.standardisers[segment], target.standardisers[segment]
 
 
@@ -177,7 +181,7 @@ def test_each_layer_has_statistics_of_its_own(normalise):
         source, target = rows(9), rows(8, seed=1)
         for n in range(3):
             source.features.chunks[:, :, n] += 10 * n
-        fit_standardisers(normalise, [source], [target], layers, ["chunks"])
+        fit_standardisers(normalise, [[source]], [[target]], layers, ["chunks"])
         return source.read(range(9), layers, ["chunks"])[0]
 
     assert torch.equal(fitted([1, 3]), fitted([1, 2, 3])[:, :, [0, 2]])

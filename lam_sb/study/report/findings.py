@@ -7,8 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lam_sb.corpora.names import by_corpus, names_of
 from lam_sb.errors import UserError
-from lam_sb.evaluation.comparisons import Column, ScoreTable, make_tables
+from lam_sb.evaluation.comparisons import (
+    Column,
+    ScoreTable,
+    columns_of,
+    make_tables,
+)
 from lam_sb.evaluation.results import Run, read_run
 from lam_sb.study.grid import Study
 from lam_sb.study.job import SET_ASIDE, Job
@@ -59,15 +65,20 @@ def find(
 def _read_runs(
     study: Study, jobs: Sequence[Job], failed: int
 ) -> tuple[list[Run], list[str]]:
-    paths = [job.results for job in jobs if job.is_done()]
-    missing = len(jobs) - len(paths) - failed
+    done = [job for job in jobs if job.is_done()]
+    paths = [path for job in done for path in job.results]
+    missing = len(jobs) - len(done) - failed
     problems = [
         f"{missing} of the study's {len(jobs)} runs are not done yet."
     ] * bool(missing)
     for folder in study["include"]:
         found = sorted(Path(folder).rglob("results.json"))
         # Those of old data, which a study set aside, stand beside new ones.
-        paths += [p for p in found if not SET_ASIDE.search(p.parent.name)]
+        paths += [
+            path
+            for path in found
+            if not any(SET_ASIDE.search(p.name) for p in [*path.parents][:2])
+        ]
     runs = []
     for path in dict.fromkeys(paths):
         try:
@@ -82,18 +93,28 @@ def _analyses(jobs: Sequence[Job]) -> list[Analysis]:
     analyses: dict[Column, Analysis] = {}
     for job in jobs:
         folder = Path(job.paths["analysis_folder"])
-        column = Column(job.encoder, job.keys["source"], job.keys["target"])
-        shown = job.wants_analysis and job.is_analysed
-        if shown and column not in analyses:
-            selection = _read(folder / "selection.json")
-            analyses[column] = Analysis(column, folder, selection)
+        if not (job.wants_analysis and job.is_analysed):
+            continue
+        source, targets = (
+            job.keys["source"],
+            names_of(job.keys["target"]),
+        )
+        for column in columns_of(job.encoder, source, targets).values():
+            if column not in analyses:
+                selection = _read(folder / "selection.json")
+                analyses[column] = Analysis(column, folder, selection)
     return list(analyses.values())
 
 
 def _genders(jobs: Sequence[Job]) -> dict[str, dict[str, str]]:
     """Gender by corpus and utterance, as far as manifests are there."""
     genders: dict[str, dict[str, str]] = {}
-    manifests = {job.paths["target_test"]: job.keys["target"] for job in jobs}
+    manifests: dict[str, str] = {}  # corpus by path
+    for job in jobs:
+        by_name = by_corpus(
+            "target_test", job.paths["target_test"], job.keys["target"]
+        )
+        manifests |= {path: corpus for corpus, path in by_name.items()}
     for path, corpus in manifests.items():
         if Path(path).is_file():
             known = genders.setdefault(corpus, {})
@@ -106,10 +127,11 @@ def _preparation(jobs: Sequence[Job]) -> dict[str, dict]:
     reports: dict[str, dict] = {}
     for job in jobs:
         for role, key in ("source", "source_train"), ("target", "target_test"):
-            path = Path(job.paths[key]).with_name("prep_report.json")
-            corpus = job.keys[role]
-            if corpus not in reports and path.is_file():
-                reports[corpus] = _read(path)
+            paths = by_corpus(key, job.paths[key], job.keys[role])
+            for corpus, manifest in paths.items():
+                path = Path(manifest).with_name("prep_report.json")
+                if corpus not in reports and path.is_file():
+                    reports[corpus] = _read(path)
     return reports
 
 
