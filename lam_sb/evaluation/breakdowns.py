@@ -1,15 +1,21 @@
-"""What lies behind a system's UAR: speakers, genders, layers, epochs."""
+"""What lies behind a system's UAR: speakers, sureness, layers, epochs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from lam_sb.corpora.manifests import EMOTIONS
+from lam_sb.evaluation.calibration import (
+    calibration_scores,
+    coverage_weights,
+    uar_at_coverage,
+)
 from lam_sb.evaluation.catalogue import BASELINES
 from lam_sb.evaluation.comparisons import Column, Score, ScoreTable
 from lam_sb.evaluation.results import Run
@@ -113,6 +119,53 @@ def mean_confusion(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     total = len(predictions.predictions) * counts[:, None]
     rates = np.where(total > 0, matrix / np.maximum(total, 1), np.nan)
     return rates, counts
+
+
+def mean_calibration(score: Score) -> dict[str, float]:
+    """Average over the seeds how sure a system is, and how right.
+
+    Returns
+    -------
+    dict[str, float]
+        ``ece``, ``brier`` and ``confidence``, as from `calibration_scores`,
+        and ``accuracy``; of folds, over the rows of all of them at once.
+    """
+    labels = score.predictions.labels
+    by_seed = pd.DataFrame(
+        calibration_scores(labels, seed) for seed in _seed_posteriors(score)
+    )
+    means = by_seed[["ece", "brier", "confidence"]].mean().to_dict()
+    right = score.predictions.predictions == labels
+    return means | {"accuracy": float(right.mean())}
+
+
+def coverage_curve(score: Score, percents: Sequence[int]) -> pd.DataFrame:
+    """Score the surest rows of a system, by how many are kept.
+
+    Returns
+    -------
+    pd.DataFrame
+        By percent: ``uar``, as from `uar_at_coverage`, averaged over the seeds,
+        and ``lacks``, whether a seed keeps no row of an emotion that there is.
+    """
+    labels, seeds = score.predictions.labels, _seed_posteriors(score)
+    points = {}
+    for percent in percents:
+        uars = [uar_at_coverage(labels, seed, percent) for seed in seeds]
+        weights = (coverage_weights(seed.max(1), percent) for seed in seeds)
+        least = min(len(np.unique(labels[w > 0])) for w in weights)
+        points[percent] = np.mean(uars), least < len(np.unique(labels))
+    return pd.DataFrame.from_dict(points, "index", columns=["uar", "lacks"])
+
+
+def _seed_posteriors(score: Score) -> list[np.ndarray]:
+    """(N, 4) posteriors of each seed, for the rows of the predictions."""
+    joined = []
+    for _, parts in groupby(score.runs, key=lambda run: run.results["seed"]):
+        frames = [pd.DataFrame(r.posteriors, index=r.ids) for r in parts]
+        whole = pd.concat(frames).loc[score.predictions.ids]
+        joined.append(whole.to_numpy())
+    return joined
 
 
 def layer_means(score: Score, key: str) -> dict[int, float]:
