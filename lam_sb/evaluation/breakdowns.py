@@ -1,4 +1,4 @@
-"""What lies behind a system's UAR: speakers, sureness, layers, epochs."""
+"""What lies behind a UAR: speakers, genders, sureness, layers, epochs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pandas as pd
 
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.evaluation.calibration import (
-    calibration_scores,
-    coverage_weights,
+    brier_score,
+    expected_calibration_error,
     uar_at_coverage,
 )
 from lam_sb.evaluation.catalogue import BASELINES
@@ -127,16 +127,18 @@ def mean_calibration(score: Score) -> dict[str, float]:
     Returns
     -------
     dict[str, float]
-        ``ece``, ``brier`` and ``confidence``, as from `calibration_scores`,
-        and ``accuracy``; of folds, over the rows of all of them at once.
+        ``ece``, ``brier``, ``confidence`` and ``accuracy``, as results.json has
+        them; of folds, over the rows of all of them at once.
     """
-    labels = score.predictions.labels
-    by_seed = pd.DataFrame(
-        calibration_scores(labels, seed) for seed in _seed_posteriors(score)
-    )
-    means = by_seed[["ece", "brier", "confidence"]].mean().to_dict()
+    labels, seeds = score.predictions.labels, _seed_posteriors(score)
     right = score.predictions.predictions == labels
-    return means | {"accuracy": float(right.mean())}
+    errors = [expected_calibration_error(labels, seed) for seed in seeds]
+    return {
+        "ece": float(np.mean(errors)),
+        "brier": float(np.mean([brier_score(labels, seed) for seed in seeds])),
+        "confidence": float(np.mean([seed.max(1) for seed in seeds])),
+        "accuracy": float(right.mean()),
+    }
 
 
 def coverage_curve(score: Score, percents: Sequence[int]) -> pd.DataFrame:
@@ -149,12 +151,11 @@ def coverage_curve(score: Score, percents: Sequence[int]) -> pd.DataFrame:
         and ``lacks``, whether a seed keeps no row of an emotion that there is.
     """
     labels, seeds = score.predictions.labels, _seed_posteriors(score)
-    points = {}
+    points, num_classes = {}, len(np.unique(labels))
     for percent in percents:
-        uars = [uar_at_coverage(labels, seed, percent) for seed in seeds]
-        weights = (coverage_weights(seed.max(1), percent) for seed in seeds)
-        least = min(len(np.unique(labels[w > 0])) for w in weights)
-        points[percent] = np.mean(uars), least < len(np.unique(labels))
+        found = [uar_at_coverage(labels, seed, percent) for seed in seeds]
+        uars, counts = zip(*found, strict=True)
+        points[percent] = np.mean(uars), min(counts) < num_classes
     return pd.DataFrame.from_dict(points, "index", columns=["uar", "lacks"])
 
 

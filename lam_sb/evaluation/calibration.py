@@ -28,10 +28,9 @@ def calibration_scores(labels: np.ndarray, posteriors: np.ndarray) -> dict:
     Returns
     -------
     dict
-        ``ece``, as from `expected_calibration_error`; ``brier``, the mean over
-        the rows of the squared differences of posteriors and truth, added up
-        over the classes, from 0 to 2 (Brier 1950); ``confidence``, its mean;
-        ``uar_surest``, as from `uar_at_coverage`, by each of `COVERAGES`.
+        ``ece`` and ``brier``, as from `expected_calibration_error` and
+        `brier_score`; ``confidence``, its mean; ``uar_surest``, as from
+        `uar_at_coverage`, by each of `COVERAGES`.
 
     Raises
     ------
@@ -44,17 +43,12 @@ def calibration_scores(labels: np.ndarray, posteriors: np.ndarray) -> dict:
     >>> scores["ece"], scores["brier"], scores["confidence"]
     (0.25, 0.625, 0.75)
     """
-    labels = _check(labels, posteriors)
-    classes = range(posteriors.shape[1])
-    brier = brier_score_loss(
-        labels, posteriors, labels=classes, scale_by_half=False
-    )
     return {
         "ece": expected_calibration_error(labels, posteriors),
-        "brier": float(brier),
+        "brier": brier_score(labels, posteriors),
         "confidence": float(posteriors.max(1).mean()),
         "uar_surest": {
-            str(percent): uar_at_coverage(labels, posteriors, percent)
+            str(percent): uar_at_coverage(labels, posteriors, percent)[0]
             for percent in COVERAGES
         },
     }
@@ -86,28 +80,50 @@ def expected_calibration_error(
     return float(np.abs(distances).sum() / len(labels))
 
 
-def uar_at_coverage(
-    labels: np.ndarray, posteriors: np.ndarray, percent: float
-) -> float:
-    """UAR of the surest rows, a point of the risk-coverage curve.
+def brier_score(labels: np.ndarray, posteriors: np.ndarray) -> float:
+    """Squared differences of posteriors and truth (Brier 1950), from 0 to 2.
 
-    It is over the classes present among the rows that `coverage_weights` keeps,
-    which count by their weights (Geifman & El-Yaniv 2017, with 1 - UAR as the
-    risk).
+    They are added up over the classes; the score is the mean over the rows.
 
     Example
     -------
-    >>> posteriors = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]])
-    >>> uar_at_coverage([0, 1, 1, 1], posteriors, 50)
-    1.0
-    >>> uar_at_coverage([0, 1, 1, 1], posteriors, 75)
-    0.75
+    >>> brier_score([1], np.array([[0.5, 0.25, 0.25]]))  # 1/4 + 9/16 + 1/16
+    0.875
+    """
+    labels = _check(labels, posteriors)
+    classes = range(posteriors.shape[1])
+    return brier_score_loss(
+        labels, posteriors, labels=classes, scale_by_half=False
+    )
+
+
+def uar_at_coverage(
+    labels: np.ndarray, posteriors: np.ndarray, percent: float
+) -> tuple[float, int]:
+    """UAR of the surest rows, a point of the risk-coverage curve.
+
+    The rows are those that `coverage_weights` keeps, and count by their weights
+    (Geifman & El-Yaniv 2017, with 1 - UAR as the risk).
+
+    Returns
+    -------
+    tuple[float, int]
+        The UAR, and over how many classes: those that are among these rows.
+
+    Example
+    -------
+    >>> posteriors = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
+    >>> uar_at_coverage([0, 0, 1, 1], posteriors, 50)
+    (1.0, 1)
+    >>> uar_at_coverage([0, 0, 1, 1], posteriors, 100)
+    (0.75, 2)
     """
     labels = _check(labels, posteriors)
     weights = coverage_weights(posteriors.max(1), percent)
     right = posteriors.argmax(1) == labels
     total = np.bincount(labels, weights)
-    return float(macro_recall(np.bincount(labels, weights * right), total))
+    correct = np.bincount(labels, weights * right)
+    return float(macro_recall(correct, total)), int(np.count_nonzero(total))
 
 
 def coverage_weights(confidence: np.ndarray, percent: float) -> np.ndarray:

@@ -8,6 +8,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import recall_score
 
 from lam_sb.evaluation.calibration import (
+    brier_score,
     calibration_scores,
     check_posteriors,
     coverage_weights,
@@ -97,15 +98,16 @@ def test_the_surest_rows_are_scored_as_sklearn_does(drawn, percent):
     rows = np.argsort(posteriors.max(1))[::-1][:count]
     predictions = posteriors.argmax(1)[rows]
     expected = recall_score(labels[rows], predictions, average="macro")
-    found = uar_at_coverage(labels, posteriors, percent)
+    found, count = uar_at_coverage(labels, posteriors, percent)
     assert found == pytest.approx(expected)
+    assert count == 4
     assert found != pytest.approx(uar(labels, posteriors.argmax(1)))
 
 
 def test_all_rows_have_the_uar(drawn):
     labels, posteriors = drawn
     expected = uar(labels, posteriors.argmax(1))
-    assert uar_at_coverage(labels, posteriors, 100) == expected
+    assert uar_at_coverage(labels, posteriors, 100) == (expected, 4)
 
 
 def test_scores_do_not_depend_on_the_order_of_rows(drawn):
@@ -149,14 +151,19 @@ def test_parts_of_rows_weigh_as_in_sklearn():
         sample_weight=[1, 0.5, 0.5, 0.5, 0],
     )
     assert expected == pytest.approx((1 / 1.5 + 0.5 / 1) / 2)
-    found = uar_at_coverage(labels, rows_of(*pairs), 50)
+    found, count = uar_at_coverage(labels, rows_of(*pairs), 50)
     assert found == pytest.approx(expected)
+    assert count == 2
 
 
 def test_a_class_that_is_not_kept_is_left_out():
     posteriors = rows_of((0, 0.9), (1, 0.8), (2, 0.4), (0, 0.3))
-    assert uar_at_coverage([0, 0, 2, 3], posteriors, 50) == 0.5
-    assert uar_at_coverage([0, 0, 2, 3], posteriors, 75) == 0.75
+    assert uar_at_coverage([0, 0, 2, 3], posteriors, 50) == (0.5, 1)
+    assert uar_at_coverage([0, 0, 2, 3], posteriors, 75) == (0.75, 2)
+    # Part of a row is enough.
+    labels, posteriors = [0, 2], rows_of((0, 0.9), (2, 0.4))
+    assert uar_at_coverage(labels, posteriors, 50) == (1, 1)
+    assert uar_at_coverage(labels, posteriors, 60) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +182,7 @@ def test_a_class_that_is_not_kept_is_left_out():
 @pytest.mark.parametrize(
     "make",
     [
-        calibration_scores,
+        brier_score,
         expected_calibration_error,
         lambda labels, posteriors: uar_at_coverage(labels, posteriors, 50),
     ],
