@@ -125,17 +125,20 @@ def test_calibration_is_averaged_over_the_seeds(tmp_path):
 
 def test_folds_are_calibrated_as_one(tmp_path):
     # Alone, folds of accuracies 1 and 0.5 are each 0.25 from the confidence.
-    guesses = [0, 1, 2, 3], [0, 1, 3, 0]
+    folds = [
+        (make_rows(["b"], takes=2, emotions=(2, 3)), [2, 2, 3, 3]),
+        (make_rows(["a"], takes=1), [0, 1, 3, 0]),  # whose ids come first
+    ]
     paths = [
         make_run(
             *(tmp_path, "cc", "x", "y", 0),
-            rows=make_rows([speaker], takes=1),
-            predictions=guesses[fold],
+            rows=rows,
+            predictions=guesses,
             confidences=[0.75] * 4,
             folds=2,
             fold=fold,
         )
-        for fold, speaker in enumerate("ba")  # rows of fold 1 come first
+        for fold, (rows, guesses) in enumerate(folds)
     ]
     score = the_score(paths)
     found = mean_calibration(score)
