@@ -205,7 +205,7 @@ def test_sureness_stands_in_tables_and_curves(study):
             # All rows are equally sure, so the surest are as good as all.
             assert entries[4:] == [uar] * 4
             assert (
-                f" {name} {uar} % of 25 % of the rows, {uar} % of 50 %" in alt
+                f" {name} {uar} % on 25 % of the rows, {uar} % on 50 %" in alt
             )
         assert alt.startswith(f"UAR of the surest rows, {column.label}: LAM-GL")
 
@@ -217,8 +217,8 @@ def test_points_that_lack_an_emotion_are_not_put_in_words(tmp_path):
     check_sound(page)
     alt = page.sections["calibration"].find(".//img").get("alt")
     assert alt == (
-        "UAR of the surest rows, left → right, enc: LAM-GL 100.0 % of 50 % of "
-        "the rows, 100.0 % of 75 % of the rows, 100.0 % of 100 % of the rows."
+        "UAR of the surest rows, left → right, enc: LAM-GL 100.0 % on 50 % of "
+        "the rows, 100.0 % on 75 % of the rows, 100.0 % on 100 % of the rows."
     )
     assert "§ The surest rows of a seed" in words(page.sections["calibration"])
 
