@@ -40,7 +40,7 @@ setup(
         "safetensors>=0.5",
         "soundfile>=0.13",
         "praatio>=6",
-        "scikit-learn>=1.5",
+        "scikit-learn>=1.7",  # Brier score of several classes
         "scipy>=1.13",
         "joblib>=1.4",
         "filelock>=3.15",

@@ -66,6 +66,7 @@ def make_run(
     encoder: str = "enc",
     wrong: float = 0.25,
     predictions: Sequence[int] | None = None,
+    confidences: Sequence[float] | None = None,
     speakers: int | Sequence[str] = 6,
     rows: Sequence[Row] | None = None,
     settings: Mapping | None = None,
@@ -84,6 +85,8 @@ def make_run(
         the above.
     predictions : Sequence[int], optional
         Class of each row instead.
+    confidences : Sequence[float], optional
+        Largest posterior of each row, by default 0.7; the others are equal.
     speakers : int | Sequence[str]
         Of the test rows, as `make_rows` makes them.
     rows : Sequence[Row], optional
@@ -113,7 +116,8 @@ def make_run(
     content |= results
     folder = root / content["experiment"] / f"{source}-{target}" / str(seed)
     folder.mkdir(parents=True)
-    _write_predictions(folder, rows, predictions, target)
+    confidences = [0.7] * len(rows) if confidences is None else confidences
+    _write_predictions(folder, rows, predictions, confidences, target)
     if system != "ensemble":
         _write_history(folder, content)
     keys = ("experiment", "system", "source", "target", "seed", "split_seed")
@@ -240,11 +244,18 @@ def _scores(rows: Sequence[Row], predictions: np.ndarray) -> dict:
 
 
 def _write_predictions(
-    folder: Path, rows: Sequence[Row], predictions: Sequence[int], corpus: str
+    folder: Path,
+    rows: Sequence[Row],
+    predictions: Sequence[int],
+    confidences: Sequence[float],
+    corpus: str,
 ) -> None:
     lines = []
-    for row, prediction in zip(rows, predictions, strict=True):
-        posteriors = [0.7 if n == prediction else 0.1 for n in range(4)]
+    for row, prediction, confidence in zip(
+        rows, predictions, confidences, strict=True
+    ):
+        posteriors = [(1 - confidence) / 3] * 4
+        posteriors[prediction] = confidence
         line = {
             "id": row.id,
             "speaker": row.speaker,

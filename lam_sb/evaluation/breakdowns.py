@@ -1,15 +1,21 @@
-"""What lies behind a system's UAR: speakers, genders, layers, epochs."""
+"""What lies behind a UAR: speakers, genders, sureness, layers, epochs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from lam_sb.corpora.manifests import EMOTIONS
+from lam_sb.evaluation.calibration import (
+    brier_score,
+    expected_calibration_error,
+    uar_at_coverage,
+)
 from lam_sb.evaluation.catalogue import BASELINES
 from lam_sb.evaluation.comparisons import Column, Score, ScoreTable
 from lam_sb.evaluation.results import Run
@@ -113,6 +119,54 @@ def mean_confusion(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     total = len(predictions.predictions) * counts[:, None]
     rates = np.where(total > 0, matrix / np.maximum(total, 1), np.nan)
     return rates, counts
+
+
+def mean_calibration(score: Score) -> dict[str, float]:
+    """Average over the seeds how sure a system is, and how right.
+
+    Returns
+    -------
+    dict[str, float]
+        ``ece``, ``brier``, ``confidence`` and ``accuracy``, as results.json has
+        them; of folds, over the rows of all of them at once.
+    """
+    labels, seeds = score.predictions.labels, _seed_posteriors(score)
+    right = score.predictions.predictions == labels
+    errors = [expected_calibration_error(labels, seed) for seed in seeds]
+    return {
+        "ece": float(np.mean(errors)),
+        "brier": float(np.mean([brier_score(labels, seed) for seed in seeds])),
+        "confidence": float(np.mean([seed.max(1) for seed in seeds])),
+        "accuracy": float(right.mean()),
+    }
+
+
+def coverage_curve(score: Score, percents: Sequence[int]) -> pd.DataFrame:
+    """Score the surest rows of a system, by how many are kept.
+
+    Returns
+    -------
+    pd.DataFrame
+        By percent: ``uar``, as from `uar_at_coverage`, averaged over the seeds,
+        and ``lacks``, whether a seed keeps no row of an emotion that there is.
+    """
+    labels, seeds = score.predictions.labels, _seed_posteriors(score)
+    points, num_classes = {}, len(np.unique(labels))
+    for percent in percents:
+        found = [uar_at_coverage(labels, seed, percent) for seed in seeds]
+        uars, counts = zip(*found, strict=True)
+        points[percent] = np.mean(uars), min(counts) < num_classes
+    return pd.DataFrame.from_dict(points, "index", columns=["uar", "lacks"])
+
+
+def _seed_posteriors(score: Score) -> list[np.ndarray]:
+    """(N, 4) posteriors of each seed, for the rows of the predictions."""
+    joined = []
+    for _, parts in groupby(score.runs, key=lambda run: run.results["seed"]):
+        frames = [pd.DataFrame(r.posteriors, index=r.ids) for r in parts]
+        whole = pd.concat(frames).loc[score.predictions.ids]
+        joined.append(whole.to_numpy())
+    return joined
 
 
 def layer_means(score: Score, key: str) -> dict[int, float]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from lam_sb.corpora.manifests import EMOTIONS, speakers_known
 from lam_sb.errors import UserError
+from lam_sb.evaluation.calibration import calibration_scores, check_posteriors
 from lam_sb.evaluation.metrics import scores
 from lam_sb.evaluation.statistics import FEW_CLUSTERS, Predictions, interval
 from lam_sb.files import write_csv, write_json
@@ -29,6 +30,10 @@ NEEDED = {  # keys of results.json that say which run it was
     *("target_rows", "target_labels_used", "anchor_layers", "anchor_rule"),
     *("hold_out_shots", "bound", "notes", "speakers"),
 }
+SCORES = (  # keys of results.json that need labels
+    *("uar", "uar_ci95", "macro_f1", "accuracy", "recall", "ovr_uar"),
+    *("confusion", "ece", "brier", "confidence", "uar_surest"),
+)
 # Keys that say how far to train; settings.yaml lacks them, for they may grow.
 TRAINING_LENGTH = ("number_of_epochs", "patience")
 PACKAGES = ("speechbrain", "torch", "torchaudio", "transformers")
@@ -41,11 +46,11 @@ def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
     -------
     dict
         uar, uar_ci95 (of this one run), macro_f1, accuracy, recall, ovr_uar,
-        confusion, n_test, n_speakers (clusters of the interval), speakers
-        (whether they are ``known``, ``partly`` or ``unknown``: such rows are
-        clustered by podcast or each alone) and few_speakers (None where it
-        cannot be known). Without any label the scores are None, and the
-        speakers are those of all test rows.
+        confusion, those of `calibration_scores`, n_test, n_speakers (clusters
+        of the interval), speakers (whether they are ``known``, ``partly`` or
+        ``unknown``: such rows are clustered by podcast or each alone) and
+        few_speakers (None where it cannot be known). Without any label the
+        scores are None, and the speakers are those of all test rows.
 
     Raises
     ------
@@ -69,9 +74,8 @@ def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
         "speakers": speakers,
         "few_speakers": few if few or speakers == "known" else None,
     }
-    names = ("uar", "macro_f1", "accuracy", "recall", "ovr_uar", "confusion")
     if not known.any():
-        return dict.fromkeys((*names, "uar_ci95")) | counts
+        return dict.fromkeys(SCORES) | counts
     estimate = interval(
         Predictions(
             np.array(rows.ids)[known],
@@ -82,6 +86,7 @@ def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
     )
     limits = np.clip([estimate.low, estimate.high], 0.0, 1.0).tolist()
     scored = scores(labels[known], guesses[known], EMOTIONS)
+    scored |= calibration_scores(labels[known], posteriors[known])
     scored["uar_ci95"] = None if np.isnan(limits).any() else limits
     return scored | counts
 
@@ -257,6 +262,7 @@ class Run:
     clusters: np.ndarray  # (N,)
     labels: np.ndarray  # (N,) classes, as indices into the emotions
     predictions: np.ndarray  # (N,)
+    posteriors: np.ndarray  # (N, 4)
 
     @property
     def folder(self) -> Path:
@@ -293,10 +299,13 @@ def read_run(path: Path) -> Run:
         with open(predictions, encoding="utf-8", newline="") as file:
             reader = csv.reader(file)
             at = {name: n for n, name in enumerate(next(reader))}
-            columns = [at[c] for c in ("id", "cluster", "label", "prediction")]
-            pick = itemgetter(*columns)
+            names = ("id", "cluster", "label", "prediction", *EMOTIONS)
+            pick = itemgetter(*(at[name] for name in names))
             rows = [row for row in map(pick, reader) if row[2]]
         index = {emotion: n for n, emotion in enumerate(EMOTIONS)}
+        posteriors = np.array([row[4:] for row in rows], dtype=float)
+        posteriors = posteriors.reshape(len(rows), len(EMOTIONS))
+        check_posteriors(posteriors)
         return Run(
             path=path,
             results=results,
@@ -304,6 +313,7 @@ def read_run(path: Path) -> Run:
             clusters=np.array([row[1] for row in rows]),
             labels=np.array([index[row[2]] for row in rows], dtype=int),
             predictions=np.array([index[row[3]] for row in rows], dtype=int),
+            posteriors=posteriors,
         )
     except UserError:
         raise

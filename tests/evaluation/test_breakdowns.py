@@ -10,7 +10,9 @@ from lam_sb.evaluation.breakdowns import (
     best_baseline,
     by_gender,
     by_speaker,
+    coverage_curve,
     layer_means,
+    mean_calibration,
     mean_confusion,
     read_history,
     read_layers,
@@ -90,6 +92,81 @@ def test_confusions_are_shares_of_each_true_class(predictions):
     nobody_sad, counts = mean_confusion(predictions.take(np.arange(8, 11)))
     assert np.isnan(nobody_sad[3]).all()
     assert counts[3] == 0
+
+
+def test_calibration_is_averaged_over_the_seeds(tmp_path):
+    rows = make_rows(["a", "b"], takes=1)
+    right, even = [0, 1, 2, 3] * 2, [0, 1, 2, 3, 1, 2, 3, 0]
+    keys = {"rows": rows, "confidences": [0.9] * 4 + [0.7] * 4}
+    score = the_score(
+        [
+            make_run(tmp_path, "cc", "x", "y", 0, predictions=right, **keys),
+            make_run(tmp_path, "cc", "x", "y", 1, predictions=even, **keys),
+        ]
+    )
+    # Errors of 0.1 and 0.3, and of 0.1 and 0.7. Brier: 4/3 (1 - p)^2 where
+    # right; 0.7^2 + 0.9^2 + 2 0.1^2 where wrong.
+    surest, rest, wrong = 4 / 3 * 0.1**2, 4 / 3 * 0.3**2, 1.32
+    assert mean_calibration(score) == pytest.approx(
+        {
+            "ece": (0.2 + 0.4) / 2,
+            "brier": ((surest + rest) / 2 + (surest + wrong) / 2) / 2,
+            "confidence": 0.8,
+            "accuracy": (1 + 0.5) / 2,
+        }
+    )
+    curve = coverage_curve(score, (25, 50, 75, 100))
+    # At 75 %, half of each row of b counts: recalls of 1 and of 1 / 1.5.
+    assert curve["uar"].to_dict() == pytest.approx(
+        {25: 1, 50: 1, 75: (1 + 2 / 3) / 2, 100: 0.75}
+    )
+    assert not curve["lacks"].any()
+
+
+def test_folds_are_calibrated_as_one(tmp_path):
+    # Alone, folds of accuracies 1 and 0.5 are each 0.25 from the confidence.
+    folds = [
+        (make_rows(["b"], takes=2, emotions=(2, 3)), [2, 2, 3, 3]),
+        (make_rows(["a"], takes=1), [0, 1, 3, 0]),  # whose ids come first
+    ]
+    paths = [
+        make_run(
+            *(tmp_path, "cc", "x", "y", 0),
+            rows=rows,
+            predictions=guesses,
+            confidences=[0.75] * 4,
+            folds=2,
+            fold=fold,
+        )
+        for fold, (rows, guesses) in enumerate(folds)
+    ]
+    score = the_score(paths)
+    found = mean_calibration(score)
+    assert found["ece"] == pytest.approx(0)
+    assert found["accuracy"] == 0.75
+    whole = coverage_curve(score, [100])["uar"][100]
+    assert whole == pytest.approx(score.estimate.value)
+
+
+def test_surest_rows_may_lack_an_emotion(tmp_path):
+    rows = make_rows(["a", "b"], takes=1)
+    keys = {"rows": rows, "predictions": [0, 1, 2, 0] * 2}
+    sad_last, sad_first = [0.9, 0.9, 0.9, 0.5], [0.5, 0.5, 0.5, 0.9]
+    confidences = [sad_last * 2, sad_first * 2]
+    paths = [
+        make_run(tmp_path, "cc", "x", "y", n, confidences=part, **keys)
+        for n, part in enumerate(confidences)
+    ]
+    curve = coverage_curve(the_score(paths), (25, 75, 80))
+    # Of seed 0 recalls of 1 1 1, of seed 1 of 0; at 75 %, also 1 1 1.
+    assert curve["uar"].tolist() == pytest.approx([0.5, 0.875, 0.75])
+    assert curve["lacks"].tolist() == [True, True, False]
+
+
+def test_an_emotion_that_nobody_has_is_not_lacking(tmp_path):
+    rows = make_rows(["a", "b"], takes=1, emotions=(0, 1))
+    score = the_score([make_run(tmp_path, "cc", "x", "y", 0, rows=rows)])
+    assert not coverage_curve(score, [50])["lacks"].any()
 
 
 def test_layers_are_averaged_over_the_runs(tmp_path):

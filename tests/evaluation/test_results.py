@@ -55,6 +55,8 @@ def test_a_run_is_read_back(tmp_path):
     assert run.clusters.tolist() == ["a"] * 4 + ["b"] * 4
     assert run.labels.tolist() == [0, 1, 2, 3] * 2
     assert run.predictions.tolist() == guesses
+    assert run.posteriors.shape == (8, 4)
+    assert run.posteriors[6].tolist() == [0.1, 0.7, 0.1, 0.1]
 
 
 def test_rows_without_a_label_are_left_out(tmp_path):
@@ -78,6 +80,7 @@ def test_no_label_at_all(tmp_path):
     rows = [Row("1", "a", "a", None), Row("2", "b", "b", None)]
     run = read_run(make_run(tmp_path, "cc", "left", "right", 0, rows=rows))
     assert len(run.ids) == len(run.labels) == len(run.predictions) == 0
+    assert run.posteriors.shape == (0, 4)
 
 
 def test_another_schema_is_named(path):
@@ -107,14 +110,21 @@ def test_damaged_results_are_named(path, text):
     "text",
     [
         "",
-        "id,cluster,label\n1,a,sad\n",
-        "id,cluster,label,prediction\n1,a,sad\n",
-        "id,cluster,label,prediction\n1,a,sad,bored\n",
-        "id,cluster,label,prediction\n1,a,bored,sad\n",
-        f"id,cluster,label,prediction\n{'1' * 200_000},a,sad,sad\n",
+        "id,cluster,label,{}\n1,a,sad,0,0,0,1\n",  # no prediction
+        "id,cluster,label,prediction\n1,a,sad,sad\n",  # no posteriors
+        "id,cluster,label,prediction,{}\n1,a,sad,sad,0,0,0\n",
+        "id,cluster,label,prediction,{}\n1,a,sad,bored,0,0,0,1\n",
+        "id,cluster,label,prediction,{}\n1,a,bored,sad,0,0,0,1\n",
+        "id,cluster,label,prediction,{}\n1,a,sad,sad,0,0,0,one\n",
+        "id,cluster,label,prediction,{}\n1,a,sad,sad,0,0,0,0.9\n",
+        "id,cluster,label,prediction,{}\n1,a,sad,sad,0,0,0,nan\n",
+        "id,cluster,label,prediction,{}\n1,a,sad,sad,0,0,-1,2\n",
+        "id,cluster,label,prediction,{}\n"
+        + f"{'1' * 200_000},a,sad,sad,0,0,0,1\n",
     ],
 )
 def test_damaged_predictions_are_named(path, text):
+    text = text.format("neutral,happy,angry,sad")
     path.with_name("predictions.csv").write_text(text)
     with pytest.raises(UserError, match=r"predictions\.csv is damaged"):
         read_run(path)
@@ -165,6 +175,30 @@ def test_rows_without_a_speaker_are_said(speakers, kind, few, notes):
     found = score(rows, np.full((12, 4), 0.25))
     assert (found["speakers"], found["few_speakers"]) == (kind, few)
     assert score_notes(found) == notes
+
+
+def test_the_labelled_rows_alone_say_how_sure_a_run_is():
+    emotions = ("neutral", "sad", None)
+    manifest = {
+        f"u{n}": {"speaker": "a", "emo": emotion}
+        for n, emotion in enumerate(emotions)
+    }
+    rows = DomainRows(manifest, features=None, labelled=True)
+    posteriors = np.array(
+        [[0.8, 0.2, 0, 0], [0.6, 0, 0, 0.4], [1, 0, 0, 0]], dtype=float
+    )
+    found = score(rows, posteriors)
+    assert found["accuracy"] == 0.5
+    assert found["ece"] == pytest.approx((0.2 + 0.6) / 2)
+    assert found["brier"] == pytest.approx((0.08 + 0.72) / 2)
+    assert found["confidence"] == pytest.approx(0.7)
+    # 1.5 rows at 75 %, neutral and half of sad.
+    assert found["uar_surest"] == {"25": 1, "50": 1, "75": 0.5}
+    unlabelled = DomainRows(manifest, features=None, labelled=False)
+    keys = ("uar", "uar_ci95", "ece", "brier", "confidence", "uar_surest")
+    unknown = score(unlabelled, posteriors)
+    assert [unknown[key] for key in keys] == [None] * 6
+    assert unknown.keys() == found.keys()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from lam_sb.evaluation.statistics import Estimate
 from lam_sb.study.report.plots import (
     DARK,
     Line,
+    draw_coverage,
     draw_curves,
     draw_epochs,
     draw_intervals,
@@ -48,10 +49,15 @@ HISTORY = Log(
         "train_loss": np.array([[50.0, 1.0], [70.0, 3.0]]),
     },
 )
+COVERAGE = pd.DataFrame(
+    {"uar": [0.9, 0.8, 0.75, 0.7], "lacks": [True, False, False, False]},
+    index=[25, 50, 75, 100],
+)
 DRAWINGS = {
     "intervals": lambda: draw_intervals(LINES, "points", 0.0),
     "epochs": lambda: draw_epochs({"LAM-GL": EPOCHS, "Layer-Atn": EPOCHS}),
     "curves": lambda: draw_curves({"LAM-GL": HISTORY, "CC": HISTORY}),
+    "coverage": lambda: draw_coverage({"LAM-GL": COVERAGE, "CC": COVERAGE}),
     "speakers": lambda: draw_speakers(
         pd.DataFrame({"LAM-GL": [70.0, 50.0, 60.0], "CC": [40.0, 55.0, 45.0]})
     ),
@@ -173,6 +179,16 @@ def test_curves_without_a_validation_are_drawn(drawn):
     missing = dict(HISTORY.values) | {"valid_uar": np.full((2, 2), np.nan)}
     draw_curves({"LAM-GL": Log(HISTORY.at, missing)})
     assert len(drawn[0].axes) == 3
+
+
+def test_coverage_leaves_points_out_that_lack_an_emotion(drawn):
+    draw_coverage({"LAM-GL": COVERAGE})
+    (ax,) = drawn[0].axes
+    (line,) = ax.lines
+    assert line.get_xdata().tolist() == [25, 50, 75, 100]
+    assert np.isnan(line.get_ydata()[0])
+    assert line.get_ydata()[1:].tolist() == pytest.approx([80, 75, 70])
+    assert ax.get_xlim() == (0, 100)
 
 
 def test_speakers_are_sorted_by_the_first_system(drawn):

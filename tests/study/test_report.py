@@ -24,8 +24,8 @@ from lam_sb.study.report.report import write_report
 
 PARTS = [
     *("warnings", "headline", "scores", "emotions", "layers", "similarity"),
-    *("anchors", "shares", "curves", "confusion", "gender", "speakers"),
-    *("protocol", "corpora", "runs"),
+    *("anchors", "shares", "curves", "confusion", "calibration", "gender"),
+    *("speakers", "protocol", "corpora", "runs"),
 ]
 
 
@@ -55,8 +55,8 @@ def test_embedded_figures_hold_no_address(study):
             values = [v for e in svg.iter() for v in e.attrib.values()]
             assert not any("http" in value for value in values)
             count += 1
-    # One headline; by column anchors, epochs, curves and speakers.
-    assert count == 1 + 4 * 2
+    # One headline; by column anchors, epochs, curves, coverage and speakers.
+    assert count == 1 + 5 * 2
 
 
 def test_equal_findings_give_equal_bytes(study):
@@ -77,7 +77,9 @@ def test_warnings_say_what_failed_and_what_is_too_little(study):
     assert "which is a look and no claim" in words(warnings)
 
 
-@pytest.mark.parametrize("name", ["headline", "scores", "emotions", "gender"])
+@pytest.mark.parametrize(
+    "name", ["headline", "scores", "emotions", "calibration", "gender"]
+)
 def test_every_score_leads_to_its_runs(study, name):
     _, page = study
     links = [

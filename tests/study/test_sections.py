@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from made_up import make_rows, make_run
+from made_up import make_rows, make_run, make_seeds
 from pages import (
     HOSTILE,
     SYSTEMS,
@@ -19,7 +19,11 @@ from pages import (
     write,
 )
 
-from lam_sb.evaluation.breakdowns import best_baseline, by_speaker
+from lam_sb.evaluation.breakdowns import (
+    best_baseline,
+    by_speaker,
+    mean_calibration,
+)
 from lam_sb.evaluation.catalogue import name_of
 from lam_sb.evaluation.comparisons import Column, make_tables
 from lam_sb.evaluation.results import read_run
@@ -180,6 +184,43 @@ def test_confusions_are_those_of_the_runs(study):
     right = sum(line[1] for line in happy) / sum(map(sum, happy))
     rows = rows_of(tables[0])
     assert words(rows[f"happy ({sum(happy[0])})"][1]) == f"{100 * right:.1f}"
+
+
+def test_sureness_stands_in_tables_and_curves(study):
+    findings, page = study
+    (found,) = findings.tables
+    section = page.sections["calibration"]
+    assert words(section).count("expected calibration error") == 1
+    alts = [i.get("alt") for i in section.findall(".//img")]
+    tables = page.tables("calibration")
+    for column, table, alt in zip(found.columns, tables, alts, strict=True):
+        rows = rows_of(table)
+        assert len(rows) == len(SYSTEMS)
+        for system, name in (("cc", "CC"), ("lam_gl", "LAM-GL")):
+            score = found.scores[system, column]
+            uar = f"{100 * score.estimate.value:.1f}"
+            accuracy = f"{100 * mean_calibration(score)['accuracy']:.1f}"
+            entries = [words(entry) for entry in rows[name]]
+            assert entries[2:4] == ["70.0", accuracy]
+            # All rows are equally sure, so the surest are as good as all.
+            assert entries[4:] == [uar] * 4
+            assert (
+                f" {name} {uar} % on 25 % of the rows, {uar} % on 50 %" in alt
+            )
+        assert alt.startswith(f"UAR of the surest rows, {column.label}: LAM-GL")
+
+
+def test_points_that_lack_an_emotion_are_not_put_in_words(tmp_path):
+    confidences = [0.9, 0.6, 0.6, 0.6] * 6
+    paths = make_seeds(tmp_path / "runs", "lam_gl", confidences=confidences)
+    page = write(tmp_path / "page", paths)
+    check_sound(page)
+    alt = page.sections["calibration"].find(".//img").get("alt")
+    assert alt == (
+        "UAR of the surest rows, left → right, enc: LAM-GL 100.0 % on 50 % of "
+        "the rows, 100.0 % on 75 % of the rows, 100.0 % on 100 % of the rows."
+    )
+    assert "§ The surest rows of a seed" in words(page.sections["calibration"])
 
 
 def test_genders_are_scored_where_they_are_known(study):

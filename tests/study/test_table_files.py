@@ -9,6 +9,7 @@ import pytest
 from made_up import make_seeds
 from study_tables import COLUMN, HALF, PAPER, WHOLE, check_latex, tables_of
 
+from lam_sb.study.report.calibration_tables import calibration_tables
 from lam_sb.study.report.emotion_tables import emotion_tables
 from lam_sb.study.report.layer_tables import (
     Analysis,
@@ -55,6 +56,7 @@ def study(seeds, analysis, tmp_path):
     for table in tables:
         grids += control_tables(table) + anchor_tables(table, True)
         grids += score_tables(table, True) + emotion_tables(table, True)
+        grids += calibration_tables(table)
     write_tables(tmp_path / "study", grids, tables, paper=True)
     return tables, grids, tmp_path / "study"
 
@@ -114,6 +116,14 @@ def test_table_2_as_csv(study):
         "p_greater": "0.037793",
         "p_holm": "0.075587",  # of two baselines
         "mark": "*",
+        # All rows have a confidence of 0.7; 3 of 24 are wrong.
+        "ece": "0.175000",
+        "brier": "0.270000",  # 0.12 where right, 1.32 where wrong
+        "confidence": "0.700000",
+        "accuracy": "0.875000",
+        "uar_surest_25": "0.875000",
+        "uar_surest_50": "0.875000",
+        "uar_surest_75": "0.875000",
         "cautions": "few speakers;few seeds",
         "paper_uar": "0.518700",
     }
@@ -143,6 +153,17 @@ def test_a_comparison_brings_its_own_cautions(seeds, tmp_path):
     write_tables(tmp_path, score_tables(tables[0], False), tables, False)
     found = [line["cautions"] for line in read_csv(tmp_path / "table2.csv")]
     assert found == ["", "few seeds"]
+
+
+def test_surest_rows_without_a_class_are_a_caution(seeds, tmp_path):
+    # Of the 24 rows of six speakers, the surest quarter is neutral.
+    confidences = [0.9, 0.6, 0.6, 0.6] * 6
+    tables = tables_of(*seeds("lam_gl", confidences=confidences))
+    write_tables(tmp_path, score_tables(tables[0], False), tables, False)
+    (line,) = read_csv(tmp_path / "table2.csv")
+    assert line["cautions"] == (
+        "few speakers;few seeds;class missing in surest 25 %"
+    )
 
 
 def test_table_3_as_csv(study):

@@ -35,6 +35,11 @@ def test_a_run_leaves_what_the_design_says(arguments, capsys):
         assert sum(posteriors) == pytest.approx(1, abs=1e-8)
         best = EMOTIONS[posteriors.index(max(posteriors))]
         assert row["prediction"] == best
+    largest = [max(float(row[e]) for e in EMOTIONS) for row in rows]
+    assert results["confidence"] == pytest.approx(sum(largest) / 48, abs=1e-8)
+    assert 0 < results["brier"] < 2
+    assert 0 < results["ece"] < 1
+    assert list(results["uar_surest"]) == ["25", "50", "75"]
 
     table = read_table(folder / "layer_weights.csv")
     columns = "epoch,layer,alpha,share,coral,floor,trace_source,trace_target"

@@ -57,6 +57,17 @@ INTERVALS = (
     "jackknife over the test speakers (recordings where they are unknown) plus "
     "the variance between the seeds, with quantiles of Student's t."
 )
+CALIBRATION = (
+    "The confidence of a row is its largest posterior; where the mean "
+    "confidence is above the accuracy, a system is surer than it is right. ECE "
+    "is the expected calibration error over 15 bins of the confidence, 0 at "
+    "best. The Brier score adds up the squared differences of posteriors and "
+    "truth over the emotions, and is the mean over the rows, from 0 at best to "
+    "2. The surest rows are those of the highest confidence; where not all "
+    "rows of one confidence fit in, they count in equal parts. All are means "
+    "over the seeds."
+)
+LACKS = "§"  # after a UAR of fewer emotions than the test rows have
 UNCORRECTED = "Intervals of differences are two-sided and not corrected."
 # What is said of columns with fewer test speakers, of systems with fewer seeds.
 FEW_SPEAKERS = {

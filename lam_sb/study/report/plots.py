@@ -198,6 +198,26 @@ def _set_log(ax: Axes) -> None:
 
 
 @matplotlib.rc_context(LOOK)
+def draw_coverage(curves: Mapping[str, pd.DataFrame]) -> bytes:
+    """Draw the UAR of up to three systems by the share of rows kept.
+
+    Points whose rows lack an emotion are left out.
+    """
+    figure = Figure((WIDTH, 2.8), layout="constrained")
+    ax = figure.subplots()
+    for n, (system, curve) in enumerate(curves.items()):
+        uars = 100 * curve["uar"].mask(curve["lacks"])
+        look = {"color": COLOURS[n], "linestyle": STYLES[n]}
+        ax.plot(uars.index, uars, label=system, **look)
+    ax.set_xlim(0, 100)
+    ax.set_ylabel("UAR (%)")
+    ax.set_xlabel("surest rows that are kept (%)")
+    ax.grid()
+    _add_legend(figure, ax)
+    return _svg(figure)
+
+
+@matplotlib.rc_context(LOOK)
 def draw_speakers(uars: pd.DataFrame) -> bytes:
     """Draw UARs in %, speakers by up to six systems, sorted by the first's."""
     figure = Figure((WIDTH, 2.8), layout="constrained")

@@ -26,6 +26,7 @@ LATEX = {
     "|": r"\textbar{}",
     "†": r"\textsuperscript{\dag}",
     "‡": r"\textsuperscript{\ddag}",
+    "§": r"\textsuperscript{\S}",
     **{c: f"\\{c}" for c in "$&#_%"},
 }
 

@@ -15,6 +15,7 @@ from lam_sb.evaluation.catalogue import name_of
 from lam_sb.evaluation.comparisons import PROTOCOL, Column, ScoreTable
 from lam_sb.files import whole_file
 from lam_sb.study.report import notes, plots, printed, provenance, sections
+from lam_sb.study.report.calibration_tables import calibration_tables
 from lam_sb.study.report.emotion_tables import emotion_tables
 from lam_sb.study.report.findings import Findings
 from lam_sb.study.report.layer_tables import (
@@ -43,7 +44,7 @@ def write_report(folder: Path, findings: Findings) -> Path:
     to_print = [
         content
         for table in (None, *tables)
-        for name in ("headline", "scores", "emotions", "layers")
+        for name in ("headline", "scores", "calibration", "emotions", "layers")
         for of, content in parts[name]
         if of is table
     ]
@@ -91,6 +92,7 @@ def _parts(findings: Findings) -> dict[str, list[Part]]:
         "shares": columns(sections.layer_shares),
         "curves": columns(sections.learning_curves),
         "confusion": columns(sections.confusions),
+        "calibration": each(calibration_tables),
         "gender": each(lambda t: sections.genders(t, findings.genders)),
         "speakers": columns(sections.speaker_scores),
         "protocol": each(provenance.protocol),
@@ -155,5 +157,6 @@ def make_environment(
         "preparation_frame": provenance.preparation_frame,
         "printed": printed,
         "control_lines": sections.control_lines,
+        "coverage_curves": sections.coverage_curves,
     }
     return environment

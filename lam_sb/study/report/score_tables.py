@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
@@ -119,19 +119,25 @@ def difference_tables(
 
 def arrange(table: ScoreTable, cells: Mapping[Place, Cell]) -> pd.DataFrame:
     """Arrange families of systems by directions and encoders."""
+    rows = family_rows(table, {system for system, _ in cells})
+    return make_frame(cells, rows, column_headers(cells))
+
+
+def family_rows(
+    table: ScoreTable, shown: Collection[str]
+) -> dict[str, tuple[str, str]]:
+    """Family and name of each system that is shown, in order."""
     shots = {
         system
         for (system, _), score in table.scores.items()
         if score.runs[0].results["shots"]
     }
-    shown = {system for system, _ in cells}
-    rows = {
+    return {
         system: (family, name_of(system) + notes.SHOTS * (system in shots))
         for family in FAMILIES
         for system in table.systems
         if system in shown and family_of(system) == family
     }
-    return make_frame(cells, rows, column_headers(cells))
 
 
 def column_headers(

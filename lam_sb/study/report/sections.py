@@ -18,6 +18,7 @@ from lam_sb.evaluation.breakdowns import (
     best_baseline,
     by_gender,
     by_speaker,
+    coverage_curve,
     layer_means,
     mean_confusion,
     read_history,
@@ -163,6 +164,20 @@ def confusions(table: ScoreTable, column: Column) -> dict[str, pd.DataFrame]:
         rows = {emotion: ("", f"{emotion} ({n})") for emotion, n in named}
         frames[system] = make_frame(cells, rows, {e: (e,) for e in EMOTIONS})
     return frames
+
+
+def coverage_curves(
+    table: ScoreTable,
+) -> dict[Column, dict[str, pd.DataFrame]]:
+    """Give UARs of LAM-GL, Layer-Atn and CC by how many rows are kept."""
+    curves = {
+        column: {
+            name_of(system): coverage_curve(score, range(5, 101, 5))
+            for system, score in _scores(table, column, COMPARED).items()
+        }
+        for column in table.columns
+    }
+    return {column: own for column, own in curves.items() if own}
 
 
 def genders(

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from lam_sb.corpora.manifests import EMOTIONS
+from lam_sb.evaluation.breakdowns import coverage_curve, mean_calibration
+from lam_sb.evaluation.calibration import COVERAGES
 from lam_sb.evaluation.catalogue import name_of
 from lam_sb.evaluation.comparisons import Key, Score, ScoreTable, cautions
 from lam_sb.evaluation.one_vs_rest import emotion_scores
@@ -70,7 +72,8 @@ def layer_frame(to_print: Sequence[printed.PrintedTable]) -> pd.DataFrame:
 def score_frame(tables: Sequence[ScoreTable], paper: bool) -> pd.DataFrame:
     """Lay out table2.csv: a row for each table, system and column.
 
-    UARs are fractions; ``difference`` is LAM-GL minus the system.
+    UARs are fractions; ``difference`` is LAM-GL minus the system. ``ece`` to
+    ``uar_surest_75`` are those of `mean_calibration` and `coverage_curve`.
     """
     rows = []
     for table, key, place in _keys(tables):
@@ -85,8 +88,9 @@ def score_frame(tables: Sequence[ScoreTable], paper: bool) -> pd.DataFrame:
         }
         values = _values(score, score.estimate, comparison)
         doubts += table.differing.get(key, [])
-        origin = _origin(score, doubts, paper and paper_uar(*key))
-        rows.append(place | values | p_values | origin)
+        sure, lacking = _calibration(score)
+        origin = _origin(score, doubts + lacking, paper and paper_uar(*key))
+        rows.append(place | values | p_values | sure | origin)
     return pd.DataFrame(rows)
 
 
@@ -147,6 +151,15 @@ def _values(score: Score, uar: Estimate, comparison: Comparison | None) -> dict:
         "difference_high": difference and difference.high,
         "p_two_sided": comparison and comparison.p_two_sided,
     }
+
+
+def _calibration(score: Score) -> tuple[dict, list[str]]:
+    """Give how sure a system is, and which of its surest rows lack a class."""
+    surest = coverage_curve(score, COVERAGES)
+    values = mean_calibration(score)
+    values |= surest["uar"].add_prefix("uar_surest_").to_dict()
+    lacking = surest.index[surest["lacks"]]
+    return values, [f"class missing in surest {p} %" for p in lacking]
 
 
 def _origin(score: Score, doubts: Sequence[str], paper: float | None) -> dict:
