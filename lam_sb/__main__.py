@@ -69,6 +69,7 @@ writes results/study/<study>/report.html and table1 to table3 as .md, .tex and
 Keys of a study; hparams/study/table2.yaml explains all of them:
   --corpora             names, "[msp_podcast, biic_podcast]"
   --directions          pairs "[[source, target], ...]"; all if not given
+  --leave_one_out True  adds all others as the sources of each corpus
   --encoders            short names, "{whisper: openai/whisper-base}"
   --systems             some of the file's, "[cc, lam_gl]", or others by name,
                         each with keys of its own, "{lam_gl: {}}"

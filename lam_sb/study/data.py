@@ -98,7 +98,8 @@ def is_encoded(job: Job) -> bool:
     try:
         rows, store = read_rows(job.values), job.values["store"]()
         for part in rows.values():
-            store.rows(part)
+            for own in part.values():
+                store.rows(own)
     except UserError:
         return False
     return True
