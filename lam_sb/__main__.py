@@ -13,8 +13,10 @@ from lam_sb.command_line import (
     file_keys,
     is_verbose,
 )
+from lam_sb.config import check
 from lam_sb.console import begin, console
 from lam_sb.errors import UserError
+from lam_sb.study.tuned_keys import check_tuning
 
 USAGE = """\
 usage: python -m lam_sb COMMAND FILE.yaml [--key value ...] [--verbose]
@@ -22,6 +24,7 @@ usage: python -m lam_sb COMMAND FILE.yaml [--key value ...] [--verbose]
   extract    encode both corpora of a system's file into the feature store
   analyse    compare both corpora layer by layer, and select layers to anchor
   reproduce  run a study's file, and write its tables and report
+  tune       choose settings of a system's file without labels of the target
 
 python -m lam_sb COMMAND --help explains one; with a file, also its keys.
 A single system is trained by python train.py FILE.yaml."""
@@ -85,12 +88,38 @@ Keys of a study; hparams/study/table2.yaml explains all of them:
   --report_only         True reports what is there, and stops
 Any other key goes to all runs (--data_folder /corpora, --normalise domain), and
 so do SpeechBrain's options."""
+TUNE = """\
+usage: python -m lam_sb tune FILE.yaml --grid "{key: [value, ...], ...}"
+       [--key value ...] [--verbose]
+
+Tries all combinations of the grid's values on the source corpora: each is left
+out in turn, adapted to as an unlabelled target and scored, so that no label of
+the target is read, nor the target itself. Of one source, its speakers are left
+out, which does not see a change of language. Prints the table, writes a report
+and, as tuned.yaml, the best settings over FILE.yaml:
+
+  python -m lam_sb tune hparams/small/lam_gl.yaml --data_folder /corpora \\
+      --source "[ravdess, emovo, savee]" --grid "{gamma: [0, 0.1, 0.5]}" \\
+      --encoder_source openai/whisper-base
+
+Keys beside those of the file:
+  --grid                values to try by key, of which all combinations are run
+  --seeds               their number (5), or a list
+  --jobs                runs at the same time
+  --cluster             local or slurm, with its keys: see reproduce --help
+  --keep_weights        True keeps the weights of each run
+  --dry_run             True says what is to be done, and stops
+  --print_commands      True prints the commands that are to be run, and stops
+  --report_only         True chooses by what is there"""
 # Function and help of each command; functions are imported when called.
 COMMANDS = {
     "extract": ("lam_sb.commands:extract", EXTRACT),
     "analyse": ("lam_sb.commands:analyse", ANALYSE),
     "reproduce": ("lam_sb.study.reproduce:reproduce", REPRODUCE),
+    "tune": ("lam_sb.study.tune:tune", TUNE),
 }
+# What refuses wrong keys, where it is not the check of a system's file.
+CHECKS = {"reproduce": partial(check, is_study=True), "tune": check_tuning}
 
 
 def find_command(argv: Sequence[str]) -> Callable[[], None] | None:
@@ -112,7 +141,7 @@ def find_command(argv: Sequence[str]) -> Callable[[], None] | None:
     elif HELP & set(rest):
         print("\n\n".join([COMMANDS[name][1], *file_keys(rest)]))
     else:
-        check_arguments(rest, is_study=name == "reproduce")
+        check_arguments(rest, CHECKS.get(name, check))
         module, function = COMMANDS[name][0].split(":")
         return partial(getattr(importlib.import_module(module), function), rest)
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from lam_sb.config import check, flatten, suggestion
@@ -78,7 +78,9 @@ def parse_arguments(
     return file, read_options(file, words), overrides
 
 
-def check_arguments(argv: Sequence[str], is_study: bool = False) -> None:
+def check_arguments(
+    argv: Sequence[str], check: Callable[[str, dict], None] = check
+) -> None:
     """Answer a mistake at once: importing torch takes seconds.
 
     Also ``--help``. What needs the encoder or the corpora is found later.
@@ -87,8 +89,8 @@ def check_arguments(argv: Sequence[str], is_study: bool = False) -> None:
     ---------
     argv : Sequence[str]
         As for `parse_arguments`.
-    is_study : bool
-        Whether the file is to be one of a study.
+    check : Callable[[str, dict], None]
+        Refuses the values by YAML key that the file does not take.
 
     Raises
     ------
@@ -98,7 +100,7 @@ def check_arguments(argv: Sequence[str], is_study: bool = False) -> None:
     """
     file, words, overrides = _split(argv)
     check_options(file, words)
-    check(file, overrides, is_study)
+    check(file, overrides)
 
 
 def _split(argv: Sequence[str]) -> tuple[str, list[str], dict[str, object]]:

@@ -17,6 +17,7 @@ KEYS_OF_FILES = {  # a file whose keys the command takes
     "extract": HPARAMS / "lam_gl_wavlm.yaml",
     "analyse": HPARAMS / "lam_gl_wavlm.yaml",
     "reproduce": HPARAMS / "study/table2.yaml",
+    "tune": HPARAMS / "study/table2.yaml",
 }
 
 
@@ -43,7 +44,7 @@ def test_a_wrong_command_is_one_message(tmp_path):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "error: The command is analyze; use python -m lam_sb extract | analyse "
-        "| reproduce FILE.yaml [--key value ...]\n"
+        "| reproduce | tune FILE.yaml [--key value ...]\n"
     )
 
 
@@ -63,7 +64,7 @@ def test_help_of_a_command_explains_its_own_keys(command, word, capsys):
     keys = set(re.findall(r"--(\w+)", " ".join(own)))
     text = KEYS_OF_FILES[command].read_text()
     assert len(keys) >= 3
-    known = set(re.findall(r"(?m)^(\w+):", text)) | {"data_folder"}
+    known = set(re.findall(r"(?m)^(\w+):", text)) | {"data_folder", "grid"}
     assert keys <= known
 
 

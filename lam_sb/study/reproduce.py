@@ -19,6 +19,7 @@ from lam_sb.study.data import with_data
 from lam_sb.study.grid import Study, make_jobs, read_study
 from lam_sb.study.job import Job, command_line
 from lam_sb.study.plan import describe_plan
+from lam_sb.study.report.findings import Findings, find
 from lam_sb.study.runner import Failure, run_jobs
 
 logger = get_logger(__name__)
@@ -32,37 +33,61 @@ def reproduce(argv: Sequence[str]) -> None:
     UserError
         A study that does not load, or runs that gave no result.
     """
-    # matplotlib is slow to import
-    from lam_sb.study.report.findings import find
-    from lam_sb.study.report.report import write_report
+    from lam_sb.study.report.report import write_report  # matplotlib is slow
 
     path, run_opts, overrides = parse_arguments(argv)
+    study = read_study(path, overrides)
+    findings = run_study(study, run_opts)
+    if findings is None:
+        return
+    page = write_report(study.folder, findings)
+    print(page)
+    if findings.failed:
+        raise UserError(
+            f"{len(findings.failed)} runs gave no result; {page} lists them. "
+            "The same command goes on from here."
+        )
+
+
+def run_study(study: Study, run_opts: RunOptions) -> Findings | None:
+    """Run a study's runs that are not done yet; give what all have found.
+
+    Arguments
+    ---------
+    study : Study
+        The study.
+    run_opts : RunOptions
+        SpeechBrain's options for all runs.
+
+    Returns
+    -------
+    Findings | None
+        None where the study only says what it would do.
+
+    Raises
+    ------
+    UserError
+        It was started by torchrun, or a file does not load.
+    """
     if wants_group(os.environ):
         raise UserError(
-            "reproduce starts its runs itself: call it with python, not with "
+            "A study starts its runs itself: call it with python, not with "
             "torchrun; --jobs says how many run at a time."
         )
-    study, options = read_study(path, overrides), option_words(run_opts)
     jobs = make_jobs(study, run_opts)
     if not study["report_only"]:
         jobs = with_data(jobs)
     if study["print_commands"]:
-        _print_commands(jobs, options)
-        return
+        _print_commands(jobs, option_words(run_opts))
+        return None
     if study["dry_run"]:
         print(describe_plan(study, jobs))
-        return
+        return None
     failures: list[Failure] = []
     if not study["report_only"]:
         print(describe_plan(study, jobs), flush=True)
         jobs, failures = _run(study, jobs, run_opts)
-    page = write_report(study.folder, find(study, jobs, failures))
-    print(page)
-    if failures:
-        raise UserError(
-            f"{len(failures)} runs gave no result; {page} lists them. The same "
-            "command goes on from here."
-        )
+    return find(study, jobs, failures)
 
 
 def _run(

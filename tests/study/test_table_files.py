@@ -87,6 +87,7 @@ def test_table_2_as_csv(study):
     )
     paths = line.pop("results").split(";")
     assert [Path(path).parent.name for path in paths] == list("01234")
+    assert line.pop("beside") == ""  # other targets of the same runs
     assert line == {
         "table": "1",
         "normalise": "domain",
