@@ -9,6 +9,7 @@ from functools import partial
 
 from lam_sb.command_line import (
     HELP,
+    align_arguments,
     check_arguments,
     file_keys,
     is_verbose,
@@ -18,13 +19,30 @@ from lam_sb.errors import UserError
 
 USAGE = """\
 usage: python -m lam_sb COMMAND FILE.yaml [--key value ...] [--verbose]
+       python -m lam_sb align CORPUS [--language CODE] [--output FOLDER]
 
+  align      write approximate TextGrids of a corpus whose texts are known
   extract    encode both corpora of a system's file into the feature store
   analyse    compare both corpora layer by layer, and select layers to anchor
   reproduce  run a study's file, and write its tables and report
 
 python -m lam_sb COMMAND --help explains one; with a file, also its keys.
 A single system is trained by python train.py FILE.yaml."""
+ALIGN = """\
+usage: python -m lam_sb align CORPUS [--language CODE] [--output FOLDER]
+
+CORPUS is a folder with a labels.csv that has the columns path, text and
+language. eSpeak NG speaks each text, and dynamic time warping carries its phone
+times over to the recording. Writes TextGrids/<path>.TextGrid into the corpus,
+where its reader finds them, with tiers of words and of phones in eSpeak NG's
+IPA. Their times are approximate, and each report on them says so. The same
+command goes on where it was stopped; to make them anew, delete them.
+
+Options:
+  --language CODE   language of all texts (en, de, it, zh, ...), instead of the
+                    column
+  --output FOLDER   another place, which the reader's option alignment_dir names
+  --verbose         show all that is logged"""
 EXTRACT = """\
 usage: python -m lam_sb extract FILE.yaml [--key value ...] [--verbose]
 
@@ -86,6 +104,7 @@ Any other key goes to all runs (--data_folder /corpora, --normalise domain), and
 so do SpeechBrain's options."""
 # Function and help of each command; functions are imported when called.
 COMMANDS = {
+    "align": ("lam_sb.forced_alignment.align:align", ALIGN),
     "extract": ("lam_sb.commands:extract", EXTRACT),
     "analyse": ("lam_sb.commands:analyse", ANALYSE),
     "reproduce": ("lam_sb.study.reproduce:reproduce", REPRODUCE),
@@ -106,12 +125,15 @@ def find_command(argv: Sequence[str]) -> Callable[[], None] | None:
     elif name not in COMMANDS:
         raise UserError(
             f"The command is {name}; use python -m lam_sb "
-            f"{' | '.join(COMMANDS)} FILE.yaml [--key value ...]"
+            f"{' | '.join(COMMANDS)}, or --help"
         )
     elif HELP & set(rest):
         print("\n\n".join([COMMANDS[name][1], *file_keys(rest)]))
     else:
-        check_arguments(rest, is_study=name == "reproduce")
+        if name == "align":
+            align_arguments(rest)
+        else:
+            check_arguments(rest, is_study=name == "reproduce")
         module, function = COMMANDS[name][0].split(":")
         return partial(getattr(importlib.import_module(module), function), rest)
     return None
