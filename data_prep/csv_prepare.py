@@ -5,7 +5,8 @@ known, ``emotion``, ``speaker``, ``split`` (train, valid, test), ``gender``,
 ``language``, ``alignment`` (a TextGrid, relative to the corpus folder) and
 ``id`` (else the file's stem). Without an alignment, that of a row of the path
 ``audio/a.wav`` is ``TextGrids/audio/a.TextGrid``, if it is there.
-An empty emotion is no label. Usual variants of these names are read too (`lam_sb.corpora.tables.COLUMNS`).
+An empty emotion is no label. Usual variants of these names are read too
+(`lam_sb.corpora.tables.COLUMNS`).
 """
 
 from __future__ import annotations

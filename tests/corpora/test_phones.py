@@ -169,7 +169,7 @@ ESPEAK = [
     # 我, 天, 全, 哥, 是, 字, 二, 中, 家, 雨, 好
     ("w ˈo th ˈiɛ n tɕh j ˈyæ n k o-", "C o C ɛ C C C ɛ C C ə"),
     ("s. ˈi. ts i̪ ˈər ts. ˈonɡ tɕ ˈiɑ j ˈy χ ˈɑu", "C V C V V C u C a C V C V"),
-    ("a1 AA kʰ \ufffd", "- - - -"),
+    ("AA kʰ \ufffd", "- - -"),
 ]
 CASES = [
     (phone_set, *case)
