@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from lam_sb.command_line import align_arguments
 from lam_sb.corpora.labels import known_name
 from lam_sb.corpora.manifests import UNKNOWN
-from lam_sb.corpora.phones import phone_class
+from lam_sb.corpora.phones import ESPEAK, phone_class
 from lam_sb.corpora.tables import COLUMNS, Table, find_column, read_table
 from lam_sb.corpora.textgrids import (
     APPROXIMATE_TIER,
@@ -87,7 +87,7 @@ def align(argv: Sequence[str]) -> None:
     written: list[Row] = []
     symbols: set[str] = set()
     with tqdm(total=len(rows) - len(there), unit="utterance") as bar:
-        for row, reference in _references(rows, there):
+        for row, reference in references(rows, there):
             problem = _align_row(row, reference)
             if problem:
                 skipped[problem] += 1
@@ -98,21 +98,35 @@ def align(argv: Sequence[str]) -> None:
     counts = ", ".join(f"{n} {reason}" for reason, n in sorted(skipped.items()))
     if not written and not there:
         raise UserError(f"No row of {folder} can be aligned: {counts}.")
-    unknown = sorted(s for s in symbols if not phone_class(s, "espeak"))
-    if unknown:
-        logger.warning(
-            f"{len(unknown)} phones are not in the phone set espeak: "
-            f"{', '.join(unknown)}. Name them to its makers."
-        )
     print(
         f"{len(written)} TextGrids written to {output}, {len(there)} were there"
         f"{f'; skipped: {counts}' if counts else ''}. Their times are "
         "approximate, and each report on them says so."
     )
+    _say_how_to_use(folder, symbols)
     if given.output:
         print(
             "To use them: --source_options "
             f'"{{alignment_dir: {output.resolve()}}}" (or --target_options).'
+        )
+
+
+def _say_how_to_use(folder: Path, symbols: Iterable[str]) -> None:
+    """Say what keeps preparation from using the TextGrids."""
+    table = read_table(folder / "labels.csv")
+    column = find_column(table, "alignment", COLUMNS["alignment"])
+    named = sum(bool(line[column]) for line in table.rows) if column else 0
+    if named:
+        logger.warning(
+            f"{named} rows of labels.csv name a TextGrid in the column "
+            f"'{column}', and preparation goes by that. Empty it to use these."
+        )
+    unknown = sorted(s for s in symbols if not phone_class(s, ESPEAK))
+    if unknown:
+        logger.warning(
+            f"{len(unknown)} phones are not in the phone set {ESPEAK}: "
+            f"{', '.join(unknown)}. To use the others, name the set: "
+            f'--source_options "{{phone_set: {ESPEAK}}}" (or --target_options).'
         )
 
 
@@ -205,10 +219,13 @@ def _make_folder(output: Path) -> None:
         ) from None
 
 
-def _references(
-    rows: Sequence[Row], there: Set[Path]
+def references(
+    rows: Sequence[Row], there: Set[Path] = frozenset()
 ) -> Iterator[tuple[Row, Reference | None]]:
-    """Rows that are to be aligned, with their texts as eSpeak NG speaks them.
+    """Give rows with their texts as eSpeak NG speaks them.
+
+    Rows whose TextGrid is ``there`` are left out; None stands for a text in a
+    language that eSpeak NG does not have.
 
     A text is spoken once. Texts are spoken in groups that do not depend on
     what is there, so that one that is resumed gives the same bytes.

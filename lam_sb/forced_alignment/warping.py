@@ -23,6 +23,7 @@ SHIFT = 0.01  # seconds from frame to frame
 CEPSTRA = 13
 RANGE = 50.0  # dB; what is quieter than the loudest by more counts as that
 SPEECH = 35.0  # dB below the loudest frames, in which speech lies
+ABOVE_NOISE = 0.25  # of the way from the quietest frames to the loudest
 PAUSE = 20  # frames; a shorter silence may be that of a plosive
 # Frames of the one and of the other recording that a step goes forward by.
 STEPS = ((1, 1), (1, 2), (2, 1))
@@ -48,9 +49,13 @@ def speech_frames(bands: np.ndarray) -> np.ndarray:
     """Numbers of the frames (S,) of log energies (T, bands) that are speech.
 
     Without the silence at both ends, and pauses of at least `PAUSE` frames.
+    Silence is what lies by more than `SPEECH` below the loudest frames (the
+    95th percentile), and in a noisy recording what is less than `ABOVE_NOISE`
+    of the way from the quietest frames (the 5th) to them.
     """
     energy = 10 * np.log10(np.sum(10 ** (bands / 10), axis=1))
-    loud = energy > np.percentile(energy, 95) - SPEECH
+    quiet, high = np.percentile(energy, (5, 95))
+    loud = energy >= max(high - SPEECH, quiet + ABOVE_NOISE * (high - quiet))
     kept, at = np.ones(len(loud), bool), 0
     for is_loud, run in itertools.groupby(loud):
         end = at + len(list(run))

@@ -91,7 +91,7 @@ def voiced(wav: np.ndarray, count: int) -> np.ndarray:
 def corpus_pairs(folder: Path, language: str | None) -> Iterator[tuple]:
     """Reference and recording of each row."""
     rows, _ = align.corpus_rows(folder, Path("none"), language)
-    for row, reference in align._references(rows, set()):
+    for row, reference in align.references(rows):
         yield reference, load_audio(row.audio).numpy()
 
 
@@ -132,7 +132,7 @@ def judge_demo() -> None:
         spoken = speak(lines, 0)
         errors: dict = {kind: [] for kind in KINDS}
         right: dict = {kind: [] for kind in KINDS}
-        for row, reference in align._references(texts, set()):
+        for row, reference in align.references(texts):
             samples, events, _ = spoken[int(str(row.textgrid))]
             true = [p for p in phone_times(events, len(samples)) if p[2]]
             if [p[2] for p in true] != [p[2] for p in reference.phones]:
