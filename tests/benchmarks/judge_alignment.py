@@ -21,6 +21,7 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -32,7 +33,7 @@ from scipy.signal import resample_poly
 
 from data_prep.demo_prepare import CORPORA, plan, speak
 from lam_sb.corpora.phones import CONSONANT, phone_class
-from lam_sb.features.audio import load_audio
+from lam_sb.features.audio import UnreadableAudioError, load_audio
 from lam_sb.forced_alignment import align, warping
 from lam_sb.forced_alignment.espeak import phone_times
 
@@ -89,10 +90,13 @@ def voiced(wav: np.ndarray, count: int) -> np.ndarray:
 
 
 def corpus_pairs(folder: Path, language: str | None) -> Iterator[tuple]:
-    """Reference and recording of each row."""
+    """Reference and recording of each row that can be aligned."""
     rows, _ = align.corpus_rows(folder, Path("none"), language)
     for row, reference in align.references(rows):
-        yield reference, load_audio(row.audio).numpy()
+        if reference is None or reference.bands is None:
+            continue
+        with suppress(UnreadableAudioError):
+            yield reference, load_audio(row.audio).numpy()
 
 
 def judge_corpus(folder: Path, language: str | None) -> None:
