@@ -3,8 +3,10 @@
 The table has a column ``path`` (relative to the corpus folder) and, as far as
 known, ``emotion``, ``speaker``, ``split`` (train, valid, test), ``gender``,
 ``language``, ``alignment`` (a TextGrid, relative to the corpus folder) and
-``id`` (else the file's stem). An empty emotion is no label. Usual variants of
-these names are read too (`lam_sb.corpora.tables.COLUMNS`).
+``id`` (else the file's stem). Without an alignment, that of a row of the path
+``audio/a.wav`` is ``TextGrids/audio/a.TextGrid``, if it is there.
+An empty emotion is no label. Usual variants of these names are read too
+(`lam_sb.corpora.tables.COLUMNS`).
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from lam_sb.corpora.tables import (
     read_table,
     table_facts,
 )
+from lam_sb.corpora.textgrids import TEXTGRIDS, alignment_path
 from lam_sb.errors import UserError
 
 
@@ -43,13 +46,15 @@ def prepare(
     columns: Mapping[str, str | None] | None = None,
     require_alignment: bool = False,
     phone_set: str = "auto",
+    alignment_dir: str | None = None,
 ) -> None:
     """Write the manifests of a corpus with a labels.csv.
 
     ``columns`` names the table's columns by what they hold, where they have no
     usual names. ``require_alignment`` and ``phone_set`` go before those of
-    `PrepOptions`. A missing column, a row without a path and an unknown emotion
-    or split are errors.
+    `PrepOptions`. ``alignment_dir`` is taken instead of ``TextGrids``, wherever
+    it lies, and has to be there. A missing column, a row without a path and an
+    unknown emotion or split are errors.
     """
     table = read_table(folder / "labels.csv")
     columns = check_mapping(corpus, "columns", columns, [*COLUMNS])
@@ -60,6 +65,7 @@ def prepare(
         {what: row.get(name, "") for what, name in names.items()}
         for row in table.rows
     ]
+    _add_alignments(corpus, folder, lines, alignment_dir)
     values = [line["emotion"] for line in lines]
     emotions = map_emotions(corpus, values, KNOWN_EMOTIONS, label_map)
     utterances = [
@@ -89,6 +95,26 @@ def prepare(
         facts=facts,
         notes=notes,
     )
+
+
+def _add_alignments(
+    corpus: str,
+    folder: Path,
+    lines: Sequence[dict[str, str]],
+    alignment_dir: str | None,
+) -> None:
+    """Say where the TextGrids lie that the table does not name."""
+    where = alignment_dir or TEXTGRIDS
+    if not (folder / where).is_dir():
+        if alignment_dir:
+            raise UserError(
+                f"{corpus}: there is no folder {folder / where}; correct the "
+                "option alignment_dir."
+            )
+        return
+    for line in lines:
+        if not line["alignment"]:
+            line["alignment"] = alignment_path(where, line["path"])
 
 
 def _split(value: str, corpus: str, column: str | None) -> str | None:

@@ -9,12 +9,9 @@ nothing about emotion recognition.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-import pickle
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,14 +25,16 @@ from filelock import FileLock
 from scipy.signal import resample_poly
 
 from lam_sb.corpora.manifests import EMOTIONS
-from lam_sb.errors import UserError, check_choice
+from lam_sb.corpora.textgrids import write_textgrid
+from lam_sb.errors import check_choice
+from lam_sb.forced_alignment import espeak
+from lam_sb.forced_alignment.espeak import phone_times, word_times
 
-SPEECH_SCRIPT = Path(__file__).with_name("demo_speech.py")
 CONTENT = yaml.safe_load(
     Path(__file__).with_name("demo_corpora.yaml").read_text(encoding="utf-8")
 )
 CORPORA = CONTENT["corpora"]
-ESPEAK_RATE, RATE = 22050, 16000  # Hz
+RATE = 16000  # Hz
 HEADER = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set"
 SPEAKERS = {"train": 20, "valid": 8, "test": 8}
 UTTERANCES = 8  # of each speaker
@@ -118,7 +117,7 @@ def write_corpus(folder: Path, language: Mapping, seed: int) -> None:
         soundfile.write(audio, samples, RATE, "PCM_16")
         tiers = _tiers(line.text, phones, words, len(wav), language["phones"])
         alignment = folder / f"ForceAligned/{line.name}.TextGrid"
-        _write_textgrid(alignment, tiers, len(samples) / RATE)
+        write_textgrid(alignment, tiers, len(samples) / RATE)
     disputed = _add_defects(folder, lines)
     _write_labels(folder, lines, language["test_split"], disputed)
 
@@ -185,51 +184,26 @@ def _prosody(
 def speak(lines: Sequence[Line], seed: int) -> list[tuple]:
     """Speak all lines: of each samples (N,), phones and words.
 
-    As ``demo_speech.py`` describes them, but the samples from -1 to 1.
+    As `lam_sb.forced_alignment.espeak.speak` gives them.
     """
-    if importlib.util.find_spec("espeakng_loader") is None:
-        raise UserError(
-            "The demo corpora are spoken by eSpeak NG, whose package "
-            'espeakng-loader is not installed: pip install -e ".[demo]"'
-        )
-    requests = [asdict(line) for line in lines]
-    job = {"seed": seed, "sample_rate": ESPEAK_RATE, "requests": requests}
-    done = subprocess.run(
-        [sys.executable, SPEECH_SCRIPT],
-        input=json.dumps(job).encode(),
-        capture_output=True,
-    )
-    if done.returncode != 0:
-        problem = done.stderr.decode().strip()
-        raise UserError(
-            "eSpeak NG cannot speak the demo corpora: "
-            f"{problem or f'exit status {done.returncode}'}"
-        )
-    return [(wav / 2**15, *rest) for wav, *rest in pickle.loads(done.stdout)]
+    return espeak.speak([asdict(line) for line in lines], seed)
 
 
 def _tiers(
     text: str, phones: list, words: list, num_samples: int, labels: Mapping
 ) -> dict[str, list[tuple]]:
     """Start and end in seconds and label of each word and each phone."""
-    ends = [start for _, start, _ in phones[1:]] + [num_samples]
-    following = [symbol for symbol, _, _ in phones[1:]] + [""]
-    spoken = [
-        (start / ESPEAK_RATE, end / ESPEAK_RATE, symbol, after, word)
-        for (symbol, start, word), end, after in zip(
-            phones, ends, following, strict=True
-        )
-        if symbol
-    ]
-    labelled = []
-    for position, length in words:
-        phones_of = [phone for phone in spoken if phone[-1] == position]
-        if phones_of:
-            word = text[position : position + length].lower()
-            labelled.append((phones_of[0][0], phones_of[-1][1], word))
+    timed = phone_times(phones, num_samples)
+    following = [symbol for _, _, symbol, _ in timed[1:]] + [""]
     return {
-        "words": labelled,
-        "phones": [(a, b, _label(labels, *ipa)) for a, b, *ipa, _ in spoken],
+        "words": word_times(text, timed, words),
+        "phones": [
+            (start, end, _label(labels, symbol, after))
+            for (start, end, symbol, _), after in zip(
+                timed, following, strict=True
+            )
+            if symbol
+        ],
     }
 
 
@@ -239,19 +213,6 @@ def _label(labels: Mapping[str, str], symbol: str, following: str) -> str:
     if label[0] in "AEIOU":
         return label + {"ˈ": "1", "ˌ": "2"}.get(symbol[0], "0")
     return "ia" if label == "ie" and following == "n" else label
-
-
-def _write_textgrid(
-    path: Path, tiers: Mapping[str, list[tuple]], seconds: float
-) -> None:
-    from praatio import textgrid
-    from praatio.utilities.constants import Interval
-
-    grid = textgrid.Textgrid(0, seconds)
-    for name, intervals in tiers.items():
-        entries = [Interval(a, min(b, seconds), x) for a, b, x in intervals]
-        grid.addTier(textgrid.IntervalTier(name, entries, 0, seconds))
-    grid.save(str(path), format="long_textgrid", includeBlankSpaces=True)
 
 
 def _to_level(wav: np.ndarray, level: float) -> np.ndarray:

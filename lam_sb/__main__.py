@@ -9,6 +9,7 @@ from functools import partial
 
 from lam_sb.command_line import (
     HELP,
+    align_arguments,
     check_arguments,
     file_keys,
     is_verbose,
@@ -20,7 +21,9 @@ from lam_sb.study.tuned_keys import check_tuning
 
 USAGE = """\
 usage: python -m lam_sb COMMAND FILE.yaml [--key value ...] [--verbose]
+       python -m lam_sb align CORPUS [--language CODE] [--output FOLDER]
 
+  align      write approximate TextGrids of a corpus whose texts are known
   extract    encode both corpora of a system's file into the feature store
   analyse    compare both corpora layer by layer, and select layers to anchor
   reproduce  run a study's file, and write its tables and report
@@ -28,6 +31,21 @@ usage: python -m lam_sb COMMAND FILE.yaml [--key value ...] [--verbose]
 
 python -m lam_sb COMMAND --help explains one; with a file, also its keys.
 A single system is trained by python train.py FILE.yaml."""
+ALIGN = """\
+usage: python -m lam_sb align CORPUS [--language CODE] [--output FOLDER]
+
+CORPUS is a folder with a labels.csv that has the columns path, text and
+language. eSpeak NG speaks each text, and dynamic time warping carries its phone
+times over to the recording. Writes TextGrids/<path>.TextGrid into the corpus,
+where its reader finds them, with tiers of words and of phones in eSpeak NG's
+IPA. Their times are approximate, and each report on them says so. The same
+command goes on where it was stopped; to make them anew, delete them.
+
+Options:
+  --language CODE   language of all texts (en, de, it, zh, ...), instead of the
+                    column
+  --output FOLDER   another place, which the reader's option alignment_dir names
+  --verbose         show all that is logged"""
 EXTRACT = """\
 usage: python -m lam_sb extract FILE.yaml [--key value ...] [--verbose]
 
@@ -113,13 +131,18 @@ Keys beside those of the file:
   --report_only         True chooses by what is there"""
 # Function and help of each command; functions are imported when called.
 COMMANDS = {
+    "align": ("lam_sb.forced_alignment.align:align", ALIGN),
     "extract": ("lam_sb.commands:extract", EXTRACT),
     "analyse": ("lam_sb.commands:analyse", ANALYSE),
     "reproduce": ("lam_sb.study.reproduce:reproduce", REPRODUCE),
     "tune": ("lam_sb.study.tune:tune", TUNE),
 }
-# What refuses wrong keys, where it is not the check of a system's file.
-CHECKS = {"reproduce": partial(check, is_study=True), "tune": check_tuning}
+# What refuses a command line, where that is not one of a system's file.
+CHECKS = {
+    "align": align_arguments,
+    "reproduce": partial(check_arguments, check=partial(check, is_study=True)),
+    "tune": partial(check_arguments, check=check_tuning),
+}
 
 
 def find_command(argv: Sequence[str]) -> Callable[[], None] | None:
@@ -136,12 +159,12 @@ def find_command(argv: Sequence[str]) -> Callable[[], None] | None:
     elif name not in COMMANDS:
         raise UserError(
             f"The command is {name}; use python -m lam_sb "
-            f"{' | '.join(COMMANDS)} FILE.yaml [--key value ...]"
+            f"{' | '.join(COMMANDS)}, or --help"
         )
     elif HELP & set(rest):
         print("\n\n".join([COMMANDS[name][1], *file_keys(rest)]))
     else:
-        check_arguments(rest, CHECKS.get(name, check))
+        CHECKS.get(name, check_arguments)(rest)
         module, function = COMMANDS[name][0].split(":")
         return partial(getattr(importlib.import_module(module), function), rest)
     return None

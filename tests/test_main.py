@@ -43,8 +43,8 @@ def test_a_wrong_command_is_one_message(tmp_path):
     done = call("analyze", "a.yaml", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "error: The command is analyze; use python -m lam_sb extract | analyse "
-        "| reproduce | tune FILE.yaml [--key value ...]\n"
+        "error: The command is analyze; use python -m lam_sb align | extract | "
+        "analyse | reproduce | tune, or --help\n"
     )
 
 
@@ -53,7 +53,7 @@ def test_without_a_command_they_are_listed(capsys):
     assert capsys.readouterr().out == USAGE + "\n"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", KEYS_OF_FILES)
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_help_of_a_command_explains_its_own_keys(command, word, capsys):
     main([command, word])
@@ -77,7 +77,7 @@ def test_help_of_a_command_with_a_file_shows_its_keys(toy, capsys):
     assert "# Ours.\nlr: 2\n" in said
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", KEYS_OF_FILES)
 def test_a_command_needs_a_file(command):
     with pytest.raises(UserError, match="Give one YAML file"):
         main([command, "--gamma=1"])

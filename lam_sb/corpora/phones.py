@@ -1,4 +1,4 @@
-"""Phones of English and Mandarin as six common vowels, and consonants.
+"""Phones of several languages as six common vowels, and consonants.
 
 The authors' exact table is not public; `TABLE` is ours. Phones are mapped
 through it, never letter by letter: MFA's Mandarin p is pinyin's b.
@@ -60,8 +60,29 @@ TABLE: dict[str, dict[str, str]] = {
         "v ü yu vn ün yun ii iii ir",
         CONSONANT: "b p m f d t n l g k h j q x zh ch sh r z c s w y ng",
     },
+    # All that eSpeak NG writes in English, German, Italian and Mandarin, whose
+    # finals are classed as those of pinyin: o- is e, ts. is zh.
+    "espeak": {
+        "a": "a ɑ iɑ ua uɑ",
+        "ɛ": "ɛ iɛ yɛ yæ",
+        "ə": "ə o- uə",
+        "i": "i",
+        "o": "o oʊ uo",
+        "u": "u onɡ",
+        OTHER_VOWEL: "æ ɐ e ɔ ɜ ɚ ɪ ᵻ ʊ ʌ y ʏ ø œ ɑ̃ œ̃ ɔ̃ i. i̪ "
+        "aɪ aʊ eɪ ɛɪ ɔɪ oɪ uɪ eʊ iʊ ɔø iə aɪə aɪɚ iɐ ʊɐ "
+        "ai ei ou ɑu iɑu io iou uai uei yə yi yu ər "
+        "əl ɑɹ ɔɹ oɹ ɛɹ ɪɹ ʊɹ əɹ ʌɹ",
+        CONSONANT: "p b t d t̪ d̪ c ɟ k ɡ q ʔ pf ts dz tʃ dʒ tɕ dʑ f v β θ ð "
+        "s ss z ʃ ʒ ɕ ʑ ʂ ʐ ç ʝ x ɣ χ ʁ h m n ɲ ɳ ŋ l ɫ ɭ ʎ r ɾ ɹ ʀ ʋ ʍ w j "
+        "m̩ n̩ ŋ̩ l̩ r̩ ŋ- ph th kh tɕh tsh ts. ts.h s.",
+    },
 }
 PHONE_SETS = tuple(TABLE)
+# Its phones are found by their tier's name: by their letters alone, English
+# ones of MFA would be of two sets.
+ESPEAK = "espeak"
+DETECTED = tuple(name for name in PHONE_SETS if name != ESPEAK)
 CLASSES = {
     phone_set: {p: name for name, ps in table.items() for p in ps.split()}
     for phone_set, table in TABLE.items()
@@ -80,6 +101,7 @@ RESPELLED = {
 TONE = re.compile("[˥˦˧˨˩0-9]+$")
 IPA_SETS = ("mfa_english", "mfa_mandarin")
 RELEASES = "ʰʷʲ"
+STRESS = "ˈˌ"
 PAUSE = 0.01  # seconds; a shorter gap between phones is rounding
 LISTED = 20
 
@@ -126,6 +148,8 @@ def phone_class(label: str, phone_set: str) -> str:
     ('consonant', '')
     """
     table, bare = CLASSES[phone_set], _bare(label)
+    if phone_set == ESPEAK:
+        bare = bare.lstrip(STRESS)
     for phone in (label, bare):  # AH0 before AH
         if phone in table:
             return table[phone]
@@ -202,7 +226,7 @@ def _unbroken(phones: Iterable[Sequence]) -> Iterator[list[Sequence]]:
 
 
 def detect_phone_set(labels: Iterable[str]) -> str:
-    """Say which of `PHONE_SETS` all phones of a corpus belong to.
+    """Say which of `DETECTED` all phones of a corpus belong to.
 
     Raises
     ------
@@ -217,16 +241,16 @@ def detect_phone_set(labels: Iterable[str]) -> str:
     labels = sorted(set(labels))
     foreign = {
         phone_set: [p for p in labels if not phone_class(p, phone_set)]
-        for phone_set in PHONE_SETS
+        for phone_set in DETECTED
     }
-    fitting = [phone_set for phone_set in PHONE_SETS if not foreign[phone_set]]
+    fitting = [phone_set for phone_set in DETECTED if not foreign[phone_set]]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         problem = f"the phones are of {' and '.join(fitting)} alike"
         listed = labels
     else:
-        closest = min(PHONE_SETS, key=lambda phone_set: len(foreign[phone_set]))
+        closest = min(DETECTED, key=lambda phone_set: len(foreign[phone_set]))
         problem = (
             "the phones are of no single set; the closest is "
             f"{closest}, which does not have"

@@ -89,7 +89,7 @@ class PrepReport:
             for s, rows in splits.items()
         }
         limits = [self._absent(absent), self._unknown_speakers()]
-        limits.append(self.phones.get("problem"))
+        limits += [self.phones.get("problem"), self._approximate()]
         return {
             "corpus": self.corpus,
             "options": asdict(options),
@@ -120,6 +120,15 @@ class PrepReport:
             return f"{self.corpus} has no rows of {', '.join(everywhere)}."
         listed = ", ".join(absent["train"])
         return f"The training rows of {self.corpus} hold no {listed}."
+
+    def _approximate(self) -> str:
+        """Say that the phones which are used have no exact times."""
+        if not ("approximate" in self.phones and self.phones["phone_set"]):
+            return ""
+        return (
+            f"The phone times of {self.corpus} are approximate: eSpeak NG's, "
+            "carried over by dynamic time warping."
+        )
 
     def _unknown_speakers(self) -> str:
         """Say how rows of unknown speaker are split."""

@@ -17,15 +17,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from lam_sb.corpora.alignments import (
+    find_phone_set,
+    phones_of,
+    read_alignments,
+)
 from lam_sb.corpora.audio import UNSUPPORTED, check_audio
-from lam_sb.corpora.file_cache import Stamps, file_stamps, read_files
+from lam_sb.corpora.file_cache import file_stamps, read_files
 from lam_sb.corpora.folders import how_to_convert, listing
 from lam_sb.corpora.manifests import SPLITS, Utterance, write_manifest
 from lam_sb.corpora.options import PrepOptions
-from lam_sb.corpora.phones import detect_phone_set, phone_class
 from lam_sb.corpora.prep_report import PrepReport
 from lam_sb.corpora.splits import has_official_splits, split_utterances
-from lam_sb.corpora.textgrids import check_alignment
 from lam_sb.errors import UserError
 from lam_sb.files import file_stamp, write_json
 
@@ -177,13 +180,13 @@ def write_corpus(
     )
     report = PrepReport(corpus, utterances, dropped)
     _drop_unusable(report, folder, audio, options)
-    phones = _read_phones(report, folder, save_folder, stamps, options)
-    phone_set = _phone_set(report, phones, options)
+    alignments = read_alignments(report, folder, save_folder, stamps, options)
+    phone_set = find_phone_set(report, alignments, options)
     splits = split_utterances(report.kept, options)
     _check_splits(report, splits, options)
     for split in SPLITS:
         rows = (
-            (u.id, _row(u, corpus, audio, phones, phone_set))
+            (u.id, _row(u, corpus, audio, alignments, phone_set))
             for u in sorted(splits[split], key=lambda u: u.id)
         )
         write_manifest(save_folder / f"{split}.json", rows)
@@ -276,66 +279,6 @@ def _out_of_range(seconds: float, options: PrepOptions) -> str | None:
     return None
 
 
-def _read_phones(
-    report: PrepReport,
-    folder: Path,
-    save_folder: Path,
-    stamps: Stamps,
-    options: PrepOptions,
-) -> dict[str | None, str]:
-    """JSON text of the phones by TextGrid; drops rows without, if asked."""
-    paths = sorted({u.alignment for u in report.kept if u.alignment})
-    alignments: dict[str | None, dict] = read_files(
-        folder,
-        {path: stamps[path] for path in paths},
-        check_alignment,
-        save_folder / "alignment_cache.json",
-        "alignment",
-        prefer="processes",  # parsing holds Python's lock
-    )
-    alignments[None] = {"problem": "missing alignment"}
-    counts = Counter(
-        alignments[u.alignment].get("problem", "with phones")
-        for u in report.kept
-    )
-    report.alignments = dict(sorted(counts.items()))
-    if options.require_alignment:
-        report.drop(
-            "alignment", lambda u: alignments[u.alignment].get("problem")
-        )
-    return {path: a.get("phones", "[]") for path, a in alignments.items()}
-
-
-def _phone_set(
-    report: PrepReport, phones: Mapping[str | None, str], options: PrepOptions
-) -> str:
-    """Set of the kept rows' phones; empty where no row has any of one set."""
-    counts: Counter[str] = Counter()
-    rows = 0
-    for u in report.kept:
-        labels = [label for label, _, _ in json.loads(phones[u.alignment])]
-        counts.update(labels)
-        rows += bool(labels)
-    phone_set = options.phone_set if counts else ""
-    report.phones = {"phone_set": phone_set, "rows": rows, "foreign": {}}
-    if phone_set == "auto":
-        try:
-            phone_set = detect_phone_set(counts)
-        except UserError as error:
-            if options.require_alignment:
-                raise UserError(f"{report.corpus}: {error}") from None
-            problem = f"The alignments of {report.corpus} are not used: {error}"
-            report.phones |= {"phone_set": "", "problem": problem}
-            return ""
-    foreign = {
-        label: count
-        for label, count in sorted(counts.items())
-        if not phone_class(label, phone_set)
-    }
-    report.phones |= {"phone_set": phone_set, "foreign": foreign}
-    return phone_set
-
-
 def _check_splits(
     report: PrepReport, splits: Mapping[str, Sequence], options: PrepOptions
 ) -> None:
@@ -356,9 +299,13 @@ def _check_splits(
 
 
 def _row(
-    u: Utterance, corpus: str, audio: Mapping, phones: Mapping, phone_set: str
+    u: Utterance,
+    corpus: str,
+    audio: Mapping,
+    alignments: Mapping,
+    phone_set: str,
 ) -> dict:
-    phones_of_row = json.loads(phones[u.alignment]) if phone_set else []
+    phones = phones_of(alignments, u) if phone_set else []
     return {
         "wav": str(Path("{data_root}", u.path)),
         "audio_sha": audio[u.path]["audio_sha"],
@@ -369,6 +316,6 @@ def _row(
         "gender": u.gender,
         "corpus": corpus,
         "language": u.language,
-        "phones": phones_of_row,
-        "phone_set": phone_set if phones_of_row else "",
+        "phones": phones,
+        "phone_set": phone_set if phones else "",
     }

@@ -154,6 +154,23 @@ WHOLE_FINALS = [
     ("ai ei ao ou iao iou iu uai uei ui", "V V V V V V V V V V"),
     ("kʰ spn AA aː˥ ə", "- - - a -"),
 ]
+ESPEAK = [
+    # Kids are talking by the door.
+    (
+        "k ˈɪ d z ɑːɹ t ˈɔː k ɪ ŋ b aɪ ð ə d ˈɔːɹ",
+        "C V C C V C V C V C C V C ə C V",
+    ),
+    ("h ˈɑː t b ˈɛ d s iː ɡ ˈoʊ ɾ ˈuː", "C a C C ɛ C C i C o C u"),
+    # Der Lappen liegt auf dem Eisschrank.
+    ("d ɛ ɾ l ˈa p ə n l ˈiː k t aʊ f", "C ɛ C C a C ə C C i C C V C"),
+    ("ʃ ˈøː n ɜ b ˈyː n ə ˌyː b ɜ pf", "C V C V C V C ə V C V C"),
+    # La casa; gnocchi; uomini
+    ("l a k ˈa z a ɲ ˈo k ɪ w ˈɔ m i n ɪ", "C a C a C a C o C V C V C i C V"),
+    # 我, 天, 全, 哥, 是, 字, 二, 中, 家, 雨, 好
+    ("w ˈo th ˈiɛ n tɕh j ˈyæ n k o-", "C o C ɛ C C C ɛ C C ə"),
+    ("s. ˈi. ts i̪ ˈər ts. ˈonɡ tɕ ˈiɑ j ˈy χ ˈɑu", "C V C V V C u C a C V C V"),
+    ("AA kʰ \ufffd", "- - -"),
+]
 CASES = [
     (phone_set, *case)
     for phone_set, cases in (
@@ -162,6 +179,7 @@ CASES = [
         ("mfa_mandarin", MFA_MANDARIN),
         ("pinyin", CODA_SEPARATE),
         ("pinyin", WHOLE_FINALS),
+        ("espeak", ESPEAK),
     )
     for case in cases
 ]
@@ -306,7 +324,9 @@ def test_a_mixed_or_unknown_set_is_refused_with_its_phones(labels, listed):
     with pytest.raises(UserError, match=listed) as error:
         detect_phone_set(labels.split())
     message = str(error.value)
-    assert "phone_set: arpa, mfa_english, mfa_mandarin, pinyin." in message
+    assert (
+        "phone_set: arpa, mfa_english, mfa_mandarin, pinyin, espeak." in message
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Speech with exact phone times from eSpeak NG, for the demo corpora.
+"""Speech with exact phone times from eSpeak NG.
 
 A script: eSpeak NG carries its state from one utterance to the next, so only a
 process of its own gives the same bytes again. It reads from standard input, as
@@ -6,7 +6,8 @@ JSON, ``seed``, ``sample_rate`` and ``requests`` (each ``text``, ``voice``,
 ``rate`` in words a minute, ``pitch`` and ``range`` from 0 to 99), and writes to
 standard output, pickled, for each request int16 samples (N,), phones
 (``[IPA symbol, first sample, position of its word in the text]``, the symbol of
-a pause is empty) and words (``[position, length]`` in characters).
+a pause is empty) and words (``[position, length]`` in characters); or None if
+eSpeak NG has no such voice.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def start(seed: int, sample_rate: int) -> ctypes.CDLL:
     return espeak
 
 
-def speak(espeak: ctypes.CDLL, request: Mapping) -> tuple:
+def speak(espeak: ctypes.CDLL, request: Mapping) -> tuple | None:
     """Speak one text: its samples, phones and words."""
     blocks, phones, words = [], [], []
 
@@ -79,19 +80,24 @@ def speak(espeak: ctypes.CDLL, request: Mapping) -> tuple:
             if event.type == EVENT_WORD:
                 words.append([position, event.length])
             elif event.type == EVENT_PHONEME:
-                phones.append([event.symbol.decode(), event.sample, position])
+                # The symbol is cut off after 8 bytes.
+                symbol = event.symbol.decode(errors="replace")
+                if symbol.startswith("("):  # another language: (en)
+                    symbol = ""
+                phones.append([symbol, event.sample, position])
             number += 1
         return 0  # go on
 
+    if espeak.espeak_SetVoiceByName(request["voice"].encode()) != 0:
+        return None
     callback = Callback(collect)
     espeak.espeak_SetSynthCallback(callback)
-    if espeak.espeak_SetVoiceByName(request["voice"].encode()) != 0:
-        raise RuntimeError(f"eSpeak NG has no voice {request['voice']}.")
     for name, number in PARAMETERS.items():
         espeak.espeak_SetParameter(number, request[name], 0)
     text = request["text"].encode()
     espeak.espeak_Synth(text, len(text) + 1, 0, 1, 0, UTF8, None, None)
-    return np.concatenate(blocks), phones, words
+    samples = np.concatenate(blocks) if blocks else np.empty(0, np.int16)
+    return samples, phones, words
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Phone times of recordings whose text is known, without a trained aligner."""
