@@ -185,8 +185,8 @@ def die_at(monkeypatch, module, name: str, call: int) -> None:
         (weights.EpochWeights, "keep_tested", 1),
         (train.LamBrain, "posteriors", 1),  # all that is kept is written
         (train.LamBrain, "posteriors", 2),
-        (train.run, "leave_results", 1),
-        (train.run, "keep_only_tested", 1),  # the results are left
+        (train.run_results, "leave_results", 1),
+        (train.run_results, "keep_only_tested", 1),  # the results are left
     ],
 )
 def test_interrupted_at_its_end_it_is_as_unbroken(
@@ -229,7 +229,9 @@ def test_interrupted_while_it_clears_up_it_is_as_unbroken(
 def test_a_run_of_the_version_before_loses_nothing(arguments, monkeypatch):
     """It has a result of float32 weights, and its checkpoint."""
     with monkeypatch.context() as patch:
-        patch.setattr(train.run, "keep_only_tested", lambda hparams: None)
+        patch.setattr(
+            train.run_results, "keep_only_tested", lambda hparams: None
+        )
         folder = run(arguments(number_of_epochs=2))
     for name in KEPT:
         (folder / "save" / name).unlink()
