@@ -34,7 +34,7 @@ SINGLE = (
 )
 # What the command line says of the corpora, and a study by other keys.
 OF_CORPORA = {
-    *("source", "target", "encoder_source", "target_valid", "valid", "seed"),
+    *("source", "target", "encoder_source", "target_valid", "valid"),
     *(f"{role}{end}" for role in ("source", "target") for end in BY_CORPUS),
 }
 

@@ -64,7 +64,7 @@ def test_their_phones_are_used_and_each_report_says_so(corpus, save, tmp_path):
         **{"phone_set": "espeak", "rows": 1, "approximate": 1, "foreign": {}}
     }
     assert NOTE in report["notes"]
-    keys = {"source": "toy", "target": "toy"}
+    keys = {"sources": ["toy"], "targets": ["toy"]}
     assert NOTE in prep_notes(keys | {"manifest_folder": save.parent})
     for name in ("train.json", "prep_report.json", "alignment_cache.json"):
         assert "geheim" not in (save / name).read_text("utf-8")

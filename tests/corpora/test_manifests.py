@@ -91,7 +91,7 @@ def test_another_emotion_is_an_error_that_lists_the_four(tmp_path):
 )
 def test_a_phone_set_belongs_to_phones_and_is_known(changes, tmp_path):
     path = write_manifest(tmp_path / "m.json", {"a": good_row(**changes)})
-    with pytest.raises(UserError, match=r"row a: phone_set is .* pinyin, or"):
+    with pytest.raises(UserError, match=r"row a: phone_set is .* espeak, or"):
         read_manifest(path, "")
 
 
