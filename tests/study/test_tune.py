@@ -143,7 +143,7 @@ def test_what_is_chosen_is_a_file_to_train_with(
     said = capsys.readouterr().out
     folder = tmp_path / "results/study/tune/small_lam_gl"
     assert f"Chosen: {folder}/tuned.yaml" in said
-    assert "| on right   | on left   |" in said
+    assert "| on left   | on right   |" in said
     tuned = load(
         folder / "tuned.yaml",
         {"data_folder": "/d", "encoder_source": str(wavlm)},
