@@ -95,10 +95,7 @@ def _analyses(jobs: Sequence[Job]) -> list[Analysis]:
         folder = Path(job.paths["analysis_folder"])
         if not (job.wants_analysis and job.is_analysed):
             continue
-        source, targets = (
-            job.keys["source"],
-            names_of(job.keys["target"]),
-        )
+        source, targets = job.keys["source"], names_of(job.keys["target"])
         for column in columns_of(job.encoder, source, targets).values():
             if column not in analyses:
                 selection = _read(folder / "selection.json")
