@@ -31,16 +31,15 @@ from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import RunOptions
 
-from lam_sb import inputs, run, run_folder, run_results
+from lam_sb import inputs, run, run_folder, run_parts, run_results
 from lam_sb.command_line import is_verbose, parse_arguments
 from lam_sb.config import complete_text
-from lam_sb.console import console, log_config, say
+from lam_sb.console import console, log_to, say
 from lam_sb.features.store import FeatureStore
 from lam_sb.processes import limit_threads, process_rank, start_processes
 from lam_sb.training.alignment import aligned_segments
 from lam_sb.training.brain import AlignmentBrain
 from lam_sb.training.ensemble import fit_and_test_ensemble
-from lam_sb.training.history import tested_rules
 from lam_sb.training.loaders import (
     FeatureDataset,
     in_order_loaders,
@@ -173,15 +172,7 @@ def fit_brain(
     limit_threads(1)  # more wait for each other; the last bits depend on them
     brain = make_brain(hparams, rows, loaders, run_opts)
     brain.fit(brain.epochs(), loaders["train"], loaders["valid"])
-
-    chosen = brain.keep_tested(tested_rules(hparams["select_on"]))
-    posteriors = {
-        target: {r: brain.posteriors(test, chosen[r]) for r in chosen}
-        for target, test in loaders["test"].items()
-    }
-    if if_main_process() and not brain.debug:
-        brain.history.write(Path(hparams["output_folder"]))
-    return posteriors, brain.learned(chosen[hparams["select_on"]])
+    return brain.test_kept(loaders["test"], Path(hparams["output_folder"]))
 
 
 def fit_and_test(
@@ -196,7 +187,9 @@ def fit_and_test(
     device = inputs.choose_device(run_opts)
     manifests, undecodable = inputs.encode(store, manifests, device)
     rows, loaders = dataio_prepare(hparams, manifests, store, device)
-    if hparams["fit"] == "sklearn":
+    if hparams["seeds_averaged"] > 1:
+        posteriors, learned = {}, {}
+    elif hparams["fit"] == "sklearn":
         keys = ("layers", "seed", "class_weight", "select_on")
         posteriors, learned = fit_and_test_ensemble(
             rows, *(hparams[key] for key in keys)
@@ -206,6 +199,9 @@ def fit_and_test(
     if if_main_process():
         learned["undecodable_audio"] = undecodable
         learned["seconds"] = round(time.time() - start, 1)
+        posteriors, learned = run_parts.join_parts(
+            hparams, rows["target_test"], posteriors, learned
+        )
         lines = run_results.leave_results(
             *(hparams, settings, rows["target_test"], posteriors),
             run_results.describe_run(hparams, manifests, rows, learned),
@@ -216,22 +212,18 @@ def fit_and_test(
         say(lines)
 
 
-def main(argv: list[str]) -> None:
-    """Do what the command line says, within its output folder."""
-    path, run_opts, overrides = parse_arguments(argv)
-    run_opts = start_processes(run_opts)
+def run_system(
+    path: str, run_opts: RunOptions, overrides: dict, verbose: bool
+) -> None:
+    """Do a run within its output folder, after those that it is made of."""
     hparams, settings = run.load_run(path, run_opts, overrides)
     if hparams["dry_run"]:
         prepare(hparams)
-        rows, device = inputs.read_rows(hparams), inputs.choose_device(run_opts)
-        print(inputs.describe_inputs(hparams, rows, device))
-        inputs.check_rows(hparams, rows, make_training_sampler)
+        inputs.dry_run(hparams, run_opts, make_training_sampler)
         return
     folder = Path(hparams["output_folder"])
     with run_folder.experiment_folder(folder, settings):
-        sb.create_experiment_directory(
-            folder, log_config=log_config(is_verbose(argv)), save_env_desc=False
-        )
+        log_to(folder, verbose)
         logger.info("System %s, results in %s", hparams["system"], folder)
         run_on_main(prepare, args=[hparams])
         manifests = inputs.read_rows(hparams)
@@ -240,7 +232,17 @@ def main(argv: list[str]) -> None:
         run.add_data(hparams, settings, manifests, store.path.name)
         text = complete_text(path, overrides)
         run_on_main(run_folder.claim_folder, args=[folder, settings, text])
+        run_on_main(run_parts.write_manifests, args=[hparams])
+        for keys in run_parts.parts_of(hparams):
+            run_system(path, run_opts, {**overrides, **keys}, verbose)
+            log_to(folder, verbose)
         fit_and_test(hparams, settings, manifests, store, run_opts)
+
+
+def main(argv: list[str]) -> None:
+    """Do what the command line says."""
+    path, run_opts, overrides = parse_arguments(argv)
+    run_system(path, start_processes(run_opts), overrides, is_verbose(argv))
 
 
 if __name__ == "__main__":

@@ -41,22 +41,24 @@ class ConsoleFilter(logging.Filter):
         return record.levelno >= least
 
 
-def log_config(verbose: bool) -> str:
-    """Choose the logging of a run's folder, in SpeechBrain's format.
+def log_to(folder: Path, verbose: bool) -> None:
+    """Log into a run's folder, in SpeechBrain's format.
 
     Arguments
     ---------
+    folder : Path
+        Gets log.txt; made if need be.
     verbose : bool
         Whether the console shows all that log.txt holds.
-
-    Returns
-    -------
-    str
-        Path of a YAML file.
     """
-    from speechbrain.core import DEFAULT_LOG_CONFIG  # slow to import
+    import speechbrain as sb  # slow to import
+    from speechbrain.core import DEFAULT_LOG_CONFIG
 
-    return DEFAULT_LOG_CONFIG if verbose else str(LOG_CONFIG)
+    sb.create_experiment_directory(
+        folder,
+        log_config=DEFAULT_LOG_CONFIG if verbose else str(LOG_CONFIG),
+        save_env_desc=False,
+    )
 
 
 def begin(first: Callable[[Sequence[str]], T], argv: Sequence[str]) -> T:

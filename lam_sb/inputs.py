@@ -232,7 +232,31 @@ def encode(
     return kept, undecodable
 
 
-def describe_inputs(hparams: Mapping, rows: Rows, device: str) -> str:
+def dry_run(
+    hparams: Mapping, run_opts: RunOptions, make_sampler: Callable
+) -> None:
+    """Print what a run would read, and refuse rows that it cannot be made on.
+
+    Arguments
+    ---------
+    hparams : Mapping
+        Values of a run whose manifests are written.
+    run_opts : RunOptions
+        SpeechBrain's options.
+    make_sampler : Callable
+        As for `check_rows`.
+
+    Raises
+    ------
+    UserError
+        As `read_rows` and `check_rows`.
+    """
+    rows, device = read_rows(hparams), choose_device(run_opts)
+    print(_describe(hparams, rows, device))
+    check_rows(hparams, rows, make_sampler)
+
+
+def _describe(hparams: Mapping, rows: Rows, device: str) -> str:
     """Count rows by split and emotion; say what encoding takes."""
     lines = []
     parts = [(key, corpus) for key in PARTS for corpus in rows[key]]

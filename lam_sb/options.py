@@ -12,6 +12,7 @@ from lam_sb.corpora.names import set_by_corpus
 from lam_sb.errors import UserError, check_choice
 from lam_sb.features.resident import FEATURES_ON
 from lam_sb.models.pooling import BEST_ON_SOURCE
+from lam_sb.run_parts import check_parts
 from lam_sb.training.alignment import alignment_parameters
 from lam_sb.training.samplers import BALANCE
 from lam_sb.training.standardisation import NORMALISE
@@ -26,6 +27,7 @@ CHOICES = {
     "features_on": FEATURES_ON,
     "similarity": tuple(MEASURES),
     "balance": BALANCE,
+    "calibrate": ("none", "temperature"),
 }
 TRAINING_KEYS = {
     *("projection_dim", "projection_norm", "layer_weighting", "num_blocks"),
@@ -153,6 +155,7 @@ def check_options(
     if hparams["protocol"] != "transductive":  # no test row is trained on
         unused.add("hold_out_shots")
     unused |= _check_corpora(hparams)
+    unused |= check_parts(hparams)
     _check_anchors(hparams, overrides, path)
     # These decide the result only through such a rule; analyse reads them too.
     if hparams["anchor_layers"] not in ANALYSIS_RULES:

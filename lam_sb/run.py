@@ -88,7 +88,10 @@ def load_run(
     hparams = load(path, overrides)
     if run_opts.debug:  # nothing of it lies among results
         folder = f"{hparams['output_folder']}_debug"
-        hparams = load(path, {**overrides, "output_folder": folder})
+        own = {"output_folder": folder, "seeds_averaged": 1}
+        if hparams["normalise"] == "residual":  # takes a run before it
+            own["normalise"] = "speaker"
+        hparams = load(path, {**overrides, **own, "calibrate": "none"})
     settings = _settings(key_blocks(path, overrides))
     given = DECIDING_OPTIONS & run_opts.overridden_args
     settings |= {option: run_opts[option] for option in given}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
+from lam_sb.evaluation.calibration import calibration_scores, with_temperature
 from lam_sb.evaluation.results import (
     finished_result,
     results_paths,
@@ -52,7 +53,7 @@ def describe_run(
         *("experiment", "system", "source", "sources", "targets", "seed"),
         *("protocol", "folds", "fold", "normalise", "select_on", "bound"),
         *("target_rows", "gamma", "segment", "layers", "layer_scores"),
-        *("split_seed", "number_of_epochs", "patience"),
+        *("split_seed", "number_of_epochs", "patience", "seeds_averaged"),
     )
     aligned = hparams["alignment"] if hparams["gamma"] else None
     rule = hparams["anchor_layers"]
@@ -107,14 +108,14 @@ def _adapts_on(hparams: Mapping, tests_on_training_rows: bool) -> str:
     """
     parts = []
     if (
-        hparams["normalise"] in ("domain", "speaker")
+        hparams["normalise"] in ("domain", "speaker", "residual")
         or (hparams["alignment"] is not None and hparams["gamma"])
         or _analysis_decides(hparams)
     ):
         parts.append("target_train")
         if tests_on_training_rows:
             parts.append("test_rows")
-    if hparams["normalise"] == "speaker":
+    if hparams["normalise"] in ("speaker", "residual"):
         parts.append("test_speakers")
     return " + ".join(parts) or "none"
 
@@ -222,6 +223,7 @@ def _results(
         for rule in ("last", "source")
     }
     return {**content, **scores[chosen], **other} | {
+        "uncalibrated": _uncalibrated(test, posteriors[chosen], content),
         "notes": [
             *prep_notes(hparams),
             *_encoding_notes(content),
@@ -230,6 +232,17 @@ def _results(
         "store": settings["data"]["store"],
         "settings_hash": settings_hash(settings),
     }
+
+
+def _uncalibrated(
+    test: DomainRows, posteriors: np.ndarray, content: Mapping[str, object]
+) -> dict | None:
+    """Score the posteriors as they were before `calibrate`, if they were."""
+    temperature, known = content["temperature"], test.labels.numpy() >= 0
+    if temperature is None or not known.any():
+        return None
+    before = with_temperature(posteriors[known], 1 / temperature)
+    return calibration_scores(test.labels.numpy()[known], before)
 
 
 def keep_only_tested(hparams: Mapping) -> None:

@@ -114,7 +114,7 @@ KINDS: dict[str, Kind] = {
         (
             *("time_chunks", "episode_shots", "episode_queries", "num_heads"),
             *("projection_dim", "ffn_dim", "number_of_epochs", "patience"),
-            *("average_last_steps", "eval_batch_size"),
+            *("average_last_steps", "eval_batch_size", "seeds_averaged"),
         ),
         whole(1),
     ),

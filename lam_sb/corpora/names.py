@@ -123,3 +123,32 @@ def set_by_corpus(hparams: dict) -> None:
         for name, path in hparams.get(key, {}).items():
             if path is None:
                 raise UserError(f"{key} names no manifest of {name}.")
+
+
+def role_keys(
+    corpora: Mapping[str, Mapping | None], role: str, side: str
+) -> dict[str, object]:
+    """Keys that say where the corpora of a role lie, and how they are read.
+
+    Arguments
+    ---------
+    corpora : Mapping[str, Mapping | None]
+        By corpus, what the keys of its role hold, without the role's name.
+    role : str
+        source or target.
+    side : str
+        Its corpora, as from `joined`.
+
+    Example
+    -------
+    >>> role_keys({"emodb": {"folder": "a"}, "savee": None}, "source", "emodb")
+    {'source_folder': 'a'}
+    """
+    given = {name: corpora[name] or {} for name in names_of(side)}
+    if len(given) == 1:
+        return {f"{role}_{end}": value for end, value in given[side].items()}
+    ends = dict.fromkeys(end for own in given.values() for end in own)
+    return {
+        f"{role}_{end}": {n: own[end] for n, own in given.items() if end in own}
+        for end in ends
+    }

@@ -23,6 +23,14 @@ ABLATIONS = {
     "lam_rl2": "LAM-RL2",
     "lam_rl3": "LAM-RL3",
 }
+PLUS = {
+    "lam_plus": "LAM-Plus",
+    "lam_plus_one": "LAM-Plus, one seed",
+    "lam_plus_domain": "LAM-Plus, domain statistics",
+    "lam_plus_speaker": "LAM-Plus, speaker statistics",
+    "lam_plus_no_mcc": "LAM-Plus, no confusion loss",
+    "lam_plus_coral": "LAM-Plus, CORAL in its place",
+}
 CONTROLS = {"layer_atn": "Layer-Atn", "layer_drop": "Layer-Drop"}
 SEGMENTS = {
     "lam_gl_vowl": "LAM-GL, vowels",
@@ -34,6 +42,7 @@ FAMILIES = {
     "baselines": BASELINES,
     "reference": {REFERENCE: "LAM-GL"},
     "ablations": ABLATIONS,
+    "plus": PLUS,
     "controls": CONTROLS,
     "segments": SEGMENTS,
     "bounds": BOUNDS,

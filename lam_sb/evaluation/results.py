@@ -249,6 +249,27 @@ def _git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
+def read_posteriors(path: Path, ids: Sequence[str]) -> np.ndarray:
+    """Read the posteriors (N, 4) of some test rows, beside a results.json.
+
+    Raises
+    ------
+    UserError
+        They are not there, or the rows are not among them.
+    """
+    path = path.with_name("predictions.csv")
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = {row["id"]: row for row in csv.DictReader(file)}
+        values = [[float(rows[i][e]) for e in EMOTIONS] for i in ids]
+    except (OSError, LookupError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"{path} cannot be read ({error!r}); remove {path.parent} and run "
+            "it again."
+        ) from None
+    return np.array(values).reshape(len(ids), len(EMOTIONS))
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """A finished run, as its folder holds it.

@@ -10,6 +10,7 @@ An alignment loss is any callable that gives a scalar, named by the YAML's
   (B', S) bool, which are False where a segment has no frames;
 - ``source_embeddings``, ``target_embeddings``: (B, e), (B', e) outputs of the
   head;
+- ``target_logits``: (B', 4) logits of the emotions;
 - ``labels``: (B,) emotions of the source rows.
 
 Attributes may say more: ``keys``, the YAML keys that it uses (any, if it does

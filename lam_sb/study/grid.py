@@ -20,7 +20,7 @@ from lam_sb.analysis.anchor_layers import (
     is_analysed,
 )
 from lam_sb.config import load, load_study, recipe_folder
-from lam_sb.corpora.names import ROLES, joined, names_of
+from lam_sb.corpora.names import ROLES, joined, names_of, role_keys
 from lam_sb.errors import UserError, check_choice
 from lam_sb.evaluation.catalogue import REFERENCE
 from lam_sb.evaluation.results import TRAINING_LENGTH
@@ -235,7 +235,7 @@ def _command_lines(
         source = target
     keys = {"source": source, "target": target, "seed": 0}
     for role in ROLES:
-        keys |= _corpus_keys(study["corpora"], role, keys[role])
+        keys |= role_keys(study["corpora"], role, keys[role])
     if study["encoders"][encoder] is not None:
         keys["encoder_source"] = study["encoders"][encoder]
     keys["output_root"] = study["output_root"]
@@ -247,20 +247,6 @@ def _command_lines(
         if folds:
             keys["fold"] = fold
         yield os.path.normpath(file), dict(keys)
-
-
-def _corpus_keys(
-    corpora: Mapping[str, Mapping | None], role: str, side: str
-) -> dict[str, object]:
-    """Folders and options that a study gives the corpora of a role."""
-    given = {name: corpora[name] or {} for name in names_of(side)}
-    if len(given) == 1:
-        return {f"{role}_{end}": value for end, value in given[side].items()}
-    ends = dict.fromkeys(end for own in given.values() for end in own)
-    return {
-        f"{role}_{end}": {n: own[end] for n, own in given.items() if end in own}
-        for end in ends
-    }
 
 
 def _job(

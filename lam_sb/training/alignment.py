@@ -18,7 +18,7 @@ from lam_sb.training.rows import Batch, Outputs
 INPUTS = (
     *("source", "target"),
     *("source_segments", "target_segments", "source_mask", "target_mask"),
-    *("source_embeddings", "target_embeddings", "labels"),
+    *("source_embeddings", "target_embeddings", "target_logits", "labels"),
 )
 
 
@@ -216,6 +216,11 @@ class AlignmentInputs:
         return self._heads[1]
 
     @property
+    def target_logits(self) -> torch.Tensor:
+        """(B', 4) logits of the target."""
+        return self._by_domain(self._outputs.logits)[1]
+
+    @property
     def labels(self) -> torch.Tensor:
         """(B,) emotions of the source rows."""
         return self._by_domain(self._batch.labels)[0]
@@ -257,7 +262,8 @@ def aligns_embeddings(alignment: Callable | None, gamma: float) -> bool:
     """Tell whether the target's training rows need the head."""
     if alignment is None or not gamma:
         return False
-    return "target_embeddings" in alignment_parameters(alignment)
+    asked = {"target_embeddings", "target_logits"}
+    return bool(asked & {*alignment_parameters(alignment)})
 
 
 def call_alignment(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import speechbrain as sb
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from lam_sb.errors import UserError
 from lam_sb.training.finite import finite
-from lam_sb.training.history import read_finished
+from lam_sb.training.history import read_finished, tested_rules
 from lam_sb.training.weights import EpochWeights, weights_hash
 
 
@@ -126,6 +127,34 @@ class KeepingBrain(sb.Brain):
                 number_of_epochs=self.hparams.number_of_epochs,
                 patience=self.hparams.patience,
             )
+
+    def test_kept(
+        self, loaders: Mapping[str, DataLoader], folder: Path
+    ) -> tuple[dict[str, dict[str, np.ndarray]], dict]:
+        """Test by each rule, and say in a folder what each epoch gave.
+
+        Arguments
+        ---------
+        loaders : Mapping[str, DataLoader]
+            Test rows in order, by target.
+        folder : Path
+            Gets history.csv and layer_weights.csv, unless for ``--debug``.
+
+        Returns
+        -------
+        posteriors : dict[str, dict[str, np.ndarray]]
+            (N, 4) by target and rule.
+        learned : dict
+            As from `learned`, of the run's own rule.
+        """
+        chosen = self.keep_tested(tested_rules(self.select_on))
+        posteriors = {
+            target: {r: self.posteriors(test, chosen[r]) for r in chosen}
+            for target, test in loaders.items()
+        }
+        if if_main_process() and not self.debug:
+            self.history.write(folder)
+        return posteriors, self.learned(chosen[self.select_on])
 
     def learned(self, chosen: Sequence[int]) -> dict:
         """Say what was learned, by which weights, and where.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lam_sb.features.resident import place_features
+from lam_sb.run_parts import set_emotions
 from lam_sb.training.rows import DomainRows, Parts, segments_of
 from lam_sb.training.source_folds import choose_layers
 from lam_sb.training.standardisation import fit_standardisers
@@ -51,6 +52,10 @@ def ready_features(
     choose_layers(hparams, [*rows["source_train"].values()])
     layers = hparams["layers"]
     segments = segments_of(hparams["fit"], hparams["segment"])
+    if hparams["seeds_averaged"] > 1:  # those runs have read them
+        normalise = "none"
+    if normalise == "residual":
+        set_emotions(hparams, source, target)
     fit_standardisers(normalise, source, target, layers, segments, kept)
     if hparams["fit"] == "sklearn":
         return layers, segments

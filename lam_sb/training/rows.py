@@ -128,6 +128,9 @@ class DomainRows:
         ]
         self.labels = class_labels(manifest, labelled)
         self.standardisers: dict[str, Standardiser] = {}  # by segment
+        # (N, 4) shares that ``normalise: residual`` goes by; labels of the
+        # source, but never of the target.
+        self.emotions: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

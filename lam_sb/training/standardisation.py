@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from lam_sb.training.rows import DomainRows
 
 logger = get_logger(__name__)
-NORMALISE = ("none", "source", "domain", "speaker")
+NORMALISE = ("none", "source", "domain", "speaker", "residual")
 SPEAKER_PRIOR = 20  # rows: how slowly a speaker's own mean is trusted
+SMALLEST_SHARE = 0.02  # that an emotion is taken to have in a corpus
 READ_AT_ONCE = 16  # rows, when statistics stream over a store: fits a cache
 BLOCK = 8  # rows of a batch that are standardised at once: likewise
 REVISION = 1  # of the statistics, raised when they are worked out otherwise
@@ -94,7 +95,10 @@ def fit_standardisers(
         ``none``; ``source``: the source's statistics for all; ``domain``:
         each corpus with its own (corpus normalisation, Schuller et al. 2010);
         ``speaker``: after ``domain``, n / (n + 20) of each speaker's mean over
-        its n rows of any split is subtracted, and the rest standardised again.
+        its n rows of any split is subtracted, and the rest standardised again;
+        ``residual``: the same, of what is left of the rows once the mean of
+        their emotion is subtracted, and with statistics in which each emotion
+        counts alike, by the ``emotions`` of the rows.
     source, target : Sequence[Sequence[DomainRows]]
         Rows of each corpus of a role; the first entry is its training rows,
         whose statistics count. Under ``source`` those of all sources count
@@ -117,7 +121,8 @@ def fit_standardisers(
         part.standardisers = {}
     if normalise == "none":
         return
-    fit = _fit_speakers if normalise == "speaker" else _fit_corpora
+    by_speaker = {"speaker": _fit_speakers, "residual": _fit_residuals}
+    fit = by_speaker.get(normalise, _fit_corpora)
     for segment in segments:
         if normalise == "source":
             training = [corpus[0] for corpus in source]
@@ -125,7 +130,7 @@ def fit_standardisers(
         for corpus in (*source, *target):
             if normalise == "domain":
                 fitted = _kept(folder, fit, corpus[:1], segment).of(layers)
-            elif normalise == "speaker":
+            elif normalise in by_speaker:
                 fitted = _kept(folder, fit, corpus, segment).of(layers)
             for part in corpus:
                 part.standardisers[segment] = fitted
@@ -138,7 +143,7 @@ def _kept(
     segment: str,
 ) -> Standardiser:
     """Fit, or read what an earlier run has fitted on the same rows."""
-    if folder is None:
+    if folder is None or fit is _fit_residuals:  # a run's own
         return fit(rows, segment)
     keys = [part.features.keys for part in rows]
     content: list = [REVISION, fit.__name__, segment, keys]
@@ -182,13 +187,20 @@ def _fit_corpora(
     rows: Sequence[DomainRows],
     segment: str,
     first: Standardiser | None = None,
+    weights: torch.Tensor | None = None,
 ) -> Standardiser:
-    """Mean and deviation of the vectors with frames, standardised first."""
+    """Mean and deviation of the vectors with frames, standardised first.
+
+    With ``weights`` (N,), the N rows of the only part count by them.
+    """
     count, total, squares = 0, 0.0, 0.0
-    for x, _ in chain(*(_vectors(part, segment, first) for part in rows)):
-        count += len(x)
-        total = total + x.sum(0)
-        squares = squares + x.square_().sum(0)
+    for x, owners in chain(*(_vectors(part, segment, first) for part in rows)):
+        w = 1.0
+        if weights is not None:
+            w = weights[owners, None, None]
+        count += len(x) if weights is None else float(w.sum())
+        total = total + (x * w).sum(0)
+        squares = squares + (x.square_() * w).sum(0)
     if not count:  # nothing will be aligned, nor standardised
         shape = rows[0].features.shape(segment)[1:]
         return Standardiser(torch.zeros(shape), torch.ones(shape))
@@ -198,15 +210,49 @@ def _fit_corpora(
     return Standardiser(mean.float(), std.float())
 
 
-def _fit_speakers(rows: Sequence[DomainRows], segment: str) -> Standardiser:
-    """Subtract shrunken speaker means after the corpus's own statistics."""
-    corpus = _fit_corpora(rows[:1], segment)
+def _fit_residuals(
+    rows: Sequence[DomainRows], segment: str
+) -> Standardiser:
+    """Do as `_fit_speakers`, with what the emotions explain left in."""
+    p = rows[0].emotions
+    weights = (p / p.mean(0).clamp(min=SMALLEST_SHARE)).sum(1)
+    return _fit_speakers(rows, segment, weights)
+
+
+def _emotion_means(
+    rows: DomainRows, segment: str, first: Standardiser
+) -> torch.Tensor:
+    """Mean vector of each emotion (4, L, D), standardised first."""
+    total, count = 0.0, 0.0
+    for x, owners in _vectors(rows, segment, first):
+        p = rows.emotions[owners]
+        total = total + torch.einsum("nc,nld->cld", p, x)
+        count = count + p.sum(0)
+    return total / count.clamp(min=1)[:, None, None]
+
+
+def _fit_speakers(
+    rows: Sequence[DomainRows],
+    segment: str,
+    weights: torch.Tensor | None = None,
+) -> Standardiser:
+    """Subtract shrunken speaker means after the corpus's own statistics.
+
+    With ``weights`` (N,) of the training rows, of what their emotions leave.
+    """
+    corpus = _fit_corpora(rows[:1], segment, None, weights)
+    if weights is not None:
+        means = _emotion_means(rows[0], segment, corpus)
     sums: dict[str, torch.Tensor] = {}
     counts: dict[str, int] = defaultdict(int)
     members: dict[str, set[str]] = defaultdict(set)
     for part in rows:
-        for x, speakers in _vectors(part, segment, corpus, skip=members):
-            for vector, speaker in zip(x, speakers, strict=True):
+        for x, owners in _vectors(part, segment, corpus, skip=members):
+            if weights is not None:
+                p = part.emotions[owners]
+                x = x - torch.einsum("nc,cld->nld", p, means)
+            for vector, owner in zip(x, owners, strict=True):
+                speaker = part.speakers[owner]
                 sums[speaker] = sums.get(speaker, 0.0) + vector
                 counts[speaker] += 1
         for utt_id, speaker in zip(part.ids, part.speakers, strict=True):
@@ -217,7 +263,7 @@ def _fit_speakers(rows: Sequence[DomainRows], segment: str) -> Standardiser:
         mean = sums[speaker] / counts[speaker]
         offsets[speaker] = (n / (n + SPEAKER_PRIOR) * mean).float()
     first = Standardiser(corpus.mean, corpus.std, offsets)
-    again = _fit_corpora(rows[:1], segment, first)
+    again = _fit_corpora(rows[:1], segment, first, weights)
     return Standardiser(
         corpus.mean + corpus.std * again.mean,
         corpus.std * again.std,
@@ -230,8 +276,8 @@ def _vectors(
     segment: str,
     first: Standardiser | None,
     skip: Mapping[str, set[str]] | None = None,
-) -> Iterator[tuple[torch.Tensor, list[str]]]:
-    """Stream vectors with frames, (n, L, D) in float64, and speakers.
+) -> Iterator[tuple[torch.Tensor, list[int]]]:
+    """Stream vectors with frames, (n, L, D) in float64, and their rows.
 
     Of all layers, standardised by ``first``; without the rows of ``skip``.
     """
@@ -250,4 +296,4 @@ def _vectors(
             first(x, speakers)
         owners = torch.arange(len(indices))[:, None].expand_as(mask)[mask]
         x = x.flatten(0, 1) if mask.all() else x[mask]
-        yield x.double(), [speakers[o] for o in owners.tolist()]
+        yield x.double(), [indices[o] for o in owners.tolist()]
