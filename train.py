@@ -233,7 +233,7 @@ def run_system(
         text = complete_text(path, overrides)
         run_on_main(run_folder.claim_folder, args=[folder, settings, text])
         run_on_main(run_parts.write_manifests, args=[hparams])
-        for keys in run_parts.parts_of(hparams):
+        for keys in run_parts.parts_of(hparams, hparams["calibrate"]):
             run_system(path, run_opts, {**overrides, **keys}, verbose)
             log_to(folder, verbose)
         fit_and_test(hparams, settings, manifests, store, run_opts)

@@ -14,8 +14,8 @@ import torch
 from torch.nn.functional import one_hot
 
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
-from lam_sb.corpora.names import joined, names_of, role_keys
 from lam_sb.corpora.manifests import EMOTIONS
+from lam_sb.corpora.names import joined, names_of, role_keys
 from lam_sb.errors import UserError
 from lam_sb.evaluation.calibration import fit_temperature, with_temperature
 from lam_sb.evaluation.results import (
@@ -27,32 +27,37 @@ from lam_sb.files import write_json
 from lam_sb.training.rows import DomainRows
 
 Posteriors = dict[str, dict[str, np.ndarray]]  # by target and rule
-FIRST = "speaker"  # how the first run of ``residual`` is standardised
+# How the first run of ``residual`` is standardised: without the speakers, for
+# one who has few of the emotions would mislead it.
+FIRST = "domain"
 MEANS = ("layer_weights", "layer_share", "valid_uar")  # over the seeds
 
 
-def parts_of(hparams: Mapping) -> list[dict[str, object]]:
+def parts_of(hparams: Mapping, calibrate: str) -> list[dict[str, object]]:
     """List the runs that must be there before a run can leave its result.
 
     Arguments
     ---------
     hparams : Mapping
         Values of the run, checked.
+    calibrate : str
+        ``temperature`` or ``none``.
 
     Returns
     -------
     list[dict[str, object]]
         What each sets besides the keys of the run: under ``seeds_averaged``
-        above 1 a run of each seed, under ``normalise: residual`` one under
-        ``speaker`` that tests the target's training rows too, under ``calibrate: temperature`` one for
-        each source that is left out and taken as the unlabelled target.
+        above 1 a run of each seed; under ``normalise: residual`` one under
+        ``domain`` that tests the target's training rows too; with a
+        temperature, one for each source, which is left out and taken as the
+        unlabelled target.
     """
     parts = [_first(hparams)] if _has_first(hparams) else []
     parts += [
         {"seed": seed, "seeds_averaged": 1, "calibrate": "none", **places}
         for seed, places in _seeds(hparams).items()
     ]
-    if hparams["calibrate"] == "temperature":
+    if calibrate == "temperature":
         parts += [_left_out(hparams, corpus) for corpus in hparams["sources"]]
     return parts
 
@@ -77,7 +82,7 @@ def _first(hparams: Mapping) -> dict[str, object]:
         target: f"{places['output_folder']}/{target}.json"
         for target in hparams["targets"]
     }
-    test = tested if len(tested) > 1 else [*tested.values()][0]
+    test = tested if len(tested) > 1 else next(iter(tested.values()))
     part = {"normalise": FIRST, "target_test": test, "calibrate": "none"}
     return part | places
 
@@ -164,7 +169,8 @@ def join_parts(
     rows : Mapping[str, DomainRows]
         N test rows of each target.
     posteriors : Posteriors
-        (N, 4) by target and rule, of the run itself; none if seeds are averaged.
+        (N, 4) by target and rule, of the run itself; none where seeds are
+        averaged.
     learned : dict
         Part of results.json so far, with the run's own ``seconds``.
 
@@ -178,10 +184,11 @@ def join_parts(
     if hparams["seeds_averaged"] > 1:
         posteriors, means = _average(hparams, rows)
         learned = learned | means
-    for keys in parts_of(hparams):
+    for keys in parts_of(hparams, hparams["calibrate"]):
         targets = names_of(keys.get("target", hparams["target"]))
-        path = [*results_paths(keys["output_folder"], targets).values()][0]
-        learned["seconds"] += read_run(path).results["seconds"]
+        paths = results_paths(keys["output_folder"], targets)
+        results = read_run(paths[targets[0]]).results
+        learned["seconds"] += results["seconds"]
     learned["temperature"] = None
     if hparams["calibrate"] == "temperature":
         posteriors, learned["temperature"] = _calibrate(hparams, posteriors)
@@ -200,7 +207,9 @@ def _average(
             for folder in folders
         ]
         runs = [read_run(path).results for path in paths]
-        mean = np.mean([read_posteriors(path, test.ids) for path in paths], axis=0)
+        mean = np.mean(
+            [read_posteriors(path, test.ids) for path in paths], axis=0
+        )
         posteriors[target] = {hparams["select_on"]: mean}
     hashes = "".join(str(run["weights_hash"]) for run in runs)
     return posteriors, {
@@ -268,7 +277,7 @@ def check_parts(hparams: Mapping) -> set[str]:
     if len(hparams["sources"]) < 2:
         raise UserError(
             "calibrate: temperature leaves each source corpus out in turn, so "
-            "it takes two or more: --source \"[one, other]\", or --calibrate "
+            'it takes two or more: --source "[one, other]", or --calibrate '
             "none."
         )
     return unused

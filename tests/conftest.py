@@ -358,3 +358,41 @@ def make_brain(wavlm, tmp_path) -> Callable:
     from brains import brain_maker  # train.py is slow to import
 
     return brain_maker(wavlm, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def three(corpora, tmp_path_factory):
+    """A folder with left, right and a third corpus."""
+    folder = tmp_path_factory.mktemp("three")
+    for name in ("left", "right"):
+        (folder / name).symlink_to(corpora / name)
+    make_corpus(folder / "third", seed=3)
+    return folder
+
+
+@pytest.fixture
+def train_on(three, wavlm, tmp_path):
+    def start(source, target, system="lam_gl", **keys):
+        keys = {
+            **{"source": source, "target": target, "data_folder": three},
+            **{"encoder_source": wavlm, "output_root": tmp_path / "results"},
+            **{"feature_folder": three / "features", "max_steps": 3},
+            **{"batch_size": 16, "projection_dim": 16, "num_heads": 2},
+            "average_last_steps": 2,
+        } | keys
+        if system == "lam_gl":
+            keys = {"anchor_layers": "[1, 2]"} | keys
+        if system == "few_shot":
+            del keys["batch_size"]
+            keys |= {"episode_shots": 1, "episode_queries": 2}
+        if system == "ensemble":
+            for key in ("max_steps", "batch_size", "projection_dim"):
+                del keys[key]
+            del keys["num_heads"], keys["average_last_steps"]
+        from runs import run  # which imports this module
+
+        words = [f"--{key}={value}" for key, value in keys.items()]
+        file = str(HPARAMS / f"small/{system}.yaml")
+        return run([file, "--noprogressbar", "--device=cpu", *words])
+
+    return start

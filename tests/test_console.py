@@ -7,14 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT
 from speechbrain.core import DEFAULT_LOG_CONFIG
 
-from lam_sb.console import ConsoleFilter, console, log_config, say
+from lam_sb.console import (
+    LOG_CONFIG,
+    ConsoleFilter,
+    console,
+    log_to,
+    say,
+)
 from lam_sb.errors import UserError
 
 TALKATIVE = """
@@ -106,9 +111,21 @@ def test_the_console_shows_a_logger_from_a_level_on(name, least):
         assert ConsoleFilter().filter(record) == (level >= least), level
 
 
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_run_logs_into_its_folder(verbose, tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(
+        "speechbrain.create_experiment_directory",
+        lambda folder, **keys: given.update(keys, folder=folder),
+    )
+    log_to(tmp_path, verbose)
+    config = DEFAULT_LOG_CONFIG if verbose else str(LOG_CONFIG)
+    assert given["folder"] == tmp_path
+    assert given["log_config"] == config
+
+
 def test_the_log_file_has_all_that_a_quiet_console_leaves_out():
-    assert log_config(verbose=True) == DEFAULT_LOG_CONFIG
-    quiet = yaml.safe_load(Path(log_config(verbose=False)).read_text())
+    quiet = yaml.safe_load(LOG_CONFIG.read_text())
     assert quiet["handlers"]["console"]["filters"] == ["quiet"]
     assert "filters" not in quiet["handlers"]["file_handler"]
     assert quiet["handlers"]["file_handler"]["level"] == "DEBUG"

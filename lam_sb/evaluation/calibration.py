@@ -165,9 +165,10 @@ def coverage_weights(confidence: np.ndarray, percent: float) -> np.ndarray:
 
 
 def with_temperature(posteriors: np.ndarray, temperature: float) -> np.ndarray:
-    """Divide the logits of posteriors (N, C) by a temperature (Guo et al. 2017).
+    """Divide the logits of posteriors (N, C) by a temperature.
 
-    Above 1 they become less sure, and the prediction stays the same.
+    After Guo et al. (2017). Above 1 they become less sure, and the prediction
+    stays the same.
 
     Example
     -------
@@ -213,7 +214,9 @@ def fit_temperature(
         return -float(np.mean([np.log(p).mean() for p in scaled]))
 
     bounds = np.log(TEMPERATURES)
-    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+    return float(
+        np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
+    )
 
 
 def check_posteriors(posteriors: np.ndarray) -> None:

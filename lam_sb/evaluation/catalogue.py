@@ -26,10 +26,9 @@ ABLATIONS = {
 PLUS = {
     "lam_plus": "LAM-Plus",
     "lam_plus_one": "LAM-Plus, one seed",
-    "lam_plus_domain": "LAM-Plus, domain statistics",
-    "lam_plus_speaker": "LAM-Plus, speaker statistics",
-    "lam_plus_no_mcc": "LAM-Plus, no confusion loss",
-    "lam_plus_coral": "LAM-Plus, CORAL in its place",
+    "lam_plus_no_mcc": "LAM-Plus, one seed, no confusion loss",
+    "lam_plus_speaker": "LAM-Plus, one seed, speaker means",
+    "lam_plus_domain": "LAM-Plus, one seed, no speaker means",
 }
 CONTROLS = {"layer_atn": "Layer-Atn", "layer_drop": "Layer-Drop"}
 SEGMENTS = {

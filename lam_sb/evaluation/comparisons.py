@@ -17,6 +17,7 @@ from lam_sb.evaluation.catalogue import (
     position_of,
     row_of,
 )
+from lam_sb.evaluation.protocols import PROTOCOL, protocols_of
 from lam_sb.evaluation.results import Run
 from lam_sb.evaluation.run_settings import differing_rows, of_equal_settings
 from lam_sb.evaluation.statistics import (
@@ -33,11 +34,6 @@ MIN_MARK_SPEAKERS = 6
 MIN_MARK_SEEDS = 5
 MIN_CLAIM_SEEDS = 10  # with fewer, the caption says that it is no claim
 UNTESTED = "untested"  # rows that differ from LAM-GL in more than the system
-# Keys of results.json that are the same for all runs of a table.
-PROTOCOL = (
-    *("normalise", "protocol", "folds", "split_seed", "select_on"),
-    *("target_rows", "hold_out_shots"),
-)
 
 
 class Column(NamedTuple):
@@ -160,8 +156,9 @@ def make_tables(
     own = [_own_column(run, encoders or {}) for run in runs]
     columns = list(dict.fromkeys(own))
     grouped: dict[tuple, dict[Key, list[Run]]] = {}
-    for run, column in zip(runs, own, strict=True):
-        protocol = tuple(run.results[key] for key in PROTOCOL)
+    for run, column, protocol in zip(
+        runs, own, protocols_of(runs), strict=True
+    ):
         by_key = grouped.setdefault(protocol, {})
         for shown_in in _columns_of(run, column, columns):
             by_key.setdefault(_key(run, shown_in, by_key), []).append(run)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from lam_sb.data import differing_data
-from lam_sb.evaluation.catalogue import name_of, row_of
+from lam_sb.evaluation.catalogue import family_of, name_of, row_of
 from lam_sb.evaluation.results import TRAINING_LENGTH, Run
 
 # Keys of settings.yaml that may differ between the runs of one row.
@@ -28,6 +28,8 @@ SYSTEM_OBJECTS = {
     *("layers", "projector", "pooling", "head"),
 }
 ARGUMENT = re.compile(r" *(\w+):(?: +(.*))?$")  # of an object, in its text
+# What LAM-Plus and its ablations change by what they are.
+OF_PLUS = {"normalise", "gamma"}
 # What a bound changes by what it is.
 OF_BOUNDS = {"source", "source_folder", "source_options"}
 SOURCE_PARTS = ("source_train", "source_valid")  # or with a corpus behind
@@ -92,7 +94,10 @@ def differing_rows(
     found: dict[str, str] = {}
     for fold, run in {r.results["fold"]: r for r in reversed(runs)}.items():
         there, bound = folds.get(fold, reference[0]), run.results["bound"]
-        found |= differing_keys(_known(there), _known(run), bound)
+        keys = differing_keys(_known(there), _known(run), bound)
+        families = {family_of(row_of(r.results)) for r in (there, run)}
+        of_plus = OF_PLUS if "plus" in families else ()
+        found |= {k: text for k, text in keys.items() if k not in of_plus}
         if fold in folds:
             found |= _other_data(there.settings, run.settings, bound)
     return found

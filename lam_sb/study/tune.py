@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from lam_sb.command_line import parse_arguments
@@ -19,7 +18,7 @@ from lam_sb.config import load, recipe_folder
 from lam_sb.corpora.names import BY_CORPUS, set_by_corpus
 from lam_sb.errors import UserError
 from lam_sb.evaluation.comparisons import Column, ScoreTable
-from lam_sb.evaluation.statistics import join_variances
+from lam_sb.evaluation.statistics import mean_estimate
 from lam_sb.files import whole_file
 from lam_sb.study.grid import Study, read_study
 from lam_sb.study.report.findings import Findings
@@ -175,15 +174,9 @@ def _row(
 
 def _choice(settings: dict, estimates: Mapping[Column, object]) -> Choice:
     """Mean over the corpora, which are fixed; speakers and seeds are drawn."""
-    count = len(estimates)
-    terms = [
-        (np.square(e.standard_error / count), np.asarray(e.df))
-        for e in estimates.values()
-    ]
-    margin = float(join_variances(terms, 0.95)[2])
-    value = float(np.mean([e.value for e in estimates.values()]))
+    mean = mean_estimate([*estimates.values()])
     by_corpus = {c.target: e.value for c, e in estimates.items()}
-    return Choice(settings, by_corpus, value, value - margin, value + margin)
+    return Choice(settings, by_corpus, mean.value, mean.low, mean.high)
 
 
 def _table(choices: Sequence[Choice]) -> str:

@@ -195,12 +195,15 @@ def _fit_corpora(
     """
     count, total, squares = 0, 0.0, 0.0
     for x, owners in chain(*(_vectors(part, segment, first) for part in rows)):
-        w = 1.0
-        if weights is not None:
-            w = weights[owners, None, None]
-        count += len(x) if weights is None else float(w.sum())
-        total = total + (x * w).sum(0)
-        squares = squares + (x.square_() * w).sum(0)
+        if weights is None:
+            count += len(x)
+            total = total + x.sum(0)
+            squares = squares + x.square_().sum(0)
+        else:
+            w = weights[owners][:, None, None]
+            count += float(w.sum())
+            total = total + (x * w).sum(0)
+            squares = squares + x.square_().mul_(w).sum(0)
     if not count:  # nothing will be aligned, nor standardised
         shape = rows[0].features.shape(segment)[1:]
         return Standardiser(torch.zeros(shape), torch.ones(shape))
@@ -210,9 +213,7 @@ def _fit_corpora(
     return Standardiser(mean.float(), std.float())
 
 
-def _fit_residuals(
-    rows: Sequence[DomainRows], segment: str
-) -> Standardiser:
+def _fit_residuals(rows: Sequence[DomainRows], segment: str) -> Standardiser:
     """Do as `_fit_speakers`, with what the emotions explain left in."""
     p = rows[0].emotions
     weights = (p / p.mean(0).clamp(min=SMALLEST_SHARE)).sum(1)

@@ -13,7 +13,9 @@ from lam_sb.evaluation.calibration import (
     check_posteriors,
     coverage_weights,
     expected_calibration_error,
+    fit_temperature,
     uar_at_coverage,
+    with_temperature,
 )
 from lam_sb.evaluation.metrics import uar
 
@@ -194,3 +196,41 @@ def test_bad_input_is_refused(make, labels, posteriors, message):
 
 def test_nine_digits_are_enough():
     check_posteriors(np.round(np.full((1, 3), 1 / 3), 9))
+
+
+def test_a_temperature_divides_the_logits(drawn):
+    _, posteriors = drawn
+    powers = posteriors ** (1 / 3.0)
+    expected = powers / powers.sum(1, keepdims=True)
+    found = with_temperature(posteriors, 3.0)
+    assert np.allclose(found, expected)
+    assert (found.argmax(1) == posteriors.argmax(1)).all()
+    assert np.allclose(with_temperature(found, 1 / 3.0), posteriors)
+
+
+def test_the_temperature_that_posteriors_were_sharpened_by_is_found():
+    rng = np.random.default_rng(1)
+    true = rng.dirichlet(np.ones(4), size=20000)
+    labels = np.array([rng.choice(4, p=p) for p in true])
+    for sharpened in (0.4, 2.5):
+        given = with_temperature(true, 1 / sharpened)
+        found = fit_temperature([(labels, given)])
+        assert found == pytest.approx(sharpened, rel=0.05)
+
+
+def test_each_corpus_counts_alike_for_the_temperature(drawn):
+    """However often the rows of one of them are repeated."""
+    labels, posteriors = drawn
+    parts = [(labels[:20], posteriors[:20]), (labels[20:], posteriors[20:])]
+    once = fit_temperature(parts)
+    many = [(np.tile(labels[:20], 9), np.tile(posteriors[:20], (9, 1)))]
+    assert fit_temperature(many + parts[1:]) == pytest.approx(once, rel=1e-4)
+    whole = fit_temperature([drawn])
+    assert abs(whole - once) > 1e-3 * once
+
+
+def test_a_posterior_of_0_is_no_end_of_all():
+    posteriors = np.array([[1.0, 0, 0, 0], [0, 1.0, 0, 0]])
+    found = fit_temperature([(np.array([0, 2]), posteriors)])
+    assert np.isfinite(found)
+    assert np.isfinite(with_temperature(posteriors, found)).all()

@@ -260,7 +260,7 @@ def test_a_file_of_a_run_is_no_study():
     [  # one direction of each; a bound in each fold
         ("table2", 19, 10 * 2 * 19),
         ("table3", 3, 10 * 2 * 3),
-        ("open", 16, 10 * (14 + 2 * 5)),
+        ("open", 21, 10 * (19 + 2 * 5)),
         ("demo", 21, 2 * 21),
     ],
 )

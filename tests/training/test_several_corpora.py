@@ -13,9 +13,9 @@ import pytest
 import torch
 import yaml
 from brains import make_batch
-from conftest import HPARAMS, ROOT, make_corpus, read_table
+from conftest import HPARAMS, ROOT, read_table
 from domain_rows import rows
-from runs import folder_of, results_of, run, same_weights
+from runs import folder_of, results_of, same_weights
 
 from lam_sb.errors import UserError
 from lam_sb.losses.coral import LayerCoral
@@ -182,42 +182,6 @@ def test_labels_and_embeddings_are_those_of_the_pair(make_brain):
     brain.align(keep, brain.alignment_inputs(outputs, batch), False)
     labels = [[0, 1, 2], [3, 0, 1, 2, 3]]
     assert seen == [(part, n) for part in labels for n in (2, 3, 3)]
-
-
-@pytest.fixture(scope="module")
-def three(corpora, tmp_path_factory):
-    """A folder with left, right and a third corpus."""
-    folder = tmp_path_factory.mktemp("three")
-    for name in ("left", "right"):
-        (folder / name).symlink_to(corpora / name)
-    make_corpus(folder / "third", seed=3)
-    return folder
-
-
-@pytest.fixture
-def train_on(three, wavlm, tmp_path):
-    def start(source, target, system="lam_gl", **keys):
-        keys = {
-            **{"source": source, "target": target, "data_folder": three},
-            **{"encoder_source": wavlm, "output_root": tmp_path / "results"},
-            **{"feature_folder": three / "features", "max_steps": 3},
-            **{"batch_size": 16, "projection_dim": 16, "num_heads": 2},
-            "average_last_steps": 2,
-        } | keys
-        if system == "lam_gl":
-            keys = {"anchor_layers": "[1, 2]"} | keys
-        if system == "few_shot":
-            del keys["batch_size"]
-            keys |= {"episode_shots": 1, "episode_queries": 2}
-        if system == "ensemble":
-            for key in ("max_steps", "batch_size", "projection_dim"):
-                del keys[key]
-            del keys["num_heads"], keys["average_last_steps"]
-        words = [f"--{key}={value}" for key, value in keys.items()]
-        file = str(HPARAMS / f"small/{system}.yaml")
-        return run([file, "--noprogressbar", "--device=cpu", *words])
-
-    return start
 
 
 def test_a_list_of_one_is_that_one(train_on, tmp_path):

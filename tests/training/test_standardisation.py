@@ -63,6 +63,56 @@ def test_normalise_speaker_subtracts_a_shrunken_mean_of_each_speaker():
     assert torch.allclose(read_all(target), expected, atol=1e-4)
 
 
+def test_normalise_residual_takes_off_what_the_emotions_do_not_explain():
+    """By hand, of speakers who do not speak alike often in each emotion."""
+    speakers = ["a"] * 13 + ["b"] * 9 + ["unknown"] * 2
+    source, target = rows(24), rows(24, seed=1, speakers=speakers)
+    rng = torch.Generator().manual_seed(5)
+    for part in (source, target):
+        logits = 2 * torch.randn(24, 4, generator=rng, dtype=torch.float64)
+        part.emotions = logits.softmax(1)
+        part.features.chunks += part.emotions.argmax(1)[:, None, None, None]
+    raw = read_all(target).double()
+    fit_standardisers("residual", [[source]], [[target]], [1, 2, 3], ["chunks"])
+    p = target.emotions
+    share = p.mean(0)
+    weight = torch.stack([sum(row / share) for row in p])[:, None, None, None]
+
+    def standardised(x):
+        w = weight.expand(-1, 2, -1, -1)  # of both chunks of a row
+        mean = (w * x).sum((0, 1)) / w.sum((0, 1))
+        variance = (w * (x - mean) ** 2).sum((0, 1)) / w.sum((0, 1))
+        return (x - mean) / variance.sqrt()
+
+    x = standardised(raw)
+    means = [
+        (p[:, c, None, None, None] * x).sum((0, 1)) / (2 * p[:, c].sum())
+        for c in range(4)
+    ]
+    explained = sum(p[:, c, None, None, None] * means[c] for c in range(4))
+    expected = x.clone()
+    for name, count in (("a", 13), ("b", 9)):
+        own = [i for i, s in enumerate(speakers) if s == name]
+        left = (x - explained)[own].mean((0, 1))
+        expected[own] -= count / (count + 20) * left
+    expected = standardised(expected).float()
+    assert torch.allclose(read_all(target), expected, atol=1e-4)
+
+
+def test_residual_means_are_speaker_means_where_nothing_is_known():
+    """Equal shares of all emotions explain nothing and weigh all rows alike."""
+    found = {}
+    for normalise in ("speaker", "residual"):
+        source, target = rows(20), rows(20, seed=1)
+        for part in (source, target):
+            part.emotions = torch.full((20, 4), 0.25, dtype=torch.float64)
+        fit_standardisers(
+            normalise, [[source]], [[target]], [1, 2, 3], ["chunks"]
+        )
+        found[normalise] = read_all(target)
+    assert torch.allclose(found["speaker"], found["residual"], atol=1e-5)
+
+
 def test_speaker_means_count_a_row_of_two_splits_once():
     def fitted(parts):
         source, target = [rows(20)], [rows(20, seed=1), *parts]

@@ -33,6 +33,8 @@ MEANINGS = {
         "source": "both corpora by the source's statistics",
         "domain": "each corpus by its own statistics, without labels",
         "speaker": "each corpus, then each speaker, those of the test too",
+        "residual": "each corpus, then what is left of each speaker, those of "
+        "the test too, once the emotions are taken off",
     },
     "protocol": {
         "speakers": "no test speaker is trained on",

@@ -12,7 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.evaluation.catalogue import name_of
-from lam_sb.evaluation.comparisons import PROTOCOL, Column, ScoreTable
+from lam_sb.evaluation.comparisons import Column, ScoreTable
+from lam_sb.evaluation.protocols import PROTOCOL
 from lam_sb.files import whole_file
 from lam_sb.study.report import notes, plots, printed, provenance, sections
 from lam_sb.study.report.calibration_tables import calibration_tables
@@ -24,10 +25,15 @@ from lam_sb.study.report.layer_tables import (
     selection_tables,
 )
 from lam_sb.study.report.score_tables import control_tables, score_tables
+from lam_sb.study.report.source_tables import source_tables
 from lam_sb.study.report.table_files import write_tables
 
 # What XML cannot hold, and half characters of file names that are no text.
 UNWANTED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Sections of tables, in the order of the files that hold them.
+PRINTED = (
+    *("headline", "scores", "sources", "calibration", "emotions", "layers"),
+)
 # What a section shows, of a table of scores or (None) of the whole study.
 Part = tuple[ScoreTable | None, object]
 
@@ -44,7 +50,7 @@ def write_report(folder: Path, findings: Findings) -> Path:
     to_print = [
         content
         for table in (None, *tables)
-        for name in ("headline", "scores", "calibration", "emotions", "layers")
+        for name in PRINTED
         for of, content in parts[name]
         if of is table
     ]
@@ -85,6 +91,7 @@ def _parts(findings: Findings) -> dict[str, list[Part]]:
         "warnings": whole(_warnings(findings)),
         "headline": each(control_tables),
         "scores": each(lambda table: score_tables(table, paper)),
+        "sources": each(source_tables),
         "emotions": each(lambda table: emotion_tables(table, paper)),
         "layers": selected + each(lambda table: anchor_tables(table, paper)),
         "similarity": whole(_similarity(findings.analyses)),
