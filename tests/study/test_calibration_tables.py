@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import pytest
@@ -123,3 +124,16 @@ def test_it_is_printed_in_both_formats(seeds):
     assert first[-1][0] == second[-1][0] == "CC"
     assert second[-1][1].endswith(r"\textsuperscript{\S}")
     assert "left → right, enc, ECE (%)" in to_markdown(printed)
+
+
+def test_the_error_before_calibration_stands_beside_the_one_after(seeds):
+    before = [{"ece": 0.1 * n} for n in range(5)]
+    paths = seeds("lam_gl")
+    for path, scores in zip(paths, before, strict=True):
+        results = json.loads(path.read_text())
+        path.write_text(json.dumps(results | {"uncalibrated": scores}))
+    (table,) = tables_of(*paths, *seeds("cc", HALF))
+    (printed,) = calibration_tables(table)
+    lines = texts(printed)
+    assert lines["LAM-GL"][1] == "20.0"  # mean of 0 to 40 %
+    assert lines["CC"][1] == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import fmean
 
 from lam_sb.evaluation.breakdowns import coverage_curve, mean_calibration
 from lam_sb.evaluation.calibration import COVERAGES
@@ -44,8 +45,12 @@ def _column_table(table: ScoreTable, column: Column) -> PrintedTable:
 def _texts(score: Score) -> dict[str, str]:
     """Write the numbers of a system, by their names."""
     means = mean_calibration(score)
-    texts = {
-        "ECE (%)": f"{100 * means['ece']:.1f}",
+    texts = {"ECE (%)": f"{100 * means['ece']:.1f}"}
+    before = [run.results.get("uncalibrated") for run in score.runs]
+    if all(before):
+        ece = fmean(scores["ece"] for scores in before)
+        texts["ECE before calibration (%)"] = f"{100 * ece:.1f}"
+    texts |= {
         "Brier score": f"{means['brier']:.3f}",
         "confidence (%)": f"{100 * means['confidence']:.1f}",
         "accuracy (%)": f"{100 * means['accuracy']:.1f}",

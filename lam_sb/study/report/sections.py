@@ -38,7 +38,7 @@ from lam_sb.study.report.plots import Line
 from lam_sb.study.report.printed import Cell, make_frame, text_frame
 
 PLAIN = "layer_atn"  # the control that is LAM-GL without alignment
-COMPARED = (REFERENCE, PLAIN, "cc")
+COMPARED = (REFERENCE, "lam_plus", PLAIN, "cc")
 ANCHORED = (REFERENCE, *ABLATIONS, *SEGMENTS, *CONTROLS)
 LAYER_VALUES = {"layer_share": "Share", "layer_weights": "Alpha"}
 
@@ -105,7 +105,10 @@ def layer_shares(table: ScoreTable, column: Column) -> tuple | None:
 
 
 def learning_curves(table: ScoreTable, column: Column) -> dict[str, Log]:
-    """Give what LAM-GL, Layer-Atn and CC logged by steps."""
+    """Give what LAM-GL, Layer-Atn and CC logged by steps.
+
+    LAM-Plus, of several runs, has no log of its own.
+    """
     return _logs(read_history, _scores(table, column, COMPARED))
 
 
@@ -169,7 +172,7 @@ def confusions(table: ScoreTable, column: Column) -> dict[str, pd.DataFrame]:
 def coverage_curves(
     table: ScoreTable,
 ) -> dict[Column, dict[str, pd.DataFrame]]:
-    """Give UARs of LAM-GL, Layer-Atn and CC by how many rows are kept."""
+    """Give UARs by how many rows are kept, of LAM-GL and some others."""
     curves = {
         column: {
             name_of(system): coverage_curve(score, range(5, 101, 5))
@@ -209,7 +212,7 @@ def genders(
 
 
 def speaker_scores(table: ScoreTable, column: Column) -> tuple | None:
-    """Give UARs in % by speaker of LAM-GL, Layer-Atn and CC."""
+    """Give UARs in % by speaker, of LAM-GL and some others."""
     scores = _scores(table, column, COMPARED)
     by_system = {
         s: by_speaker(score.predictions) for s, score in scores.items()
