@@ -11,6 +11,7 @@ from statistics import fmean
 
 import numpy as np
 import torch
+from speechbrain.utils.distributed import ddp_barrier
 from torch.nn.functional import one_hot
 
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
@@ -82,23 +83,28 @@ def _first(hparams: Mapping) -> dict[str, object]:
         target: f"{places['output_folder']}/{target}.json"
         for target in hparams["targets"]
     }
-    test = tested if len(tested) > 1 else next(iter(tested.values()))
-    part = {"normalise": FIRST, "target_test": test, "calibrate": "none"}
+    part = {"normalise": FIRST, "calibrate": "none", "hold_out_shots": False}
+    one = len(tested) == 1
+    part["target_test"] = next(iter(tested.values())) if one else tested
+    if hparams["fit"] == "episodes":  # every row is tested
+        part["target_shots"] = 0
     return part | places
 
 
 def write_manifests(hparams: Mapping) -> None:
     """Write the manifests of the rows that a first run tests, if there is one.
 
-    They hold the target's training rows and its test rows.
+    They hold all rows of the target that the run reads.
     """
     if not _has_first(hparams):
         return
     folder = Path(_places(hparams, "first")["output_folder"])
     folder.mkdir(parents=True, exist_ok=True)
+    parts = ["target_train", "target_test"]
+    parts += ["valid"] * (hparams["select_on"] == "target")
     for target in hparams["targets"]:
         rows: dict = {}
-        for part in ("target_test", "target_train"):
+        for part in parts:
             path = Path(hparams[part][target])
             rows |= json.loads(path.read_text(encoding="utf-8"))
         write_json(folder / f"{target}.json", rows)
@@ -118,6 +124,7 @@ def set_emotions(
     source, target : Sequence[Sequence[DomainRows]]
         Rows of each corpus of a role. Labels of the target are not read.
     """
+    ddp_barrier()  # the main process has written them
     for part in chain(*source):
         part.emotions = one_hot(part.labels, len(EMOTIONS)).double()
     folder = _places(hparams, "first")["output_folder"]

@@ -196,3 +196,10 @@ def test_speakers_are_sorted_by_the_first_system(drawn):
     first, second = drawn[0].axes[0].lines
     assert first.get_ydata().tolist() == [50, 60, 70]
     assert second.get_ydata().tolist() == [55, 45, 40]
+
+
+def test_four_systems_have_four_looks(drawn):
+    draw_coverage(dict.fromkeys("abcd", COVERAGE))
+    lines = drawn[0].axes[0].get_lines()
+    looks = {(line.get_color(), line.get_linestyle()) for line in lines}
+    assert len(lines) == len(looks) == 4

@@ -141,6 +141,34 @@ def test_residual_means_read_no_label_of_the_target(
     assert results_of(folder)["adapts_on"] == f"{expected} + test_speakers"
 
 
+@pytest.mark.parametrize(
+    ("system", "keys"),
+    [
+        ("layer_atn", {"hold_out_shots": True}),
+        ("few_shot", {"target_shots": 1, "hold_out_shots": True}),
+        ("layer_atn", {"target": "[right, third]"}),
+        ("layer_atn", {"select_on": "target", "protocol": "speakers"}),
+        ("ensemble", {}),
+    ],
+)
+def test_a_first_run_tests_every_row_that_is_read(system, keys, train_on):
+    keys = {"normalise": "residual", "target": "right"} | keys
+    if system != "ensemble":
+        keys["max_steps"] = 1
+    target = keys.pop("target")
+    folder = train_on("left", target, system, **keys)
+    first = folder / "first"
+    if target != "right":
+        folder, first = folder / "third", first / "third"
+    tested, named = (
+        {row["id"] for row in read_table(path / "predictions.csv")}
+        for path in (folder, first)
+    )
+    assert tested <= named
+    if "hold_out_shots" in keys:
+        assert tested < named
+
+
 def test_the_targets_emotions_are_those_of_the_first_run(tmp_path):
     source, train, test = rows(8), rows(6, seed=1), rows(4, seed=2)
     both = rows(6, seed=1)

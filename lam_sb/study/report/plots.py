@@ -33,7 +33,7 @@ DARK = {  # what a colour becomes in dark mode
     "#d55e00": "#f0883a",
     "#009e73": "#2fc79b",
 }
-STYLES = ("-", "--", ":")
+STYLES = ("-", "--", ":", "-.")
 COLOURED = (
     *("text.color", "axes.edgecolor", "axes.labelcolor"),
     *("xtick.color", "ytick.color"),
@@ -199,7 +199,7 @@ def _set_log(ax: Axes) -> None:
 
 @matplotlib.rc_context(LOOK)
 def draw_coverage(curves: Mapping[str, pd.DataFrame]) -> bytes:
-    """Draw the UAR of up to three systems by the share of rows kept.
+    """Draw the UAR of up to four systems by the share of rows kept.
 
     Points whose rows lack an emotion are left out.
     """
