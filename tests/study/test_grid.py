@@ -261,7 +261,7 @@ def test_a_file_of_a_run_is_no_study():
         ("table2", 19, 10 * 2 * 19),
         ("table3", 3, 10 * 2 * 3),
         ("open", 21, 10 * (19 + 2 * 5)),
-        ("demo", 21, 2 * 21),
+        ("demo", 22, 2 * 22),
     ],
 )
 def test_the_studies_have_all_their_files(

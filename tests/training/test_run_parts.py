@@ -67,6 +67,7 @@ def test_posteriors_are_calibrated_on_left_out_sources(train_on):
         path = folder / f"without_{corpus}/results.json"
         found = json.loads(path.read_text())
         assert (found["source"], found["target"]) == (rest, corpus)
+        assert found["seeds_averaged"] == 2
         left_out[corpus] = read_run(path)
     results = results_of(folder)
     temperature = fit_temperature(
