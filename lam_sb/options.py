@@ -34,7 +34,7 @@ TRAINING_KEYS = {
     *("num_heads", "ffn_dim", "dropout", "number_of_epochs", "max_steps"),
     *("patience", "min_steps", "average_last_steps", "lr", "weight_decay"),
     *("max_grad_norm", "select_on", "eval_batch_size", "features_on"),
-    "balance",
+    *("balance", "seeds_averaged"),
 }
 # Keys that not every way of fitting uses.
 FIT_KEYS = {

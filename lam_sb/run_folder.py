@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from lam_sb.data import differing_data
 from lam_sb.errors import UserError
 from lam_sb.files import whole_file
 from lam_sb.training.history import FINISHED
+
+# Folders of the runs that a run is made of.
+PART = re.compile(r"first|seed_\d+|without_.+")
 
 
 def settings_hash(settings: Mapping[str, object]) -> str:
@@ -33,6 +37,18 @@ def settings_hash(settings: Mapping[str, object]) -> str:
     """
     text = yaml.safe_dump(dict(settings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def is_part(path: Path) -> bool:
+    """Whether a file is of a run that another run is made of.
+
+    Such a run lies in the other's folder, as `lam_sb.run_parts` names it.
+    """
+    return any(
+        PART.fullmatch(folder.name)
+        and (folder.parent / "settings.yaml").exists()
+        for folder in path.parents
+    )
 
 
 @contextmanager

@@ -17,8 +17,13 @@ from torch.nn.functional import one_hot
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.corpora.names import joined, names_of, role_keys
+from lam_sb.corpora.pair import manifest_paths, own_manifests
 from lam_sb.errors import UserError
-from lam_sb.evaluation.calibration import fit_temperature, with_temperature
+from lam_sb.evaluation.calibration import (
+    calibration_scores,
+    fit_temperature,
+    with_temperature,
+)
 from lam_sb.evaluation.results import (
     read_posteriors,
     read_run,
@@ -31,6 +36,7 @@ Posteriors = dict[str, dict[str, np.ndarray]]  # by target and rule
 # How the first run of ``residual`` is standardised: without the speakers, for
 # one who has few of the emotions would mislead it.
 FIRST = "domain"
+LARGEST_SEED = 2**32 - 1  # that NumPy takes
 MEANS = ("layer_weights", "layer_share", "valid_uar")  # over the seeds
 
 
@@ -94,19 +100,23 @@ def _first(hparams: Mapping) -> dict[str, object]:
 def write_manifests(hparams: Mapping) -> None:
     """Write the manifests of the rows that a first run tests, if there is one.
 
-    They hold all rows of the target that the run reads.
+    They hold all rows of the target that the run reads, and the labels of
+    those alone that the run itself tests.
     """
     if not _has_first(hparams):
         return
     folder = Path(_places(hparams, "first")["output_folder"])
     folder.mkdir(parents=True, exist_ok=True)
-    parts = ["target_train", "target_test"]
-    parts += ["valid"] * (hparams["select_on"] == "target")
+    parts = ["valid"] * (hparams["select_on"] == "target")
+    parts += ["target_train", "target_test"]
     for target in hparams["targets"]:
         rows: dict = {}
         for part in parts:
             path = Path(hparams[part][target])
-            rows |= json.loads(path.read_text(encoding="utf-8"))
+            own = json.loads(path.read_text(encoding="utf-8"))
+            if part != "target_test":
+                own = {i: row | {"emo": None} for i, row in own.items()}
+            rows |= own
         write_json(folder / f"{target}.json", rows)
 
 
@@ -147,6 +157,8 @@ def _left_out(hparams: Mapping, corpus: str) -> dict[str, object]:
     part = {"source": source, "target": corpus, "calibrate": "none"}
     part |= role_keys(corpora, "source", source)
     part |= role_keys(corpora, "target", corpus)
+    # Those of the target may have been named.
+    part |= manifest_paths(hparams, source, corpus)
     if hparams["anchor_layers"] in ANALYSIS_RULES:
         part["anchor_layers"] = hparams["anchored_layers"]
     return part | _places(hparams, f"without_{corpus}")
@@ -186,7 +198,8 @@ def join_parts(
     posteriors : Posteriors
         Averaged and calibrated, where the run says so.
     learned : dict
-        With ``temperature``, None if there is none, and ``seconds`` of all.
+        With ``seconds`` of all, ``temperature``, None if there is none, and
+        ``uncalibrated``, the scores before it by target.
     """
     if hparams["seeds_averaged"] > 1:
         posteriors, means = _average(hparams, rows)
@@ -196,10 +209,25 @@ def join_parts(
         paths = results_paths(keys["output_folder"], targets)
         results = read_run(paths[targets[0]]).results
         learned["seconds"] += results["seconds"]
-    learned["temperature"] = None
+        if not results.get("finished", True):
+            learned["finished"] = False
+    learned["temperature"], learned["uncalibrated"] = None, {}
     if hparams["calibrate"] == "temperature":
+        rule = hparams["select_on"]
+        learned["uncalibrated"] = {
+            target: _scores(test, posteriors[target][rule])
+            for target, test in rows.items()
+        }
         posteriors, learned["temperature"] = _calibrate(hparams, posteriors)
     return posteriors, learned
+
+
+def _scores(rows: DomainRows, posteriors: np.ndarray) -> dict | None:
+    labels = rows.labels.numpy()
+    known = labels >= 0
+    if not known.any():
+        return None
+    return calibration_scores(labels[known], posteriors[known])
 
 
 def _average(
@@ -257,7 +285,7 @@ def _calibrate(
 
 
 def check_parts(hparams: Mapping) -> set[str]:
-    """Refuse what cannot be averaged or calibrated.
+    """Refuse what cannot be averaged, calibrated or run first.
 
     Returns
     -------
@@ -267,24 +295,40 @@ def check_parts(hparams: Mapping) -> set[str]:
     Raises
     ------
     UserError
-        Too few sources to leave one out, or a bound.
+        Too few sources to leave one out, seeds that are too large, or a bound.
     """
-    unused = set()
-    if hparams["seeds_averaged"] == 1:
+    count, unused = hparams["seeds_averaged"], set()
+    if count == 1:
         unused.add("seeds_averaged")
-    elif hparams["fit"] == "sklearn":
+    elif (hparams["seed"] + 1) * count > LARGEST_SEED + 1:
         raise UserError(
-            "seeds_averaged: the ensemble is no model of one seed; use "
-            "--seeds_averaged 1."
+            f"seed is {hparams['seed']}; with seeds_averaged {count} it takes "
+            f"one from 0 to {(LARGEST_SEED + 1) // count - 1}."
         )
+    elif hparams["fit"] == "episodes" and hparams["target_shots"]:
+        raise UserError(
+            "seeds_averaged: each seed draws other target labels; use "
+            "--seeds_averaged 1, or --target_shots 0."
+        )
+    for key, value in (("normalise", "residual"), ("calibrate", "temperature")):
+        if hparams[key] == value and hparams["bound"] != "none":
+            raise UserError(
+                f"{key}: {value} has no meaning for a bound, which needs no "
+                "source; use another --" + key + "."
+            )
     if hparams["calibrate"] == "none":
         return unused | {"calibrate"}
-    if hparams["bound"] != "none":
-        raise UserError("calibrate: a bound has no sources to leave out.")
     if len(hparams["sources"]) < 2:
         raise UserError(
             "calibrate: temperature leaves each source corpus out in turn, so "
             'it takes two or more: --source "[one, other]", or --calibrate '
             "none."
+        )
+    named = own_manifests(hparams)
+    if named:
+        raise UserError(
+            f"calibrate: {named[0]} names a manifest of your own, but a source "
+            "that is left out needs those that preparation writes; use "
+            "--calibrate none."
         )
     return unused

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
-from lam_sb.evaluation.calibration import calibration_scores, with_temperature
 from lam_sb.evaluation.results import (
     finished_result,
     results_paths,
@@ -223,7 +222,7 @@ def _results(
         for rule in ("last", "source")
     }
     return {**content, **scores[chosen], **other} | {
-        "uncalibrated": _uncalibrated(test, posteriors[chosen], content),
+        "uncalibrated": content["uncalibrated"].get(content["target"]),
         "notes": [
             *prep_notes(hparams),
             *_encoding_notes(content),
@@ -232,17 +231,6 @@ def _results(
         "store": settings["data"]["store"],
         "settings_hash": settings_hash(settings),
     }
-
-
-def _uncalibrated(
-    test: DomainRows, posteriors: np.ndarray, content: Mapping[str, object]
-) -> dict | None:
-    """Score the posteriors as they were before `calibrate`, if they were."""
-    temperature, known = content["temperature"], test.labels.numpy() >= 0
-    if temperature is None or not known.any():
-        return None
-    before = with_temperature(posteriors[known], 1 / temperature)
-    return calibration_scores(test.labels.numpy()[known], before)
 
 
 def keep_only_tested(hparams: Mapping) -> None:
@@ -264,7 +252,7 @@ def keep_only_tested(hparams: Mapping) -> None:
 
 def _is_same(there: Mapping, results: Mapping) -> bool:
     """Whether a result that is there is of the same weights."""
-    keys = ("weights_hash", "uar")
+    keys = ("weights_hash", "uar", "temperature")
     return all(there.get(key) == results.get(key) for key in keys)
 
 

@@ -49,6 +49,8 @@ def hparams_of(**changes) -> dict:
         "target_folder": "/right",
         "prepare": dict,
         "balance": "corpus",
+        "calibrate": "none",
+        "seeds_averaged": 1,
         "protocol": "speakers",
         "similarity": "centroid",
         "normalise": "domain",

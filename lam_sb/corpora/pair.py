@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from lam_sb.corpora.names import by_corpus, names_of
+from lam_sb.corpora.manifests import target_train_path
+from lam_sb.corpora.names import by_corpus, names_of, paths
 from lam_sb.corpora.options import PrepOptions, check_mapping
 from lam_sb.corpora.prepare import prepare_corpus
 from lam_sb.errors import UserError
@@ -143,3 +144,47 @@ def _check_source(source: str, report: Mapping) -> None:
             "others to validate on. Name the speakers in the column speaker, "
             "or choose another --source."
         )
+
+
+def manifest_paths(
+    hparams: Mapping, source: str, target: str
+) -> dict[str, str | dict[str, str]]:
+    """Manifests that preparation writes for the corpora of both roles, by key.
+
+    Arguments
+    ---------
+    hparams : Mapping
+        ``manifest_folder``, ``protocol`` and ``select_on`` of a run.
+    source, target : str
+        Corpora, as from `lam_sb.corpora.names.joined`.
+    """
+    folder = hparams["manifest_folder"]
+    found = {
+        "source_train": paths(folder, source, "train.json"),
+        "source_valid": paths(folder, source, "valid.json"),
+        "target_train": target_train_path(folder, target, hparams["protocol"]),
+        "target_valid": paths(folder, target, "valid.json"),
+        "target_test": paths(folder, target, "test.json"),
+    }
+    role = "target" if hparams["select_on"] == "target" else "source"
+    return found | {"valid": found[f"{role}_valid"]}
+
+
+def own_manifests(hparams: Mapping) -> list[str]:
+    """Name the keys of a run that are not what `manifest_paths` gives.
+
+    Arguments
+    ---------
+    hparams : Mapping
+        Values of the run, by corpus.
+    """
+    sides = {role: hparams[role] for role in ("source", "target")}
+    roles = {
+        "valid": "target" if hparams["select_on"] == "target" else "source"
+    }
+    return [
+        key
+        for key, usual in manifest_paths(hparams, **sides).items()
+        if hparams[key]
+        != by_corpus(key, usual, sides[roles.get(key) or key.split("_")[0]])
+    ]

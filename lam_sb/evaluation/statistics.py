@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -182,6 +183,51 @@ def compare(
     )
 
 
+def mean_over(
+    systems: Sequence[Predictions],
+    minus: Predictions | None = None,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Mean UAR of some systems, each counting alike, on the rows that all have.
+
+    Arguments
+    ---------
+    systems : Sequence[Predictions]
+        One or more, of the same test set; they are fixed, speakers and each
+        one's seeds are drawn.
+    minus : Predictions, optional
+        A system whose UAR is taken off.
+    confidence : float
+        Of the interval.
+
+    Raises
+    ------
+    ValueError
+        They share no row, or disagree on labels or clusters.
+    """
+    every = [*systems] + ([minus] if minus is not None else [])
+    shared = reduce(np.intersect1d, [system.ids for system in every])
+    if not len(shared):
+        raise ValueError("they share no test row.")
+    taken = []
+    for system in every:
+        order = np.argsort(system.ids, kind="stable")
+        at = order[np.searchsorted(system.ids[order], shared)]
+        taken.append(system.take(at))
+        _check_agree(taken[0], taken[-1])
+    count = len(systems)
+    parts = [_parts(system) for system in taken]
+    own, rest = parts[:count], parts[count:]
+    return _estimate(
+        float(np.mean([p.mean for p in own])) - sum(p.mean for p in rest),
+        np.mean([p.deleted for p in own], axis=0)
+        - sum(p.deleted for p in rest),
+        [p.seeds / count for p in own] + [p.seeds for p in rest],
+        own[0].missing,
+        confidence,
+    )
+
+
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """Correct the p-values of one family of tests (Holm 1979).
 
@@ -239,39 +285,6 @@ def join_variances(
     df = np.where(weight > 0, ratio(variance**2, weight), np.inf)
     error = np.sqrt(variance)
     return error, df, stats.t.ppf((1 + confidence) / 2, df) * error
-
-
-def mean_estimate(
-    estimates: Sequence[Estimate], confidence: float = 0.95
-) -> Estimate:
-    """Mean of independent estimates, of test sets that are fixed.
-
-    Example
-    -------
-    >>> part = Estimate(0.5, 0.3, 0.7, 0.1, 9.0, 10, 5, 0)
-    >>> mean = mean_estimate([part, part])
-    >>> round(mean.standard_error, 4), round(mean.df, 4)  # 0.1 / sqrt(2), 2 x 9
-    (0.0707, 18.0)
-    """
-    count = len(estimates)
-    terms = [
-        (np.square(e.standard_error / count), np.asarray(e.df))
-        for e in estimates
-    ]
-    error, df, margin = map(float, join_variances(terms, confidence))
-    value = float(np.mean([e.value for e in estimates]))
-    return Estimate(
-        value=value,
-        low=value - margin,
-        high=value + margin,
-        standard_error=error,
-        df=df,
-        num_clusters=sum(e.num_clusters for e in estimates),
-        num_seeds=min(e.num_seeds for e in estimates),
-        missing_class_deletions=sum(
-            e.missing_class_deletions for e in estimates
-        ),
-    )
 
 
 def _estimate(

@@ -55,5 +55,6 @@ class MinimumClassConfusion(nn.Module):
         weight = 1 + (p * log_p).sum(-1).exp()  # 1 + exp(-entropy)
         weight = weight * (len(p) / weight.sum())
         confusion = (p * weight[:, None]).mT @ p
-        confusion = confusion / confusion.sum(1, keepdim=True)
+        tiny = torch.finfo(p.dtype).tiny  # of a class that no row has
+        confusion = confusion / confusion.sum(1, keepdim=True).clamp(min=tiny)
         return 1 - confusion.diagonal().mean()

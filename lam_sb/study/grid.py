@@ -218,8 +218,14 @@ def _plain_values(file: str, keys: Mapping[str, object]) -> dict:
     values = {key: value for key, value in keys.items() if key != "system"}
     hparams = load(file, values | {"anchor_layers": []})
     return {key: hparams.get(key) for key in (*PATHS, *PLAIN_KEYS)} | {
-        "unused": unused_keys(hparams)
+        "unused": unused_keys(hparams) | _not_calibrated(hparams)
     }
+
+
+def _not_calibrated(hparams: Mapping) -> set[str]:
+    """Name ``calibrate`` for a run that has no source to leave out."""
+    alone = len(names_of(hparams["source"])) == 1
+    return {"calibrate"} if alone or hparams["bound"] != "none" else set()
 
 
 def _command_lines(

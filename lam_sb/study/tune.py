@@ -16,9 +16,10 @@ import pandas as pd
 from lam_sb.command_line import parse_arguments
 from lam_sb.config import load, recipe_folder
 from lam_sb.corpora.names import BY_CORPUS, set_by_corpus
+from lam_sb.corpora.pair import own_manifests
 from lam_sb.errors import UserError
-from lam_sb.evaluation.comparisons import Column, ScoreTable
-from lam_sb.evaluation.statistics import mean_estimate
+from lam_sb.evaluation.comparisons import Column, Key, Score
+from lam_sb.evaluation.means import mean_estimate
 from lam_sb.files import whole_file
 from lam_sb.study.grid import Study, read_study
 from lam_sb.study.report.findings import Findings
@@ -112,6 +113,12 @@ def tuning_study(
     hparams = load(path, own | {"anchor_layers": []})
     set_by_corpus(hparams)
     encoder, name = hparams["encoder_source"], hparams["experiment"]
+    named = own_manifests(hparams)
+    if named:
+        raise UserError(
+            f"tune: {named[0]} names a manifest of your own, but a source that "
+            "is left out needs those that preparation writes."
+        )
     corpora = {
         corpus: {
             "folder": os.path.abspath(hparams["source_folder"][corpus]),
@@ -145,31 +152,32 @@ def scores_of(findings: Findings, grid: Mapping[str, dict]) -> list[Choice]:
     UserError
         A setting without a result on each corpus.
     """
-    if len(findings.tables) != 1:
+    if not findings.tables:
         problems = " ".join(findings.problems) or "there is no result yet"
         raise UserError(f"The settings cannot be compared: {problems}")
-    (table,) = findings.tables
-    columns = list(dict.fromkeys(column for _, column in table.scores))
+    # Settings under another `normalise` stand in tables of their own.
+    scores = {k: s for t in findings.tables for k, s in t.scores.items()}
+    columns = list(dict.fromkeys(column for _, column in scores))
     choices = [
-        _choice(settings, _row(table, name, columns))
+        _choice(settings, _row(scores, name, columns))
         for name, settings in grid.items()
     ]
     return sorted(choices, key=lambda choice: -choice.value)
 
 
 def _row(
-    table: ScoreTable, name: str, columns: Sequence[Column]
+    scores: Mapping[Key, Score], name: str, columns: Sequence[Column]
 ) -> dict[Column, object]:
     """Estimates of a setting in all columns."""
-    scores = {
+    own = {
         column: score.estimate
-        for (system, column), score in table.scores.items()
+        for (_, column), score in scores.items()
         if score.runs[0].results["system"] == name
     }
-    missing = [column.direction for column in columns if column not in scores]
+    missing = [column.direction for column in columns if column not in own]
     if missing:
         raise UserError(f"{name} has no result for {', '.join(missing)}.")
-    return {column: scores[column] for column in columns}
+    return {column: own[column] for column in columns}
 
 
 def _choice(settings: dict, estimates: Mapping[Column, object]) -> Choice:

@@ -9,7 +9,13 @@ from scipy import stats
 from simulation import RECALLS, simulate
 from sklearn.metrics import balanced_accuracy_score
 
-from lam_sb.evaluation.statistics import Predictions, compare, holm, interval
+from lam_sb.evaluation.statistics import (
+    Predictions,
+    compare,
+    holm,
+    interval,
+    mean_over,
+)
 
 
 @pytest.fixture
@@ -347,3 +353,39 @@ def test_the_interval_covers_the_uar_of_new_speakers_and_seeds(num_speakers):
         found = interval(simulate(rng, num_speakers, num_seeds=5))
         covered += found.low <= RECALLS.mean() <= found.high
     assert 0.92 <= covered / 2000 <= 0.97
+
+
+def test_one_system_is_the_mean_over_itself():
+    one, other = hand(FIRST, LABELS), hand(LABELS, FIRST, FIRST)
+    alone, minus = mean_over([one]), mean_over([one], other)
+    for found, expected in (
+        (alone, interval(one)),
+        (minus, compare(one, other).estimate),
+    ):
+        for key in ("value", "low", "high", "standard_error", "df"):
+            assert getattr(found, key) == pytest.approx(getattr(expected, key))
+
+
+def test_the_mean_over_fixed_systems_by_hand():
+    # UARs 7/12 and 1 of one run each: no variance of seeds, and the speakers
+    # move the mean half as far as the first alone, whose SE is 1/12.
+    found = mean_over([hand(FIRST), hand(LABELS)])
+    assert found.value == pytest.approx(19 / 24)
+    assert found.standard_error == pytest.approx(1 / 24)
+    # Two runs each: s^2 / S = (5/12)^2 / 4 for either system, halved twice.
+    both = hand(FIRST, LABELS)
+    found = mean_over([both, both])
+    cluster, seeds = 1 / 576, 2 * (5 / 12) ** 2 / 4 / 4
+    assert found.standard_error == pytest.approx(math.sqrt(cluster + seeds))
+
+
+def test_systems_of_other_seed_numbers_count_alike():
+    found = mean_over([hand(*[FIRST] * 5), hand(LABELS)])
+    assert found.value == pytest.approx(19 / 24)
+
+
+def test_a_mean_over_systems_is_on_the_rows_that_all_have():
+    part = hand(FIRST).take(np.arange(11, 3, -1))  # without a, turned round
+    assert mean_over([part, hand(FIRST)]).value == pytest.approx(1 / 2)
+    with pytest.raises(ValueError, match="share no test row"):
+        mean_over([part, hand(FIRST).take(np.arange(4))])

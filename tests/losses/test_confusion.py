@@ -48,6 +48,14 @@ def test_rare_classes_cost_no_more_than_frequent_ones():
     assert MinimumClassConfusion()(sure).item() == pytest.approx(0, abs=1e-4)
 
 
+def test_a_class_that_no_row_has_is_no_end_of_all():
+    logits = torch.tensor([[0.0, 400.0], [0.0, 500.0]], requires_grad=True)
+    loss = MinimumClassConfusion()(logits)
+    loss.backward()
+    assert loss.isfinite()
+    assert logits.grad.isfinite().all()
+
+
 def test_half_precision_is_widened():
     logits = torch.randn(6, 4, dtype=torch.float16)
     with torch.autocast("cpu", torch.bfloat16):

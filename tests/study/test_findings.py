@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,16 @@ def test_what_lies_around_the_runs_is_read_as_far_as_it_is_there(
     assert analysis.selection == {"group": [1]}
     assert (findings.name, findings.title) == ("s", "T")
     assert findings.paper
+
+
+def test_runs_that_a_run_is_made_of_are_not_included(tmp_path):
+    whole = make_run(tmp_path, "lam_plus", "left+third", "right", 0)
+    for name in ("first", "seed_3", "without_left", "without_left/seed_3"):
+        part = make_run(tmp_path / "parts", "lam_plus", "left", "right", 0)
+        shutil.copytree(part.parent, whole.parent / name)
+        shutil.rmtree(tmp_path / "parts")
+    findings = find(make_study(include=[str(tmp_path)]), [], [])
+    (table,) = findings.tables
+    ((score),) = table.scores.values()
+    assert [run.path for run in score.runs] == [whole]
+    assert findings.problems == []

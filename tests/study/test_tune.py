@@ -13,6 +13,7 @@ from lam_sb import __main__ as commands
 from lam_sb.config import load
 from lam_sb.errors import UserError
 from lam_sb.evaluation.comparisons import Column
+from lam_sb.evaluation.statistics import Estimate
 from lam_sb.study.tune import scores_of, tuning_study
 from lam_sb.study.tuned_keys import check_tuning, settings_of
 
@@ -76,7 +77,7 @@ def test_of_one_source_the_speakers_are_left_out(wavlm, capsys):
 
 
 def estimate(value, error, df=9.0):
-    return SimpleNamespace(value=value, standard_error=error, df=df)
+    return Estimate(value, 0.0, 1.0, error, df, 10, 5, 0)
 
 
 def findings_of(scores):
@@ -91,6 +92,20 @@ def findings_of(scores):
         tables=[SimpleNamespace(scores=table)] if table else [],
         problems=["6 of the study's 6 runs are not done yet."],
     )
+
+
+def test_settings_of_several_tables_are_compared():
+    """Those of another `normalise` have a table of their own."""
+    grid = settings_of({"normalise": ["domain", "speaker"]})
+    tables = [
+        findings_of({name: {"a": estimate(value, 0.03)}}).tables[0]
+        for name, value in zip(grid, (0.5, 0.6), strict=True)
+    ]
+    findings = SimpleNamespace(tables=tables, problems=[])
+    found = scores_of(findings, grid)
+    assert [choice.settings["normalise"] for choice in found] == [
+        *("speaker", "domain")
+    ]
 
 
 def test_the_best_mean_over_the_corpora_is_chosen():
@@ -152,3 +167,8 @@ def test_what_is_chosen_is_a_file_to_train_with(
     assert tuned["gamma"] == 0.25
     assert tuned["anchor_layers"] == [1, 2]
     assert (folder / "report.html").is_file()
+
+
+def test_manifests_of_the_targets_own_are_not_read(wavlm):
+    with pytest.raises(UserError, match="target_test names a manifest"):
+        study_of(str(wavlm), "[left, right]", target_test="mine.json")

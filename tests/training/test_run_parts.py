@@ -17,6 +17,7 @@ from speechbrain.utils.run_opts import RunOptions
 from lam_sb.errors import UserError
 from lam_sb.evaluation.calibration import fit_temperature, with_temperature
 from lam_sb.evaluation.results import read_run, write_predictions
+from lam_sb.losses.confusion import MinimumClassConfusion
 from lam_sb.run import load_run
 from lam_sb.run_parts import FIRST, parts_of, set_emotions
 
@@ -84,17 +85,86 @@ def test_posteriors_are_calibrated_on_left_out_sources(train_on):
     assert results["ece"] != before["ece"]
 
 
+def test_lam_plus_confuses_no_classes_of_the_target(train_on):
+    keys = {"seeds_averaged": 1, "max_steps": 30, "gamma": 20, "lr": 0.01}
+    folder = train_on("left", "right", "lam_plus", **keys)
+    results = results_of(folder)
+    assert results["alignment"] == "MinimumClassConfusion"
+    assert results["normalise"] == "residual"
+    keys |= {"gamma": 0, "experiment": "plain"}
+    plain = train_on("left", "right", "lam_plus", **keys)
+    confusions = [
+        MinimumClassConfusion()(torch.tensor(posteriors_of(path) + 1e-9).log())
+        for path in (folder, plain)
+    ]
+    assert confusions[0] < confusions[1] - 0.01
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
         ({"source": "left"}, "takes two or more"),
-        ({"source": "[left, third]", "bound": "oracle"}, "a bound has no"),
+        (
+            {"source": "[left, third]", "bound": "oracle"},
+            "calibrate: temperature has no meaning for a bound",
+        ),
+        (
+            {"source": "[left, third]", "target_test": "mine.json"},
+            "target_test names a manifest of your own",
+        ),
+        (
+            {"source": "left", "calibrate": "none", "bound": "within"}
+            | {"normalise": "residual"},
+            "normalise: residual has no meaning for a bound",
+        ),
+        (
+            {"source": "left", "calibrate": "none", "seeds_averaged": 4}
+            | {"seed": 2**30},
+            r"it takes one from 0 to 1073741823",
+        ),
     ],
 )
-def test_what_cannot_be_calibrated_is_refused(keys, said, train_on):
+def test_what_cannot_be_made_of_runs_is_refused(keys, said, train_on):
     keys = {"protocol": "speakers", "calibrate": "temperature"} | keys
     with pytest.raises(UserError, match=said):
         train_on(keys.pop("source"), "right", **keys)
+
+
+def test_other_labels_for_each_seed_are_not_averaged(train_on):
+    keys = {"target_shots": 1, "hold_out_shots": True, "seeds_averaged": 2}
+    with pytest.raises(UserError, match="each seed draws other target labels"):
+        train_on("left", "right", "few_shot", **keys)
+
+
+def test_a_left_out_source_is_read_by_its_own_manifests(three, wavlm, tmp_path):
+    keys = {"data_folder": str(three), "output_root": str(tmp_path)}
+    keys |= {"encoder_source": str(wavlm), "target": "right"}
+    keys |= {"source": "left+third", "calibrate": "temperature"}
+    hparams, _ = load_run(
+        str(HPARAMS / "small/layer_atn.yaml"), RunOptions(), keys
+    )
+    first, second = parts_of(hparams, "temperature")
+    folder = f"{tmp_path}/manifests/transductive-0-0-0"
+    assert first["source_train"] == f"{folder}/third/train.json"
+    assert first["target_train"] == f"{folder}/left/test.json"
+    assert second["target_test"] == f"{folder}/third/test.json"
+    assert second["valid"] == f"{folder}/left/valid.json"
+
+
+def test_a_temperature_of_unfinished_runs_is_mended(train_on):
+    keys = {"calibrate": "temperature", "max_steps": 2}
+    folder = train_on("[left, third]", "right", **keys)
+    path = folder / "without_left/results.json"
+    whole = json.loads(path.read_text())
+    before = results_of(folder)
+    # As if it had been looked at before it was finished.
+    other = before | {"temperature": 9.0, "ece": 0.0, "finished": False}
+    (folder / "results.json").write_text(json.dumps(other))
+    train_on("[left, third]", "right", **keys)
+    mended = results_of(folder)
+    for key in ("temperature", "ece", "finished", "uncalibrated"):
+        assert mended[key] == before[key]
+    assert whole["finished"] is True
 
 
 def relabel(three, tmp_path):

@@ -16,6 +16,7 @@ from lam_sb.evaluation.comparisons import (
     make_tables,
 )
 from lam_sb.evaluation.results import Run, read_run
+from lam_sb.run_folder import is_part
 from lam_sb.study.grid import Study
 from lam_sb.study.job import SET_ASIDE, Job
 from lam_sb.study.report.layer_tables import Analysis
@@ -78,6 +79,7 @@ def _read_runs(
             path
             for path in found
             if not any(SET_ASIDE.search(p.name) for p in [*path.parents][:2])
+            and not is_part(path)
         ]
     runs = []
     for path in dict.fromkeys(paths):

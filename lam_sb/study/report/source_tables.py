@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
-
-import numpy as np
 
 from lam_sb.corpora.names import names_of
 from lam_sb.evaluation.catalogue import family_of, name_of
 from lam_sb.evaluation.comparisons import Column, Key, ScoreTable
+from lam_sb.evaluation.means import mean_estimate
 from lam_sb.evaluation.statistics import (
     Estimate,
     Predictions,
-    compare,
-    interval,
-    mean_estimate,
+    mean_over,
 )
 from lam_sb.study.report import notes
 from lam_sb.study.report.printed import Cell, PrintedTable, make_frame
@@ -23,10 +19,9 @@ from lam_sb.study.report.printed import Cell, PrintedTable, make_frame
 PLAIN = "layer_atn"  # from all sources: what the others are compared with
 MEAN = "mean"  # column of the mean over the targets
 ONE, ALL = "one source", "all sources"
-AS_DRAWN = (
-    "One source: the mean over the sources that are there, which count as "
-    "drawn like seeds; so the interval is one for another source too. Mean: "
-    "over the targets, which are fixed."
+FIXED = (
+    "One source: the mean over the sources that are there. Intervals hold for "
+    "these sources and targets, with new speakers and new seeds."
 )
 # A row by its system and source, by target.
 Row = tuple[str, str]
@@ -110,10 +105,10 @@ def _one_and_all(
     joined = _joined(shown, systems, sources, wide)
     if not joined:
         return []
-    uars = {place: interval(p) for place, p in joined.items()}
+    uars = {place: mean_over(parts) for place, parts in joined.items()}
     plain = {t: joined.get(((PLAIN, ALL), t)) for t in wide}
     differences = {
-        (row, target): compare(own, plain[target]).estimate
+        (row, target): mean_over(own, *plain[target])
         for (row, target), own in joined.items()
         if plain[target] is not None and row != (PLAIN, ALL)
     }
@@ -123,7 +118,7 @@ def _one_and_all(
         "points.",
     )
     return [
-        _printed(table, title, _frame(values, wide, sign), shown, [AS_DRAWN])
+        _printed(table, title, _frame(values, wide, sign), shown, [FIXED])
         for title, values, sign in zip(
             titles, (uars, differences), ("", "+"), strict=True
         )
@@ -136,8 +131,8 @@ def _joined(
     systems: Sequence[str],
     sources: Mapping[str, Sequence[Column]],
     wide: Mapping[str, Column],
-) -> dict[tuple[Row, str], Predictions]:
-    """Join the predictions of each system from one source, and from all."""
+) -> dict[tuple[Row, str], list[Predictions]]:
+    """Give the predictions of each system from one source, and from all."""
     joined = {}
     for system in systems:
         for target, widest in wide.items():
@@ -146,7 +141,7 @@ def _joined(
                 scores = [shown[system, c] for c in of if (system, c) in shown]
                 if scores:
                     parts = [score.predictions for score in scores]
-                    joined[(system, kind), target] = _pooled(parts)
+                    joined[(system, kind), target] = parts
     return joined
 
 
@@ -172,21 +167,6 @@ def _frame(
     encoder = next(iter(targets.values())).encoder
     columns = {target: (encoder, target) for target in (*targets, MEAN)}
     return make_frame(cells, rows, columns)
-
-
-def _pooled(parts: Sequence[Predictions]) -> Predictions:
-    """Put the runs of several sources on the rows that all of them tested."""
-    shared = reduce(np.intersect1d, [part.ids for part in parts])
-    places = [np.searchsorted(part.ids, shared) for part in parts]
-    first, at = parts[0], places[0]
-    return Predictions(
-        shared,
-        first.labels[at],
-        first.clusters[at],
-        np.concatenate(
-            [p.predictions[:, n] for p, n in zip(parts, places, strict=True)]
-        ),
-    )
 
 
 def _printed(
