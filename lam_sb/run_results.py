@@ -71,8 +71,11 @@ def describe_run(
         "target_labels_used": _target_labels_used(hparams, manifests),
         **learned,
     }
+    before = content.pop("uncalibrated")
     return {
-        target: content | _describe_target(hparams, manifests, target)
+        target: content
+        | _describe_target(hparams, manifests, target)
+        | {"uncalibrated": before.get(target)}
         for target in hparams["targets"]
     }
 
@@ -222,7 +225,6 @@ def _results(
         for rule in ("last", "source")
     }
     return {**content, **scores[chosen], **other} | {
-        "uncalibrated": content["uncalibrated"].get(content["target"]),
         "notes": [
             *prep_notes(hparams),
             *_encoding_notes(content),

@@ -31,6 +31,8 @@ source_folder: /left
 target_folder: /right
 prepare: !name:builtins.dict
 balance: corpus
+calibrate: none
+seeds_averaged: 1
 protocol: speakers
 normalise: domain
 features_on: auto
