@@ -320,3 +320,29 @@ def test_all_systems_test_the_rows_that_no_shot_may_come_from(
 def test_shots_that_nobody_is_tested_on_hold_nothing_out(read):
     study = read(systems={"few_shot": {}, "cc": {}}, protocol="speakers")
     assert all("hold_out_shots" not in j.settings for j in jobs_of(study))
+
+
+def test_calibrate_is_dropped_where_no_source_can_be_left_out(
+    encoders, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(HPARAMS.parent)
+    given = {
+        **{"data_folder": "nowhere", "output_root": str(tmp_path), "seeds": 1},
+        **{"corpora": ["a", "b", "c"], "directions": [["a", "b"]]},
+        **{"leave_one_out": True, "calibrate": "temperature"},
+        **{"encoders": {"one": str(encoders["wavlm"])}, "seeds_averaged": 2},
+        "systems": {
+            "ensemble": {},
+            "layer_atn": {"anchor_layers": []},
+            "oracle": {
+                **{"file": "layer_atn", "bound": "oracle", "folds": 3},
+                **{"anchor_layers": [], "protocol": "speakers"},
+            },
+        },
+    }
+    jobs = jobs_of(read_study("hparams/study/open.yaml", given))
+    for job in jobs:
+        several = "+" in job.keys["source"] and job.system != "oracle"
+        assert ("calibrate" in job.keys) == several
+        assert ("seeds_averaged" in job.keys) == (job.system != "ensemble")
+    assert {job.keys["source"] for job in jobs} == {"a", "b+c", "a+c", "a+b"}
