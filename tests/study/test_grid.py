@@ -328,14 +328,15 @@ def test_calibrate_is_dropped_where_no_source_can_be_left_out(
     monkeypatch.chdir(HPARAMS.parent)
     given = {
         **{"data_folder": "nowhere", "output_root": str(tmp_path), "seeds": 1},
-        **{"corpora": ["a", "b", "c"], "directions": [["a", "b"]]},
-        **{"leave_one_out": True, "calibrate": "temperature"},
+        "corpora": ["a", "b", "c"],
+        "directions": [["a", "b"], [["a", "c"], "b"]],
+        "calibrate": "temperature",
         **{"encoders": {"one": str(encoders["wavlm"])}, "seeds_averaged": 2},
         "systems": {
             "ensemble": {},
             "layer_atn": {"anchor_layers": []},
             "oracle": {
-                **{"file": "layer_atn", "bound": "oracle", "folds": 3},
+                **{"file": "layer_atn", "bound": "oracle"},
                 **{"anchor_layers": [], "protocol": "speakers"},
             },
         },
@@ -345,4 +346,4 @@ def test_calibrate_is_dropped_where_no_source_can_be_left_out(
         several = "+" in job.keys["source"] and job.system != "oracle"
         assert ("calibrate" in job.keys) == several
         assert ("seeds_averaged" in job.keys) == (job.system != "ensemble")
-    assert {job.keys["source"] for job in jobs} == {"a", "b+c", "a+c", "a+b"}
+    assert len(jobs) == 6
