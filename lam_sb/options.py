@@ -155,6 +155,8 @@ def check_options(
     if hparams["protocol"] != "transductive":  # no test row is trained on
         unused.add("hold_out_shots")
     unused |= _check_corpora(hparams)
+    if "seeds_averaged" in unused:  # by a file that its own is based on
+        hparams["seeds_averaged"] = 1
     unused |= check_parts(hparams)
     _check_anchors(hparams, overrides, path)
     # These decide the result only through such a rule; analyse reads them too.

@@ -236,6 +236,16 @@ def test_keys_of_several_corpora_count_where_there_are_several(
     assert hparams["target_folder"] == {name: f"/d/{name}" for name in names}
 
 
+def test_what_has_no_seeds_is_not_averaged(tmp_path):
+    hparams = hparams_of(seeds_averaged=3, seed=0)
+    check_options(hparams, {}, str(write(tmp_path / "a.yaml", "")))
+    assert hparams["seeds_averaged"] == 3
+    hparams = hparams_of(seeds_averaged=3, seed=0, fit="sklearn")
+    found = check_options(hparams, {}, str(write(tmp_path / "b.yaml", "")))
+    assert hparams["seeds_averaged"] == 1
+    assert "seeds_averaged" in found
+
+
 def test_no_corpus_of_several_is_in_both_roles(tmp_path):
     hparams = hparams_of(source="left+right", source_folder={})
     hparams["data_folder"] = "/d"
