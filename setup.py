@@ -22,6 +22,7 @@ setup(
     packages=find_packages(include=["lam_sb", "lam_sb.*"]),
     package_data={
         "lam_sb": ["log-config.yaml"],
+        "lam_sb.inference": ["templates/*"],
         "lam_sb.study.report": ["paper.yaml", "templates/*"],
     },
     python_requires=">=3.10",
@@ -41,6 +42,7 @@ setup(
         "soundfile>=0.13",
         "praatio>=6",
         "scikit-learn>=1.7",  # Brier score of several classes
+        "skops>=0.11",  # keeps the ensemble, and loads without running code
         "scipy>=1.13",
         "joblib>=1.4",
         "filelock>=3.15",

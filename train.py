@@ -40,6 +40,7 @@ from lam_sb.processes import limit_threads, process_rank, start_processes
 from lam_sb.training.alignment import aligned_segments
 from lam_sb.training.brain import AlignmentBrain
 from lam_sb.training.ensemble import fit_and_test_ensemble
+from lam_sb.training.kept import keep_statistics
 from lam_sb.training.loaders import (
     FeatureDataset,
     in_order_loaders,
@@ -113,13 +114,10 @@ def dataio_prepare(
         }
         for key, parts in manifests.items()
     }
-    layers, segments = ready_features(
-        *(hparams, rows, hparams["normalise"], hparams["features_on"]),
-        *(store.path / "statistics", device),
-    )
-    loaders = in_order_loaders(
-        rows, layers, segments[:1], hparams["eval_batch_size"]
-    )
+    how = hparams["normalise"], hparams["features_on"]
+    layers, segments = ready_features(hparams, rows, *how, store.path, device)
+    size = hparams["eval_batch_size"]
+    loaders = in_order_loaders(rows, layers, segments[:1], size)
     if hparams["fit"] != "sklearn":
         source = [*rows["source_train"].values()]
         target = [*rows["target_train"].values()]
@@ -183,16 +181,16 @@ def fit_and_test(
     run_opts: RunOptions,
 ) -> None:
     """Encode what is missing, fit, test, and leave the results."""
-    start = time.time()
-    device = inputs.choose_device(run_opts)
+    start, device = time.time(), inputs.choose_device(run_opts)
+    saves = not (run_opts.debug or run_opts.test_only)
     manifests, undecodable = inputs.encode(store, manifests, device)
     rows, loaders = dataio_prepare(hparams, manifests, store, device)
     if hparams["seeds_averaged"] > 1:
         posteriors, learned = {}, {}
     elif hparams["fit"] == "sklearn":
-        keys = ("layers", "seed", "class_weight", "select_on")
+        keys = ("layers", "seed", "class_weight", "select_on", "save_folder")
         posteriors, learned = fit_and_test_ensemble(
-            rows, *(hparams[key] for key in keys)
+            rows, *(hparams[key] for key in keys), keep=saves
         )
     else:
         posteriors, learned = fit_brain(hparams, rows, loaders, run_opts)
@@ -202,12 +200,14 @@ def fit_and_test(
         posteriors, learned = run_parts.join_parts(
             hparams, rows["target_test"], posteriors, learned
         )
+        if saves:
+            keep_statistics(hparams, rows["target_test"], store, learned)
         lines = run_results.leave_results(
             *(hparams, settings, rows["target_test"], posteriors),
             run_results.describe_run(hparams, manifests, rows, learned),
             run_opts.debug,
         )
-        if not (run_opts.debug or run_opts.test_only):
+        if saves:
             run_results.keep_only_tested(hparams)
         say(lines)
 

@@ -7,9 +7,13 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from lam_sb.arguments import (
+    align_arguments,
+    export_arguments,
+    predict_arguments,
+)
 from lam_sb.command_line import (
     HELP,
-    align_arguments,
     check_arguments,
     file_keys,
     is_verbose,
@@ -22,12 +26,16 @@ from lam_sb.study.tuned_keys import check_tuning
 USAGE = """\
 usage: python -m lam_sb COMMAND FILE.yaml [--key value ...] [--verbose]
        python -m lam_sb align CORPUS [--language CODE] [--output FOLDER]
+       python -m lam_sb export RUN [RUN ...] FOLDER
+       python -m lam_sb predict MODEL FILE_OR_FOLDER [...] --csv OUT.csv
 
   align      write approximate TextGrids of a corpus whose texts are known
   extract    encode both corpora of a system's file into the feature store
   analyse    compare both corpora layer by layer, and select layers to anchor
   reproduce  run a study's file, and write its tables and report
   tune       choose settings of a system's file without labels of the target
+  export     write finished runs as a model that SpeechBrain loads
+  predict    classify audio files with an exported model
 
 python -m lam_sb COMMAND --help explains one; with a file, also its keys.
 A single system is trained by python train.py FILE.yaml."""
@@ -46,6 +54,48 @@ Options:
                     column
   --output FOLDER   another place, which the reader's option alignment_dir names
   --verbose         show all that is logged"""
+EXPORT = """\
+usage: python -m lam_sb export RUN [RUN ...] FOLDER [--target NAME]
+       [--encoder_source ID] [--verbose]
+
+Writes finished runs, results/<experiment>/<source>-<target>/<seed>, as a model
+that classifies other speech: a folder with hyperparams.yaml, model.safetensors,
+label_encoder.txt, custom_interface.py and a model card, README.md. It holds no
+audio, file or speaker names, and no weights of the encoder. Several runs that
+differ in their seed alone become one model, which averages their posteriors.
+
+  python -m lam_sb export results/small_lam_plus/ravdess-emodb/0 my_model \\
+      --encoder_source openai/whisper-base
+  python -m lam_sb predict my_model speech.wav --csv emotions.csv
+
+Options:
+  --target NAME        which target's statistics, of a run with several
+  --encoder_source ID  Hugging Face id of the encoder, if it was read from a
+                       folder: nobody else has that
+  --verbose            show all that is logged"""
+PREDICT = """\
+usage: python -m lam_sb predict MODEL FILE_OR_FOLDER [...] --csv OUT.csv
+       [--adapt=True] [--min_confidence X] [--plot=True] [--encoder_source ID]
+       [--device NAME] [--verbose]
+
+Classifies audio files, of any rate and length, with a folder that export wrote
+or an id of the Hugging Face hub. Files above 8 seconds are cut into equal
+windows of 4 to 8. Leaves a row for each window: path, start, end (seconds),
+label, the posteriors of neutral, happy, angry and sad, and confidence, which is
+the largest of them. The same command goes on where it was stopped.
+
+Options:
+  --csv OUT.csv         where the rows go
+  --adapt=True          standardise by the statistics of these files (at least
+                        20 windows) instead of the training's: it helps on
+                        another language or microphone
+  --min_confidence X    the label is "unsure" below it, from 0 to 1
+  --plot=True           draw the posteriors of each file of several windows
+                        above its waveform, in a folder beside OUT.csv
+  --encoder_source ID   folder or Hugging Face id of the model's encoder, if it
+                        is not found by itself
+  --device NAME         cpu or cuda:1
+  --verbose             show all that is logged"""
 EXTRACT = """\
 usage: python -m lam_sb extract FILE.yaml [--key value ...] [--verbose]
 
@@ -136,10 +186,14 @@ COMMANDS = {
     "analyse": ("lam_sb.commands:analyse", ANALYSE),
     "reproduce": ("lam_sb.study.reproduce:reproduce", REPRODUCE),
     "tune": ("lam_sb.study.tune:tune", TUNE),
+    "export": ("lam_sb.inference.export:export", EXPORT),
+    "predict": ("lam_sb.inference.predict:predict", PREDICT),
 }
 # What refuses a command line, where that is not one of a system's file.
 CHECKS = {
     "align": align_arguments,
+    "export": export_arguments,
+    "predict": predict_arguments,
     "reproduce": partial(check_arguments, check=partial(check, is_study=True)),
     "tune": partial(check_arguments, check=check_tuning),
 }

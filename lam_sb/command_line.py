@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from lam_sb.config import check, flatten, suggestion
 from lam_sb.errors import UserError
@@ -103,41 +101,6 @@ def check_arguments(
     file, words, overrides = _split(argv)
     check_options(file, words)
     check(file, overrides)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(
-            f"{message[0].upper()}{message[1:]}; use python -m lam_sb align "
-            "CORPUS [--language CODE] [--output FOLDER] [--verbose]"
-        )
-
-
-def align_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Read the command line of ``align``.
-
-    Returns
-    -------
-    argparse.Namespace
-        ``corpus``, a folder; ``language`` and ``output``, None if not given.
-
-    Raises
-    ------
-    UserError
-        Another option, no corpus or several, or a folder that is not there.
-    """
-    parser = _Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("corpus")
-    parser.add_argument("--language")
-    parser.add_argument("--output")
-    parser.add_argument(VERBOSE, action="store_true")
-    given = parser.parse_args(argv)
-    if not Path(given.corpus, "labels.csv").is_file():
-        raise UserError(
-            f"{given.corpus} holds no labels.csv: give the folder of a corpus "
-            "that does, with the columns path, text and language."
-        )
-    return given
 
 
 def _split(argv: Sequence[str]) -> tuple[str, list[str], dict[str, object]]:

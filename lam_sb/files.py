@@ -45,7 +45,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     # Process ids repeat on the machines that share a folder.
     temporary = path.with_suffix(f".{secrets.token_hex(8)}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        # safetensors lets nobody else read what it writes.
+        temporary.chmod(mode)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         raise UserError(

@@ -252,6 +252,7 @@ def _average(
         "epochs": max(run["epochs"] for run in runs),
         "steps": max(run["steps"] for run in runs),
         "best_epoch": None,
+        "tested_epochs": None,
         "finished": all(run["finished"] for run in runs),
         "weights_hash": hashlib.sha256(hashes.encode()).hexdigest()[:16],
         "device": runs[0]["device"],

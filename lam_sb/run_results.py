@@ -69,6 +69,7 @@ def describe_run(
         **_counts(rows, "source", hparams["segment"]),
         **_counts(rows, "target", hparams["segment"]),
         "target_labels_used": _target_labels_used(hparams, manifests),
+        "languages": _languages(manifests),
         **learned,
     }
     before = content.pop("uncalibrated")
@@ -77,6 +78,15 @@ def describe_run(
         | _describe_target(hparams, manifests, target)
         | {"uncalibrated": before.get(target)}
         for target in hparams["targets"]
+    }
+
+
+def _languages(manifests: Rows) -> dict[str, list[str]]:
+    """Languages that the training rows of each corpus name."""
+    return {
+        corpus: sorted({row["language"] for row in part.values()})
+        for role in ("source_train", "target_train")
+        for corpus, part in manifests[role].items()
     }
 
 

@@ -17,14 +17,16 @@ def listing(folder: Path) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
-def audio_files(folder: Path) -> Iterator[str]:
+def audio_files(
+    folder: Path, suffixes: tuple[str, ...] = AUDIO_SUFFIXES
+) -> Iterator[str]:
     """Audio anywhere in a folder, as paths relative to it.
 
     Links are followed; hidden files (``._x.wav`` of macOS) are left out.
     """
     for parent, _, names in os.walk(folder, followlinks=True):
         for name in names:
-            if name.lower().endswith(AUDIO_SUFFIXES) and name[0] != ".":
+            if name.lower().endswith(suffixes) and name[0] != ".":
                 yield os.path.relpath(os.path.join(parent, name), folder)
 
 

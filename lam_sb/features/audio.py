@@ -24,13 +24,17 @@ class UnreadableAudioError(UserError):
     """A file cannot be read, or only its header can."""
 
 
-def load_audio(path: str | Path) -> torch.Tensor:
-    """Read one file as a mono waveform at 16 kHz.
+def load_audio(
+    path: str | Path, start: float = 0.0, end: float | None = None
+) -> torch.Tensor:
+    """Read one file, or a part of it, as a mono waveform at 16 kHz.
 
     Arguments
     ---------
     path : str | Path
         Any format that libsndfile reads, any rate, any number of channels.
+    start, end : float
+        Seconds; None is the file's end.
 
     Returns
     -------
@@ -43,8 +47,15 @@ def load_audio(path: str | Path) -> torch.Tensor:
         The file cannot be read, or holds no samples, or some that are no
         numbers.
     """
+    part = {}
     try:
-        wav, rate = audio_io.load(str(path), dtype=torch.float32)
+        if start or end is not None:
+            rate = audio_io.info(str(path)).sample_rate
+            part["frame_offset"] = first = round(start * rate)
+            part["num_frames"] = (
+                -1 if end is None else round(end * rate) - first
+            )
+        wav, rate = audio_io.load(str(path), dtype=torch.float32, **part)
     except (RuntimeError, OSError) as error:
         raise UnreadableAudioError(f"{path} cannot be read: {error}") from error
     if not wav.numel():

@@ -78,14 +78,12 @@ def read_ahead(
     """
     if not workers:
         for rows in batches:
-            yield _collect(
-                rows, [partial(load_audio, r["wav"]) for _, r in rows]
-            )
+            yield _collect(rows, [partial(_load, row) for _, row in rows])
         return
     pool, waiting = ThreadPoolExecutor(workers), deque()
     try:
         for rows in batches:
-            started = [pool.submit(load_audio, row["wav"]) for _, row in rows]
+            started = [pool.submit(_load, row) for _, row in rows]
             waiting.append((rows, [future.result for future in started]))
             if len(waiting) > BATCHES_AHEAD:
                 yield _collect(*waiting.popleft())
@@ -93,6 +91,11 @@ def read_ahead(
             yield _collect(*waiting.popleft())
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _load(row: Mapping) -> torch.Tensor:
+    """Read a row's audio, or the ``window`` of it that a row may name."""
+    return load_audio(row["wav"], *row.get("window", ()))
 
 
 def _collect(rows: Sequence[Row], readers: Sequence[Callable]) -> Waveforms:

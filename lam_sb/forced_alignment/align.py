@@ -12,7 +12,7 @@ import numpy as np
 from scipy.signal import resample_poly
 from tqdm import tqdm
 
-from lam_sb.command_line import align_arguments
+from lam_sb.arguments import align_arguments
 from lam_sb.corpora.labels import known_name
 from lam_sb.corpora.manifests import UNKNOWN
 from lam_sb.corpora.phones import ESPEAK, phone_class

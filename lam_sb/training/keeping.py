@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import speechbrain as sb
 import torch
+from safetensors.torch import save_file
 from speechbrain.utils.distributed import if_main_process, run_on_main
 from torch.utils.data import DataLoader
 
 from lam_sb.errors import UserError
+from lam_sb.files import whole_file
 from lam_sb.training.finite import finite
 from lam_sb.training.history import read_finished, tested_rules
 from lam_sb.training.weights import EpochWeights, weights_hash
+
+KEPT_PROTOTYPES = "prototypes.safetensors"  # of the epochs that are tested
 
 
 class KeepingBrain(sb.Brain):
@@ -148,13 +152,24 @@ class KeepingBrain(sb.Brain):
             As from `learned`, of the run's own rule.
         """
         chosen = self.keep_tested(tested_rules(self.select_on))
+        self.tested_prototypes: dict[int, torch.Tensor] = {}
         posteriors = {
             target: {r: self.posteriors(test, chosen[r]) for r in chosen}
             for target, test in loaders.items()
         }
         if if_main_process() and not self.debug:
             self.history.write(folder)
+            self._keep_prototypes(chosen[self.select_on])
         return posteriors, self.learned(chosen[self.select_on])
+
+    def _keep_prototypes(self, chosen: Sequence[int]) -> None:
+        """Keep those of which a test classifies, in float32, by epoch."""
+        if not self._in_episodes() or self.test_only:
+            return
+        kept = {f"{n:05d}": self.tested_prototypes[n].cpu() for n in chosen}
+        path = Path(self.checkpointer.checkpoints_dir) / KEPT_PROTOTYPES
+        with whole_file(path) as temporary:
+            save_file(kept, temporary)
 
     def learned(self, chosen: Sequence[int]) -> dict:
         """Say what was learned, by which weights, and where.
@@ -170,6 +185,7 @@ class KeepingBrain(sb.Brain):
             Part of results.json.
         """
         return self.history.describe(chosen) | {
+            "tested_epochs": list(chosen),
             "finished": self.is_finished or not self.test_only,
             "weights_hash": weights_hash(self.checkpointer.checkpoints_dir),
             "device": str(self.device),
@@ -224,6 +240,7 @@ class KeepingBrain(sb.Brain):
             self.modules.eval()
             if self._in_episodes():
                 self._make_prototypes(self.prototype_loaders)
+                self.tested_prototypes[epoch] = self.prototypes
             parts = []
             with torch.no_grad(), self.evaluation_ctx:
                 for batch in loader:

@@ -17,7 +17,7 @@ def ready_features(
     rows: Parts,
     normalise: str,
     features_on: str,
-    kept: Path,
+    store: Path,
     device: str,
 ) -> tuple[list[int], tuple[str, ...]]:
     """Choose the layers, standardise, and put the features where they are read.
@@ -32,8 +32,8 @@ def ready_features(
         As for `fit_standardisers`.
     features_on : str
         As for `place_features`; the ensemble reads all once, from the disk.
-    kept : Path
-        Folder of the store where statistics are kept.
+    store : Path
+        Folder of the store; its ``statistics`` keeps some for other runs.
     device : str
         Where the run trains.
 
@@ -56,6 +56,7 @@ def ready_features(
         normalise = "none"
     if normalise == "residual":
         set_emotions(hparams, source, target)
+    kept = store / "statistics"
     fit_standardisers(normalise, source, target, layers, segments, kept)
     if hparams["fit"] == "sklearn":
         return layers, segments

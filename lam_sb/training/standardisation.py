@@ -207,10 +207,20 @@ def _fit_corpora(
     if not count:  # nothing will be aligned, nor standardised
         shape = rows[0].features.shape(segment)[1:]
         return Standardiser(torch.zeros(shape), torch.ones(shape))
+    return Standardiser(*mean_and_std(count, total, squares))
+
+
+def mean_and_std(
+    count: float, total: torch.Tensor, squares: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation in float32 from sums in float64.
+
+    The deviation of what is constant is 1.
+    """
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=0).sqrt()
     std = torch.where(std > 1e-6 * mean.abs() + 1e-12, std, 1.0)
-    return Standardiser(mean.float(), std.float())
+    return mean.float(), std.float()
 
 
 def _fit_residuals(rows: Sequence[DomainRows], segment: str) -> Standardiser:

@@ -8,7 +8,7 @@ are read back from there for the test.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import torch
@@ -98,19 +98,12 @@ class EpochWeights:
         UserError
             They are not there.
         """
-        state = {}
+        names = [*self.model.state_dict()]
         with self._open(device) as file:
-            names, base = file.keys(), int(file.metadata()["base"])
-            for name in self.model.state_dict():
-                key = _key(epoch, name)
-                if key not in names:
-                    raise UserError(f"{self.tested} lacks the epoch {epoch}.")
-                value = file.get_tensor(key)
-                if key + SCALE in names:
-                    scale = file.get_tensor(key + SCALE).float()
-                    value = value.float() * scale
-                    value += file.get_tensor(_key(base, name)).float()
-                state[name] = value
+            there, base = {*file.keys()}, int(file.metadata()["base"])
+            if _key(epoch, names[0]) not in there:
+                raise UserError(f"{self.tested} lacks the epoch {epoch}.")
+            state = stored_weights(file, there, names, epoch, base)
         self.model.load_state_dict(state)
 
     def _open(self, device: str | torch.device) -> safe_open:
@@ -126,6 +119,72 @@ class EpochWeights:
                 f"{self.tested} is damaged ({error}). Remove "
                 f"{self.tested.parent} to train anew."
             ) from error
+
+
+def stored_weights(
+    file: safe_open,
+    there: Collection[str],
+    names: Iterable[str],
+    epoch: int,
+    base: int,
+    prefix: str = "",
+) -> dict[str, torch.Tensor]:
+    """Weights of an epoch, from a file as `EpochWeights` keeps them.
+
+    Arguments
+    ---------
+    file : safe_open
+        The file.
+    there : Collection[str]
+        Names of all that it holds.
+    names : Iterable[str]
+        The weights that are wanted.
+    epoch, base : int
+        The epoch, and the one whose weights differences are from.
+    prefix : str
+        What all names in the file begin with.
+
+    Returns
+    -------
+    dict[str, torch.Tensor]
+        By name.
+
+    Raises
+    ------
+    SafetensorError
+        One is not there.
+    """
+    state = {}
+    for name in names:
+        key = prefix + _key(epoch, name)
+        value = file.get_tensor(key)
+        if key + SCALE in there:
+            value = value.float() * file.get_tensor(key + SCALE).float()
+            value += file.get_tensor(prefix + _key(base, name)).float()
+        state[name] = value
+    return state
+
+
+def copy_stored(
+    path: Path, epochs: Collection[int]
+) -> tuple[dict[str, torch.Tensor], int]:
+    """Read the weights of some epochs as a file keeps them, to be kept again.
+
+    Returns
+    -------
+    stored : dict[str, torch.Tensor]
+        By name in the file.
+    base : int
+        The epoch whose weights differences are from.
+    """
+    with safe_open(path, framework="pt") as file:
+        base = int(file.metadata()["base"])
+        wanted = {f"{epoch:05d}" for epoch in epochs}
+        names = [n for n in [*file.keys()] if n.partition("/")[0] in wanted]
+        if any(name.endswith(SCALE) for name in names):
+            own = [n for n in [*file.keys()] if n.startswith(f"{base:05d}/")]
+            names = sorted({*names, *own})
+        return {name: file.get_tensor(name) for name in names}, base
 
 
 def weights_hash(folder: str | Path) -> str | None:

@@ -15,7 +15,8 @@ from lam_sb.errors import UserError
 from lam_sb.training import checkpoints, weights
 from lam_sb.training.weights import weights_hash
 
-KEPT = ["finished.json", "tested.safetensors"]
+TESTED = ["finished.json", "tested.safetensors"]
+KEPT = ["finished.json", "inference.safetensors", "tested.safetensors"]
 
 
 @pytest.fixture
@@ -233,7 +234,7 @@ def test_a_run_of_the_version_before_loses_nothing(arguments, monkeypatch):
             train.run_results, "keep_only_tested", lambda hparams: None
         )
         folder = run(arguments(number_of_epochs=2))
-    for name in KEPT:
+    for name in TESTED:
         (folder / "save" / name).unlink()
     results = results_of(folder)
     del results["weights_hash"]

@@ -1,0 +1,138 @@
+"""Command lines without a YAML file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from lam_sb.command_line import VERBOSE
+from lam_sb.errors import UserError
+
+# How each command is called; its help shows the same.
+USAGES = {
+    "align": "CORPUS [--language CODE] [--output FOLDER] [--verbose]",
+    "export": (
+        "RUN [RUN ...] FOLDER [--target NAME] [--encoder_source ID] [--verbose]"
+    ),
+    "predict": (
+        "MODEL FILE_OR_FOLDER [...] --csv OUT.csv [--adapt=True] "
+        "[--min_confidence X] [--plot=True] [--encoder_source ID] "
+        "[--device NAME] [--verbose]"
+    ),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong as all commands do, and how to call this one."""
+
+    def __init__(self, command: str):
+        super().__init__(add_help=False, allow_abbrev=False)
+        self.command = command
+        self.add_argument(VERBOSE, action="store_true")
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(
+            f"{message[0].upper()}{message[1:]}; use python -m lam_sb "
+            f"{self.command} {USAGES[self.command]}"
+        )
+
+
+def align_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line of ``align``.
+
+    Returns
+    -------
+    argparse.Namespace
+        ``corpus``, a folder; ``language`` and ``output``, None if not given.
+
+    Raises
+    ------
+    UserError
+        Another option, no corpus or several, or a folder that is not there.
+    """
+    parser = _Parser("align")
+    parser.add_argument("corpus")
+    parser.add_argument("--language")
+    parser.add_argument("--output")
+    given = parser.parse_args(argv)
+    if not Path(given.corpus, "labels.csv").is_file():
+        raise UserError(
+            f"{given.corpus} holds no labels.csv: give the folder of a corpus "
+            "that does, with the columns path, text and language."
+        )
+    return given
+
+
+def export_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line of ``export``.
+
+    Returns
+    -------
+    argparse.Namespace
+        ``runs``, folders, and ``folder``, which is to be written; ``target``
+        and ``encoder_source``, None if not given.
+
+    Raises
+    ------
+    UserError
+        Another option, or no run.
+    """
+    parser = _Parser("export")
+    parser.add_argument("runs", nargs="+")
+    parser.add_argument("folder")
+    parser.add_argument("--target")
+    parser.add_argument("--encoder_source")
+    return parser.parse_args(argv)
+
+
+def predict_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line of ``predict``.
+
+    Returns
+    -------
+    argparse.Namespace
+        ``model``, a folder or Hub id; ``paths`` of files and folders; ``csv``;
+        ``adapt``, ``plot``, ``min_confidence``, ``encoder_source``,
+        ``device``.
+
+    Raises
+    ------
+    UserError
+        Another option, a path that does not exist, or nothing to classify.
+    """
+    parser = _Parser("predict")
+    parser.add_argument("model")
+    parser.add_argument("paths", nargs="+")
+    parser.add_argument("--csv", required=True)
+    for name in ("--adapt", "--plot"):
+        switch = partial(_switch, name)
+        parser.add_argument(
+            name, nargs="?", type=switch, const=True, default=False
+        )
+    parser.add_argument("--min_confidence", type=_share, default=0.0)
+    parser.add_argument("--encoder_source")
+    parser.add_argument("--device")
+    given = parser.parse_args(argv)
+    for path in given.paths:
+        if not Path(path).exists():
+            raise UserError(f"{path}: there is no such file or folder.")
+    return given
+
+
+def _switch(name: str, text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{name} takes True or False")
+    return text.lower() == "true"
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("takes a number from 0 to 1")
+    return value

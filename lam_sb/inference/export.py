@@ -1,0 +1,271 @@
+"""The command ``export``: runs as a folder that SpeechBrain loads."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from speechbrain.dataio.encoder import CategoricalEncoder
+
+from lam_sb.arguments import export_arguments
+from lam_sb.errors import UserError
+from lam_sb.inference.card import model_card
+from lam_sb.training.kept import FinishedRun, KeptSystem, read_finished_run
+from lam_sb.training.weights import copy_stored
+from lam_sb.yaml_text import dump, split_keys, without_comments
+
+HYPERPARAMS = "hyperparams.yaml"
+WEIGHTS = "model.safetensors"
+REFERENCE = re.compile(r"<(\w+)")  # in the text of a YAML key
+CUSTOM_INTERFACE = '''\
+"""Lets SpeechBrain load this model without naming its class.
+
+    from speechbrain.inference.interfaces import foreign_class
+    model = foreign_class(FOLDER, pymodule_file="custom_interface.py")
+"""
+
+from lam_sb.inference import EmotionClassifier
+
+CustomInterface = EmotionClassifier  # the name that foreign_class looks for
+'''
+TOP = """\
+# Speech emotions, a model of lam_sb; README.md is its card.
+# Hugging Face id of the encoder, whose weights are not here, or its folder.
+encoder_source: {source}
+# SHA-256 of its weights and configs; with others, the model is refused.
+encoder_digest: {digest}
+"""
+AVERAGED = """\
+# Epochs whose weights are averaged, by run and seed; each run's temperature.
+epochs: {epochs}
+temperatures: {temperatures}
+classifier: !new:lam_sb.inference.model.EmotionModel
+    projector: !ref <projector>
+    pooling: !ref <pooling>
+    head: !ref <head>
+    layers: !ref <layers>
+    input_dim: !ref <encoder.dim>
+    epochs: !ref <epochs>
+    temperatures: !ref <temperatures>
+    embedding_dim: {embedding_dim}
+"""
+VOTING = """\
+temperatures: {temperatures}
+classifier: !new:lam_sb.inference.model.VotingModel
+    layers: !ref <layers>
+    input_dim: !ref <encoder.dim>
+    temperatures: !ref <temperatures>
+"""
+END = """\
+label_encoder: !new:speechbrain.dataio.encoder.CategoricalEncoder
+modules:
+    encoder: !ref <encoder>
+    classifier: !ref <classifier>
+pretrainer: !new:lam_sb.inference.files.FilePretrainer
+    files:
+        classifier: model.safetensors
+        label_encoder: label_encoder.txt
+{files}    loadables:
+        classifier: !ref <classifier>
+        label_encoder: !ref <label_encoder>
+{loadables}    custom_hooks:
+        classifier: !name:lam_sb.inference.model.load_model
+{hooks}"""
+HOOK = """\
+        ensemble_{0}: !name:lam_sb.inference.model.load_ensemble
+            number: {0}
+"""
+
+
+def export(argv: Sequence[str]) -> None:
+    """Write a folder that classifies as the runs that are named do.
+
+    Raises
+    ------
+    UserError
+        Runs that are not finished or that no one model can average, or a
+        folder that holds something.
+    """
+    given = export_arguments(argv)
+    folder = Path(given.folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(
+            f"{folder} holds something already: name another folder, or remove "
+            "it."
+        )
+    runs = [read_finished_run(Path(run), given.target) for run in given.runs]
+    used = runs[0].results["encoder"]
+    source = given.encoder_source or _public_name(used)
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        write_model(temporary, runs, source)
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    if source != used and not given.encoder_source:
+        print(
+            f"The encoder was read from a folder; the model calls it {source}. "
+            "Whoever loads it says where it lies (--encoder_source). Export "
+            "with --encoder_source HUB_ID, and it is fetched from there."
+        )
+    print(f"Model: {folder}")
+
+
+def _public_name(source: str) -> str:
+    """Give an encoder's id, or of a local folder nothing but its name."""
+    path = Path(source)
+    local = path.is_dir() or path.is_absolute() or source.startswith(".")
+    return path.name if local else source
+
+
+def write_model(
+    folder: Path, runs: Sequence[FinishedRun], encoder_source: str
+) -> None:
+    """Write all files of a model.
+
+    Arguments
+    ---------
+    folder : Path
+        Gets hyperparams.yaml, model.safetensors, with scikit-learn's
+        ensembles one ensemble_<n>.skops a run, label_encoder.txt,
+        custom_interface.py, and the model card, README.md.
+    runs : Sequence[FinishedRun]
+        Runs that are averaged.
+    encoder_source : str
+        Where whoever loads the model finds its encoder.
+
+    Raises
+    ------
+    UserError
+        Runs that differ in more than their seed.
+    """
+    systems = [system for run in runs for system in run.systems]
+    blocks = _common_blocks(systems)
+    content = systems[0].content
+    card = model_card(runs, encoder_source)
+    tensors, bases = _tensors(runs)
+    save_file(tensors, folder / WEIGHTS, bases)
+    if content["fit"] == "sklearn":
+        for n, system in enumerate(systems):
+            shutil.copyfile(system.ensemble, folder / f"ensemble_{n}.skops")
+    labels = CategoricalEncoder()
+    labels.update_from_iterable(content["labels"], sequence_input=False)
+    labels.save(folder / "label_encoder.txt")
+    text = _hyperparams(runs, blocks, encoder_source)
+    for path in folder.iterdir():  # whoever may read the folder
+        path.chmod(0o644)
+    for name, content in (
+        (HYPERPARAMS, text),
+        ("custom_interface.py", CUSTOM_INTERFACE),
+        ("README.md", card),
+    ):
+        (folder / name).write_text(content, encoding="utf-8")
+
+
+def _common_blocks(systems: Sequence[KeptSystem]) -> dict[str, str]:
+    """Text of the YAML keys that build the systems, one for all."""
+    first, *others = [_blocks(system) for system in systems]
+    for system, own in zip(systems[1:], others, strict=True):
+        keys = sorted(
+            k for k in first.keys() | own.keys() if first.get(k) != own.get(k)
+        )
+        if keys:
+            raise UserError(
+                f"{system.folder} and {systems[0].folder} differ in "
+                f"{', '.join(keys)}. One model averages runs that differ in "
+                "their seed alone: export these one by one."
+            )
+    return first
+
+
+def _blocks(system: KeptSystem) -> dict[str, str]:
+    """Text of the YAML keys that build a system, and what else is its own."""
+    path, content = system.folder / HYPERPARAMS, system.content
+    try:
+        there = split_keys(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    there = {key: without_comments(block) for key, block in there.items()}
+    there["feature_folder"] = dump({"feature_folder": None})
+    there["layers"] = f"layers: {content['layers']}\n"
+    there["encoder_source"] = ""  # named on top, as others find it
+    trained = content["fit"] != "sklearn"
+    waiting = ["layers", "encoder"]
+    waiting += ["projector", "pooling", "head"] if trained else []
+    needed: set[str] = set()
+    while waiting:
+        key = waiting.pop()
+        if key in there and key not in needed:
+            needed.add(key)
+            waiting += REFERENCE.findall(there[key])
+    blocks = {key: there[key] for key in there if key in needed}
+    return blocks | {
+        "encoding": dump({"encoding": content["encoding"]}),
+        "": f"{content['fit']} {content['digest']} {content['labels']}",
+    }
+
+
+def _tensors(
+    runs: Sequence[FinishedRun],
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """All tensors by name, and the epochs that differences are from."""
+    tensors, bases = {}, {}
+    for n, run in enumerate(runs):
+        for k, system in enumerate(run.systems):
+            place, stored = f"{n}.{k}", {"mean": system.mean, "std": system.std}
+            for number, prototypes in system.prototypes.items():
+                stored[f"{number}/prototypes"] = prototypes
+            if system.content["epochs"] is not None:
+                weights, base = copy_stored(
+                    system.weights, system.content["epochs"]
+                )
+                stored |= weights
+                bases[f"{place}/base"] = str(base)
+            tensors |= {f"{place}/{name}": t for name, t in stored.items()}
+    return tensors, bases
+
+
+def _hyperparams(
+    runs: Sequence[FinishedRun], blocks: dict[str, str], encoder_source: str
+) -> str:
+    """Text of the file that SpeechBrain builds the model from."""
+    system = runs[0].systems[0]
+    temperatures = [run.results["temperature"] or 1.0 for run in runs]
+    own = "".join(block for key, block in blocks.items() if key)
+    top = TOP.format(source=encoder_source, digest=system.content["digest"])
+    if system.content["fit"] == "sklearn":
+        numbers = range(len(runs))
+        return (
+            top
+            + own
+            + VOTING.format(temperatures=temperatures)
+            + END.format(
+                files="".join(
+                    f"        ensemble_{n}: ensemble_{n}.skops\n"
+                    for n in numbers
+                ),
+                loadables="".join(
+                    f"        ensemble_{n}: !ref <classifier>\n"
+                    for n in numbers
+                ),
+                hooks="".join(HOOK.format(n) for n in numbers),
+            )
+        )
+    widths = [p.shape[-1] for p in system.prototypes.values()]
+    averaged = AVERAGED.format(
+        epochs=[[s.content["epochs"] for s in run.systems] for run in runs],
+        temperatures=temperatures,
+        embedding_dim=widths[0] if widths else "null",
+    )
+    nothing = {"files": "", "loadables": "", "hooks": ""}
+    return top + own + averaged + END.format(**nothing)

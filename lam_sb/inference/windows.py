@@ -1,0 +1,97 @@
+"""Audio files as the windows that are classified."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from speechbrain.dataio import audio_io
+
+from lam_sb.corpora.folders import audio_files
+from lam_sb.features.plan import Row
+
+SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff")
+LONGEST = 8.0  # seconds of a window
+SHORTEST = 0.1  # of a file, as corpora are prepared
+
+
+def find_files(paths: Sequence[str]) -> list[str]:
+    """Audio files among some paths and anywhere below those that are folders.
+
+    Each once, in order; those of a folder by name.
+    """
+    found: list[str] = []
+    for path in paths:
+        if Path(path).is_dir():
+            below = audio_files(Path(path), SUFFIXES)
+            found += sorted(str(Path(path, name)) for name in below)
+        else:
+            found.append(str(Path(path)))
+    return list(dict.fromkeys(found))
+
+
+def windows_of(duration: float) -> list[tuple[float, float]]:
+    """Cut a file into equal windows of at most 8 seconds.
+
+    Example
+    -------
+    >>> windows_of(5.0), windows_of(12.0)
+    ([(0.0, 5.0)], [(0.0, 6.0), (6.0, 12.0)])
+    """
+    count = max(1, math.ceil(duration / LONGEST - 1e-9))
+    edges = [n * duration / count for n in range(count + 1)]
+    return list(itertools.pairwise(edges))
+
+
+def list_windows(files: Sequence[str]) -> tuple[list[Row], dict[str, str]]:
+    """List the windows of all files, by their headers.
+
+    Returns
+    -------
+    windows : list[Row]
+        Path and, as of a manifest, ``wav``, ``duration``, no phones, and
+        ``window``, start and end in seconds.
+    unusable : dict[str, str]
+        Why, by path, a file has none.
+    """
+    windows: list[Row] = []
+    unusable: dict[str, str] = {}
+    for path in files:
+        try:
+            info = audio_io.info(path)
+            duration = info.num_frames / info.sample_rate
+        except (RuntimeError, OSError, ZeroDivisionError) as error:
+            unusable[path] = f"cannot be read: {error}"
+            continue
+        if duration < SHORTEST:
+            unusable[path] = f"is shorter than {SHORTEST} seconds"
+            continue
+        windows += [
+            (path, _row(path, start, end))
+            for start, end in windows_of(duration)
+        ]
+    return windows, unusable
+
+
+def _row(path: str, start: float, end: float) -> dict:
+    row = {"wav": path, "duration": end - start, "window": (start, end)}
+    return row | {"phones": [], "phone_set": ""}
+
+
+def batches_of(windows: Sequence[Row], seconds: float) -> Iterator[list[Row]]:
+    """Batches in order that have at most so many seconds, padded.
+
+    One window may have more.
+    """
+    batch: list[Row] = []
+    longest = 0.0
+    for window in windows:
+        longest = max(longest, window[1]["duration"])
+        if batch and longest * (len(batch) + 1) > seconds:
+            yield batch
+            batch, longest = [], window[1]["duration"]
+        batch.append(window)
+    if batch:
+        yield batch

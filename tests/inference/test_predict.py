@@ -1,0 +1,265 @@
+"""The command ``predict``: what it writes, and how it goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from conftest import read_table
+from models import export, load, posteriors_of
+
+from lam_sb.__main__ import main
+from lam_sb.corpora.manifests import EMOTIONS
+from lam_sb.errors import UserError
+from lam_sb.features.audio import load_audio
+from lam_sb.inference import predict
+from lam_sb.inference.windows import list_windows, windows_of
+
+COLUMNS = ["path", "start", "end", "label", *EMOTIONS, "confidence"]
+
+
+@pytest.fixture
+def exported(train_on, tmp_path, wavlm):
+    """A model trained on noise, and what the run said of its test rows."""
+    run = train_on("left", "right", storage_dtype="float32", seed=1)
+    return run, export(tmp_path, run)
+
+
+@pytest.fixture
+def call(exported, wavlm, tmp_path):
+    """Classify some paths into out.csv, and read it."""
+
+    def predicted(*paths, **options) -> list[dict]:
+        options = {"csv": tmp_path / "out.csv"} | options
+        words = [f"--{key}={value}" for key, value in options.items()]
+        main(
+            [
+                *("predict", str(exported[1]), *map(str, paths), *words),
+                f"--encoder_source={wavlm}",
+                "--device=cpu",
+            ]
+        )
+        return read_table(options["csv"])
+
+    return predicted
+
+
+def noise(path, seconds, rate=16000, seed=0, channels=1):
+    rng = np.random.default_rng(seed)
+    wav = rng.normal(0, 0.1, (int(seconds * rate), channels))
+    soundfile.write(path, wav, rate)
+    return path
+
+
+def test_windows_are_equal_and_of_4_to_8_seconds():
+    for duration in (0.5, 7.99, 8.0, 8.01, 16.0, 100.0, 3600.1):
+        windows = windows_of(duration)
+        assert windows[0][0] == 0
+        assert windows[-1][1] == pytest.approx(duration)
+        lengths = [end - start for start, end in windows]
+        assert max(lengths) <= 8 + 1e-6
+        assert max(lengths) - min(lengths) < 1e-6
+        assert len(windows) == 1 or min(lengths) >= 4
+        assert all(a[1] == b[0] for a, b in zip(windows, windows[1:]))
+
+
+def test_short_files_get_what_their_run_said(call, exported, three):
+    known = posteriors_of(exported[0], three, "right")
+    rows = call(three / "right")
+    assert list(rows[0]) == COLUMNS
+    by_path = {row["path"]: row for row in rows}
+    assert known.keys() <= by_path.keys()
+    assert list(by_path) == sorted(by_path)
+    for path, posteriors in known.items():
+        row = by_path[path]
+        found = [float(row[e]) for e in EMOTIONS]
+        assert np.allclose(found, posteriors, atol=1e-5)
+        assert row["label"] == EMOTIONS[int(np.argmax(posteriors))]
+        assert float(row["confidence"]) == max(found)
+        assert (float(row["start"]), len(rows)) == (0, len(by_path))
+
+
+def test_long_files_of_any_kind_are_cut(call, exported, wavlm, tmp_path):
+    path = noise(tmp_path / "long.flac", 18.5, rate=22050, channels=2)
+    rows = call(path)
+    edges = [(float(r["start"]), float(r["end"])) for r in rows]
+    assert edges == [(0, 6.167), (6.167, 12.333), (12.333, 18.5)]
+    model = load(exported[1], wavlm)
+    for row, (start, end) in zip(rows, windows_of(18.5), strict=True):
+        posteriors = model.classify_batch(load_audio(path, start, end))[0][0]
+        found = [float(row[e]) for e in EMOTIONS]
+        assert np.allclose(found, posteriors.numpy(), atol=1e-5)
+    whole = load_audio(path)
+    part = load_audio(path, 6.0, 12.0)
+    assert len(part) == 96000
+    assert torch.allclose(part[1600:-1600], whole[97600:190400], atol=1e-3)
+
+
+def test_it_goes_on_where_it_was_stopped(call, three, tmp_path, monkeypatch):
+    out = tmp_path / "out.csv"
+    whole = call(three / "right")
+    lines = out.read_text().splitlines(keepends=True)
+    out.write_text("".join(lines[:5]) + lines[5][:20])  # killed in a line
+    encoded = []
+    encode = predict._encode
+
+    def spy(model, windows):
+        encoded.extend(windows)
+        return encode(model, windows)
+
+    monkeypatch.setattr(predict, "_encode", spy)
+    assert call(three / "right") == whole
+    assert out.read_text() == "".join(lines)
+    assert len(encoded) == len(lines) - 5
+    assert {w[0] for w in encoded} == {row["path"] for row in whole[4:]}
+
+
+@pytest.mark.parametrize("change", ["model", "option", "foreign"])
+def test_rows_of_other_settings_are_never_mixed(
+    change, call, three, tmp_path, exported
+):
+    out = tmp_path / "out.csv"
+    path = sorted((three / "right").rglob("*.wav"))[0]
+    if change == "foreign":
+        out.write_text("mine\n")
+    else:
+        call(path)
+    before, options = out.read_text(), {}
+    if change == "option":
+        options = {"min_confidence": 0.9}
+    if change == "model":
+        text = (exported[1] / "hyperparams.yaml").read_text()
+        text = text.replace("temperatures: [1.0]", "temperatures: [2.0]")
+        (exported[1] / "hyperparams.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"out.csv is there, and was made with"):
+        call(path, **options)
+    assert out.read_text() == before
+
+
+def test_what_it_is_not_sure_of_is_unsure(call, three, tmp_path):
+    sure = call(three / "right")
+    confidences = sorted(float(row["confidence"]) for row in sure)
+    limit = confidences[len(confidences) // 2]
+    out = tmp_path / "other.csv"
+    rows = call(three / "right", min_confidence=limit, csv=out)
+    for one, two in zip(sure, rows, strict=True):
+        unsure = float(one["confidence"]) < limit
+        assert two["label"] == ("unsure" if unsure else one["label"])
+        assert {**two, "label": ""} == {**one, "label": ""}
+    assert 0 < sum(row["label"] == "unsure" for row in rows) < len(rows)
+
+
+def test_adapting_takes_the_statistics_of_the_files(
+    call, exported, wavlm, three, tmp_path
+):
+    files = sorted((three / "third").rglob("*.wav"))[:24]
+    rows = call(*files, adapt="True")
+    model = load(exported[1], wavlm)
+    x, mask = model.encode(
+        [load_audio(path) for path in files], [str(p) for p in files]
+    )
+    vectors = x[mask].double()
+    mean, std = vectors.mean(0), vectors.std(0, correction=0)
+    model.mods.classifier.adapt(mean.float(), std.float())
+    expected = model.posteriors(x, mask).numpy()
+    found = [[float(row[e]) for e in EMOTIONS] for row in rows]
+    assert np.allclose(found, expected, atol=1e-4)
+    plain = call(*files, csv=tmp_path / "plain.csv")
+    differ = [[float(row[e]) for e in EMOTIONS] for row in plain]
+    assert not np.allclose(found, differ, atol=1e-3)
+    with pytest.raises(UserError, match="at least 20 files .* there are 3"):
+        call(*files[:3], adapt="True", csv=tmp_path / "few.csv")
+
+
+def test_what_cannot_be_read_is_named_and_left_out(
+    call, three, tmp_path, capsys
+):
+    good = sorted((three / "right").rglob("*.wav"))[0]
+    (tmp_path / "broken.wav").write_text("no audio")
+    noise(tmp_path / "short.wav", 0.05)
+    cut = tmp_path / "cut.flac"
+    noise(cut, 3)
+    cut.write_bytes(cut.read_bytes()[:2000])
+    nothing = tmp_path / "nan.wav"
+    wav = np.zeros(16000, np.float32)
+    wav[500] = np.nan
+    soundfile.write(nothing, wav, 16000, subtype="FLOAT")
+    names = ("broken.wav", "short.wav", "cut.flac", "nan.wav")
+    rows = call(good, *(tmp_path / name for name in names))
+    assert [row["path"] for row in rows] == [str(good)]
+    said = capsys.readouterr().out
+    assert all(f"Left out: {tmp_path / name}" in said for name in names)
+    assert "1 files: " in said
+    with pytest.raises(UserError, match=r"no audio to classify. .*broken.wav"):
+        call(tmp_path / "broken.wav", csv=tmp_path / "b.csv")
+
+
+def test_odd_names_stay_what_they_are(call, tmp_path):
+    names = ["a,b.wav", 'q"q.wav', "l\u2028s.wav", "n\nl.wav", "語音.wav"]
+    paths = [str(noise(tmp_path / n, 0.5, seed=k)) for k, n in enumerate(names)]
+    assert [row["path"] for row in call(*paths)] == paths
+    assert [row["path"] for row in call(*paths)] == paths  # resumed
+
+
+def test_long_files_are_drawn(call, three, tmp_path):
+    long = noise(tmp_path / "long.wav", 20)
+    short = sorted((three / "right").rglob("*.wav"))[0]
+    call(long, short, plot="True")
+    (picture,) = (tmp_path / "out_plots").iterdir()
+    assert picture.name == "00000_long.png"
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["gone.wav", "--csv=o.csv"], r"gone.wav: there is no such file"),
+        ([], "arguments are required: paths"),
+        (["."], "arguments are required: --csv"),
+        ([".", "--csv=o.csv", "--adapt=yes"], "adapt takes True or False"),
+        ([".", "--csv=o.csv", "--min_confidence=2"], "number from 0 to 1"),
+        ([".", "--csv=o.csv", "--treshold=1"], r"nrecognized .*--treshold=1"),
+    ],
+)
+def test_a_wrong_command_line_says_what_to_type(words, message):
+    with pytest.raises(UserError, match=message) as error:
+        main(["predict", "model", *words])
+    assert (
+        "python -m lam_sb predict MODEL" in str(error.value)
+        or not words
+        or ("gone" in words[0])
+    )
+
+
+def test_no_model_is_said(tmp_path, train_on, three):
+    path = str(sorted((three / "right").rglob("*.wav"))[0])
+    out = f"--csv={tmp_path / 'o.csv'}"
+    with pytest.raises(UserError, match="is no exported model; write one with"):
+        main(["predict", str(tmp_path), path, out])
+    run = train_on("left", "right")
+    with pytest.raises(UserError, match="is no exported model, but a run; wri"):
+        main(["predict", str(run), path, out])
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_headers_alone_are_read_for_the_windows(tmp_path):
+    noise(tmp_path / "a.wav", 9)
+    windows, unusable = list_windows([str(tmp_path / "a.wav"), "gone.wav"])
+    assert [row["window"] for _, row in windows] == [(0, 4.5), (4.5, 9.0)]
+    assert list(unusable) == ["gone.wav"]
+
+
+def test_the_table_is_read_by_pandas(call, tmp_path):
+    call(noise(tmp_path / "a.wav", 9))
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert list(table) == COLUMNS
+    assert table[list(EMOTIONS)].sum(axis=1).to_numpy() == pytest.approx(1)
+    settings = json.loads((tmp_path / "out.csv.settings.json").read_text())
+    assert settings["min_confidence"] == 0
+    with open(tmp_path / "out.csv", newline="") as file:
+        assert len(list(csv.reader(file))) == 3
