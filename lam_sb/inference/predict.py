@@ -277,4 +277,4 @@ def _report(
     if len(unusable) > NAMED:
         print(f"... and {len(unusable) - NAMED} more files")
     files = len({path for path, _ in windows} - unusable.keys())
-    print(f"{files} files: {out}")
+    print(f"{files} file{'s' * (files != 1)}: {out}")

@@ -24,8 +24,8 @@ from lam_sb.training.source_folds import joint_clusters, speaker_folds
 # The majority wins, and the SVM where all three disagree.
 VOTES = {"tree": 2, "svm": 3, "forest": 2}
 KEPT_ENSEMBLE = "ensemble.skops"  # a format that loads without running code
-# Types of an ensemble that skops does not load by itself. By a tree whose numbers
-# lie out of range scikit-learn would read anywhere: they are checked.
+# Types of an ensemble that skops does not load by itself. scikit-learn would
+# read anywhere by a tree whose numbers lie out of range: they are checked.
 TRUSTED = ["sklearn.tree._tree.Tree", "sklearn.utils._bunch.Bunch"]
 SVM_CS = (0.0001, 0.001, 0.01, 0.1, 1.0)
 

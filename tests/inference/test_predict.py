@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_windows_are_equal_and_of_4_to_8_seconds():
         assert max(lengths) <= 8 + 1e-6
         assert max(lengths) - min(lengths) < 1e-6
         assert len(windows) == 1 or min(lengths) >= 4
-        assert all(a[1] == b[0] for a, b in zip(windows, windows[1:]))
+        assert all(a[1] == b[0] for a, b in itertools.pairwise(windows))
 
 
 def test_short_files_get_what_their_run_said(call, exported, three):
@@ -172,7 +173,7 @@ def test_adapting_takes_the_statistics_of_the_files(
     plain = call(*files, csv=tmp_path / "plain.csv")
     differ = [[float(row[e]) for e in EMOTIONS] for row in plain]
     assert not np.allclose(found, differ, atol=1e-3)
-    with pytest.raises(UserError, match="at least 20 files .* there are 3"):
+    with pytest.raises(UserError, match=r"at least 20 files .* there are 3"):
         call(*files[:3], adapt="True", csv=tmp_path / "few.csv")
 
 
@@ -194,7 +195,7 @@ def test_what_cannot_be_read_is_named_and_left_out(
     assert [row["path"] for row in rows] == [str(good)]
     said = capsys.readouterr().out
     assert all(f"Left out: {tmp_path / name}" in said for name in names)
-    assert "1 files: " in said
+    assert "1 file: " in said
     with pytest.raises(UserError, match=r"no audio to classify. .*broken.wav"):
         call(tmp_path / "broken.wav", csv=tmp_path / "b.csv")
 
@@ -229,11 +230,8 @@ def test_long_files_are_drawn(call, three, tmp_path):
 def test_a_wrong_command_line_says_what_to_type(words, message):
     with pytest.raises(UserError, match=message) as error:
         main(["predict", "model", *words])
-    assert (
-        "python -m lam_sb predict MODEL" in str(error.value)
-        or not words
-        or ("gone" in words[0])
-    )
+    if "gone" not in message:
+        assert "use python -m lam_sb predict MODEL" in str(error.value)
 
 
 def test_no_model_is_said(tmp_path, train_on, three):
@@ -258,7 +256,9 @@ def test_the_table_is_read_by_pandas(call, tmp_path):
     call(noise(tmp_path / "a.wav", 9))
     table = pd.read_csv(tmp_path / "out.csv")
     assert list(table) == COLUMNS
-    assert table[list(EMOTIONS)].sum(axis=1).to_numpy() == pytest.approx(1)
+    assert table[list(EMOTIONS)].sum(axis=1).to_numpy() == pytest.approx(
+        1, abs=1e-5
+    )
     settings = json.loads((tmp_path / "out.csv.settings.json").read_text())
     assert settings["min_confidence"] == 0
     with open(tmp_path / "out.csv", newline="") as file:
