@@ -7,11 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from lam_sb.arguments import (
-    align_arguments,
-    export_arguments,
-    predict_arguments,
-)
+from lam_sb import arguments
 from lam_sb.command_line import (
     HELP,
     check_arguments,
@@ -26,14 +22,18 @@ from lam_sb.study.tuned_keys import check_tuning
 USAGE = """\
 usage: python -m lam_sb COMMAND FILE.yaml [--key value ...] [--verbose]
        python -m lam_sb align CORPUS [--language CODE] [--output FOLDER]
+       python -m lam_sb check CORPUS
+       python -m lam_sb compare RUN RUN
        python -m lam_sb export RUN [RUN ...] FOLDER
        python -m lam_sb predict MODEL FILE_OR_FOLDER [...] --csv OUT.csv
 
+  check      say what would be kept of a corpus, and what to mend
   align      write approximate TextGrids of a corpus whose texts are known
   extract    encode both corpora of a system's file into the feature store
   analyse    compare both corpora layer by layer, and select layers to anchor
   reproduce  run a study's file, and write its tables and report
   tune       choose settings of a system's file without labels of the target
+  compare    say by how much one system is better than another
   export     write finished runs as a model that SpeechBrain loads
   predict    classify audio files with an exported model
 
@@ -54,6 +54,32 @@ Options:
                     column
   --output FOLDER   another place, which the reader's option alignment_dir names
   --verbose         show all that is logged"""
+COMPARE = """\
+usage: python -m lam_sb compare RUN RUN [--verbose]
+
+Says by how much the first is better than the second, with a 95 % interval over
+speakers and seeds and a two-sided p, in one sentence and as JSON. Each is the
+folder of a run or of a system with all its seeds, or a pattern in quotes:
+
+  python -m lam_sb compare results/small_lam_gl/ravdess-emodb \\
+      results/small_layer_atn/ravdess-emodb"""
+CHECK = """\
+usage: python -m lam_sb check CORPUS [--name NAME] [--options YAML]
+       [--protocol NAME] [--verbose]
+
+Reads a corpus as a run would (a folder with a labels.csv, or one that data_prep
+has a reader for), decodes its audio, and prints which rows would be kept and
+dropped, why, splits, speakers, emotions and durations, and what to mend first.
+Writes nothing.
+
+  python -m lam_sb check /corpora/mine
+  python -m lam_sb check /corpora/mine --options "{label_map: {joy: happy}}"
+
+Options:
+  --name NAME      the corpus's name, which chooses its reader (the folder's)
+  --options YAML   of its reader, as source_options
+  --protocol NAME  speakers or transductive, as in a system's file
+  --verbose        show all that is logged"""
 EXPORT = """\
 usage: python -m lam_sb export RUN [RUN ...] FOLDER [--target NAME]
        [--encoder_source ID] [--verbose]
@@ -186,14 +212,18 @@ COMMANDS = {
     "analyse": ("lam_sb.commands:analyse", ANALYSE),
     "reproduce": ("lam_sb.study.reproduce:reproduce", REPRODUCE),
     "tune": ("lam_sb.study.tune:tune", TUNE),
+    "check": ("lam_sb.corpora.check:check_corpus", CHECK),
+    "compare": ("lam_sb.evaluation.compare_runs:compare_runs", COMPARE),
     "export": ("lam_sb.inference.export:export", EXPORT),
     "predict": ("lam_sb.inference.predict:predict", PREDICT),
 }
 # What refuses a command line, where that is not one of a system's file.
 CHECKS = {
-    "align": align_arguments,
-    "export": export_arguments,
-    "predict": predict_arguments,
+    "align": arguments.align_arguments,
+    "check": arguments.check_arguments,
+    "compare": arguments.compare_arguments,
+    "export": arguments.export_arguments,
+    "predict": arguments.predict_arguments,
     "reproduce": partial(check_arguments, check=partial(check, is_study=True)),
     "tune": partial(check_arguments, check=check_tuning),
 }

@@ -10,12 +10,17 @@ from typing import NoReturn
 
 from lam_sb.command_line import VERBOSE
 from lam_sb.errors import UserError
+from lam_sb.yaml_text import parse_yaml
 
 # How each command is called; its help shows the same.
 USAGES = {
     "align": "CORPUS [--language CODE] [--output FOLDER] [--verbose]",
     "export": (
         "RUN [RUN ...] FOLDER [--target NAME] [--encoder_source ID] [--verbose]"
+    ),
+    "compare": "RUN RUN [--verbose]",
+    "check": (
+        "CORPUS [--name NAME] [--options YAML] [--protocol NAME] [--verbose]"
     ),
     "predict": (
         "MODEL FILE_OR_FOLDER [...] --csv OUT.csv [--adapt=True] "
@@ -119,6 +124,57 @@ def predict_arguments(argv: Sequence[str]) -> argparse.Namespace:
     for path in given.paths:
         if not Path(path).exists():
             raise UserError(f"{path}: there is no such file or folder.")
+    return given
+
+
+def compare_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line of ``compare``.
+
+    Returns
+    -------
+    argparse.Namespace
+        ``first`` and ``second``, a folder or a pattern each.
+
+    Raises
+    ------
+    UserError
+        Another option, or not two of them.
+    """
+    parser = _Parser("compare")
+    parser.add_argument("first")
+    parser.add_argument("second")
+    return parser.parse_args(argv)
+
+
+def check_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line of ``check``.
+
+    Returns
+    -------
+    argparse.Namespace
+        ``corpus``, a folder; ``name``, None if not given; ``options`` of its
+        reader; ``protocol``.
+
+    Raises
+    ------
+    UserError
+        Another option, or a value that it does not take.
+    """
+    parser = _Parser("check")
+    parser.add_argument("corpus")
+    parser.add_argument("--name")
+    parser.add_argument("--options", default="{}")
+    parser.add_argument(
+        "--protocol",
+        choices=("speakers", "transductive"),
+        default="speakers",
+    )
+    given = parser.parse_args(argv)
+    given.options = parse_yaml(given.options, f"--options {given.options}")
+    if not isinstance(given.options, dict):
+        parser.error("argument --options: takes a mapping, {key: value}")
+    if not Path(given.corpus).is_dir():
+        raise UserError(f"{given.corpus}: there is no such folder.")
     return given
 
 

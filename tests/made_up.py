@@ -12,7 +12,10 @@ import yaml
 from conftest import EMOTIONS, write_table
 
 from lam_sb.evaluation.metrics import scores
-from lam_sb.evaluation.statistics import Predictions, interval
+from lam_sb.evaluation.predictions import Predictions
+from lam_sb.evaluation.statistics import (
+    interval,
+)
 from lam_sb.files import write_json
 from lam_sb.training.history import HISTORY_COLUMNS, LAYER_COLUMNS
 

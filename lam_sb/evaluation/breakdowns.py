@@ -18,8 +18,12 @@ from lam_sb.evaluation.calibration import (
 )
 from lam_sb.evaluation.catalogue import BASELINES
 from lam_sb.evaluation.comparisons import Column, Score, ScoreTable
+from lam_sb.evaluation.predictions import Predictions
 from lam_sb.evaluation.results import Run
-from lam_sb.evaluation.statistics import Estimate, Predictions, interval
+from lam_sb.evaluation.statistics import (
+    Estimate,
+    interval,
+)
 
 
 class GenderScore(NamedTuple):

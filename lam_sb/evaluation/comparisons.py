@@ -17,13 +17,13 @@ from lam_sb.evaluation.catalogue import (
     position_of,
     row_of,
 )
+from lam_sb.evaluation.predictions import Predictions
 from lam_sb.evaluation.protocols import PROTOCOL, protocols_of
 from lam_sb.evaluation.results import Run
 from lam_sb.evaluation.run_settings import differing_rows, of_equal_settings
 from lam_sb.evaluation.statistics import (
     Comparison,
     Estimate,
-    Predictions,
     compare,
     holm,
     interval,

@@ -77,8 +77,10 @@ def scores(
     }
 
 
-def check_classes(name: str, values: np.ndarray, num_dims: int) -> np.ndarray:
-    """Refuse all but whole numbers from 0 on, and at least one of them."""
+def check_classes(
+    name: str, values: np.ndarray, num_dims: int, least: int = 0
+) -> np.ndarray:
+    """Refuse all but whole numbers from ``least`` on, or none at all."""
     values = np.asarray(values)
     if values.ndim != num_dims or values.size == 0:
         raise ValueError(
@@ -86,11 +88,11 @@ def check_classes(name: str, values: np.ndarray, num_dims: int) -> np.ndarray:
             f"dimension{'s' * (num_dims > 1)}, none of them empty."
         )
     whole = np.issubdtype(values.dtype, np.integer)
-    if not whole or values.min() < 0:
+    if not whole or values.min() < least:
         held = values.min() if whole else values.dtype
+        without = "" if least < 0 else ", without unlabelled rows"
         raise ValueError(
-            f"{name} holds {held}; use whole numbers from 0 on, without "
-            "unlabelled rows."
+            f"{name} holds {held}; use whole numbers from {least} on{without}."
         )
     return values
 

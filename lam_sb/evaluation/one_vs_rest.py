@@ -9,10 +9,10 @@ from typing import NamedTuple
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.evaluation.catalogue import REFERENCE, SEGMENTS
 from lam_sb.evaluation.comparisons import Column, ScoreTable
+from lam_sb.evaluation.predictions import Predictions
 from lam_sb.evaluation.statistics import (
     Comparison,
     Estimate,
-    Predictions,
     compare,
     holm,
     interval,

@@ -18,7 +18,11 @@ from lam_sb.corpora.manifests import EMOTIONS, speakers_known
 from lam_sb.errors import UserError
 from lam_sb.evaluation.calibration import calibration_scores, check_posteriors
 from lam_sb.evaluation.metrics import scores
-from lam_sb.evaluation.statistics import FEW_CLUSTERS, Predictions, interval
+from lam_sb.evaluation.predictions import Predictions
+from lam_sb.evaluation.statistics import (
+    FEW_CLUSTERS,
+    interval,
+)
 from lam_sb.files import write_csv, write_json
 from lam_sb.run_folder import read_settings
 from lam_sb.training.rows import UNLABELLED, DomainRows

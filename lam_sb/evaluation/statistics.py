@@ -16,67 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from lam_sb.evaluation.metrics import check_classes, macro_recall, ratio
+from lam_sb.evaluation.metrics import macro_recall, ratio
+from lam_sb.evaluation.predictions import UNKNOWN, Predictions
 
 FEW_CLUSTERS = 10
-
-
-@dataclass(eq=False)
-class Predictions:
-    """What S runs of one system predict on the same N utterances.
-
-    Arguments
-    ---------
-    ids : np.ndarray
-        (N,) utterance ids, each once.
-    labels : np.ndarray
-        (N,) true classes, 0, 1, ...
-    clusters : np.ndarray
-        (N,) speakers, or what `lam_sb.corpora.manifests.cluster_of` says.
-    predictions : np.ndarray
-        (S, N) predicted classes, a row for each seed.
-
-    Raises
-    ------
-    ValueError
-        No utterances, wrong shapes or types, or an id that stands twice.
-    """
-
-    ids: np.ndarray
-    labels: np.ndarray
-    clusters: np.ndarray
-    predictions: np.ndarray
-
-    def __post_init__(self):
-        self.ids = np.asarray(self.ids)
-        self.labels = check_classes("labels", self.labels, 1)
-        self.clusters = np.asarray(self.clusters)
-        self.predictions = check_classes("predictions", self.predictions, 2)
-        shape = self.labels.shape
-        if not (
-            self.ids.shape == self.clusters.shape == shape
-            and self.predictions.shape[1:] == shape
-        ):
-            raise ValueError(
-                "ids, labels, clusters and predictions have the shapes "
-                f"{self.ids.shape}, {shape}, {self.clusters.shape} and "
-                f"{self.predictions.shape}; use (N,), (N,), (N,) and (S, N)."
-            )
-        ids, counts = np.unique(self.ids, return_counts=True)
-        if len(ids) < len(self.ids):
-            raise ValueError(
-                f"{(counts > 1).sum()} ids stand twice, "
-                f"{ids[counts > 1][0]} the first."
-            )
-
-    def take(self, rows: np.ndarray) -> Predictions:
-        """Keep the utterances at (M,) positions, in the order given."""
-        return Predictions(
-            self.ids[rows],
-            self.labels[rows],
-            self.clusters[rows],
-            self.predictions[:, rows],
-        )
 
 
 @dataclass(frozen=True)
@@ -330,6 +273,7 @@ class _Parts(NamedTuple):
 
 
 def _parts(system: Predictions) -> _Parts:
+    system = system.take(np.flatnonzero(system.labels != UNKNOWN))
     right = system.predictions == system.labels
     clusters, index = np.unique(system.clusters, return_inverse=True)
     shape = len(clusters), int(system.labels.max()) + 1

@@ -13,8 +13,12 @@ from lam_sb.corpora.manifests import EMOTIONS, UNKNOWN
 from lam_sb.evaluation.calibration import calibration_scores
 from lam_sb.evaluation.catalogue import name_of, row_of
 from lam_sb.evaluation.metrics import scores
+from lam_sb.evaluation.predictions import Predictions
 from lam_sb.evaluation.results import Run, read_run
-from lam_sb.evaluation.statistics import Estimate, Predictions, interval
+from lam_sb.evaluation.statistics import (
+    Estimate,
+    interval,
+)
 from lam_sb.study.report.notes import MEANINGS, with_interval
 from lam_sb.training.kept import FinishedRun
 from lam_sb.yaml_text import dump

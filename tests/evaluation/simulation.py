@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy import stats
 
-from lam_sb.evaluation.statistics import Predictions
+from lam_sb.evaluation.predictions import Predictions
 
 # Expected recalls over new speakers and new seeds, so the true UAR is 0.6.
 RECALLS = np.array([0.75, 0.6, 0.55, 0.5])

@@ -19,8 +19,11 @@ from lam_sb.evaluation.breakdowns import (
 )
 from lam_sb.evaluation.comparisons import Column, make_tables
 from lam_sb.evaluation.metrics import uar
+from lam_sb.evaluation.predictions import Predictions
 from lam_sb.evaluation.results import read_run
-from lam_sb.evaluation.statistics import Predictions, interval
+from lam_sb.evaluation.statistics import (
+    interval,
+)
 
 # Two women and a man; the man is never sad.
 LABELS = [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2]

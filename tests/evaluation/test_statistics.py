@@ -9,8 +9,8 @@ from scipy import stats
 from simulation import RECALLS, simulate
 from sklearn.metrics import balanced_accuracy_score
 
+from lam_sb.evaluation.predictions import Predictions
 from lam_sb.evaluation.statistics import (
-    Predictions,
     compare,
     holm,
     interval,
@@ -316,7 +316,7 @@ def test_systems_that_do_not_fit(field, values, message):
         ("ids", range(11), "use \\(N,\\)"),
         ("clusters", ["a"], "use \\(N,\\)"),
         ("labels", [], "none of them empty"),
-        ("labels", [-1, *LABELS[1:]], "holds -1"),
+        ("labels", [-2, *LABELS[1:]], "holds -2"),
         ("predictions", FIRST, "use 2 dimensions"),
         ("predictions", [FIRST[:5]], "use \\(N,\\)"),
         ("predictions", np.zeros((0, 12), int), "none of them empty"),

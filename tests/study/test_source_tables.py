@@ -7,8 +7,12 @@ import pytest
 from made_up import make_rows, make_run
 from study_tables import check_latex, group_names, tables_of, texts
 
+from lam_sb.evaluation.predictions import Predictions
 from lam_sb.evaluation.results import read_run
-from lam_sb.evaluation.statistics import Predictions, interval, mean_over
+from lam_sb.evaluation.statistics import (
+    interval,
+    mean_over,
+)
 from lam_sb.study.report.printed import to_latex, to_markdown
 from lam_sb.study.report.source_tables import FIXED, source_tables
 

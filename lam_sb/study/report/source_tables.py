@@ -8,9 +8,9 @@ from lam_sb.corpora.names import names_of
 from lam_sb.evaluation.catalogue import family_of, name_of
 from lam_sb.evaluation.comparisons import Column, Key, ScoreTable
 from lam_sb.evaluation.means import mean_estimate
+from lam_sb.evaluation.predictions import Predictions
 from lam_sb.evaluation.statistics import (
     Estimate,
-    Predictions,
     mean_over,
 )
 from lam_sb.study.report import notes
