@@ -6,6 +6,8 @@ from setuptools import find_packages, setup
 
 # Brings the eSpeak NG library, which speaks the demo corpora.
 DEMO = ["espeakng-loader>=0.2.4"]
+# What writes a model as an ONNX file, and compares it.
+ONNX = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
 
 setup(
     name="lam_sb",
@@ -55,6 +57,7 @@ setup(
     ],
     extras_require={
         "demo": DEMO,
-        "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", *DEMO],
+        "onnx": ONNX,
+        "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", *DEMO, *ONNX],
     },
 )

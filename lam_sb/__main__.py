@@ -82,7 +82,7 @@ Options:
   --verbose        show all that is logged"""
 EXPORT = """\
 usage: python -m lam_sb export RUN [RUN ...] FOLDER [--target NAME]
-       [--encoder_source ID] [--verbose]
+       [--encoder_source ID] [--onnx=True] [--verbose]
 
 Writes finished runs, results/<experiment>/<source>-<target>/<seed>, as a model
 that classifies other speech: a folder with hyperparams.yaml, model.safetensors,
@@ -98,6 +98,9 @@ Options:
   --target NAME        which target's statistics, of a run with several
   --encoder_source ID  Hugging Face id of the encoder, if it was read from a
                        folder: nobody else has that
+  --onnx=True          write model.onnx too, from the encoder's layers to the
+                       posteriors (takes ten seconds an epoch and seed that is
+                       averaged, and pip install -e ".[onnx]")
   --verbose            show all that is logged"""
 PREDICT = """\
 usage: python -m lam_sb predict MODEL FILE_OR_FOLDER [...] --csv OUT.csv

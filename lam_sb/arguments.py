@@ -16,7 +16,8 @@ from lam_sb.yaml_text import parse_yaml
 USAGES = {
     "align": "CORPUS [--language CODE] [--output FOLDER] [--verbose]",
     "export": (
-        "RUN [RUN ...] FOLDER [--target NAME] [--encoder_source ID] [--verbose]"
+        "RUN [RUN ...] FOLDER [--target NAME] [--encoder_source ID] "
+        "[--onnx=True] [--verbose]"
     ),
     "compare": "RUN RUN [--verbose]",
     "check": (
@@ -78,7 +79,7 @@ def export_arguments(argv: Sequence[str]) -> argparse.Namespace:
     -------
     argparse.Namespace
         ``runs``, folders, and ``folder``, which is to be written; ``target``
-        and ``encoder_source``, None if not given.
+        and ``encoder_source``, None if not given; ``onnx``.
 
     Raises
     ------
@@ -90,6 +91,7 @@ def export_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("folder")
     parser.add_argument("--target")
     parser.add_argument("--encoder_source")
+    _add_switch(parser, "--onnx")
     return parser.parse_args(argv)
 
 
@@ -112,11 +114,8 @@ def predict_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("model")
     parser.add_argument("paths", nargs="+")
     parser.add_argument("--csv", required=True)
-    for name in ("--adapt", "--plot"):
-        switch = partial(_switch, name)
-        parser.add_argument(
-            name, nargs="?", type=switch, const=True, default=False
-        )
+    _add_switch(parser, "--adapt")
+    _add_switch(parser, "--plot")
     parser.add_argument("--min_confidence", type=_share, default=0.0)
     parser.add_argument("--encoder_source")
     parser.add_argument("--device")
@@ -176,6 +175,16 @@ def check_arguments(argv: Sequence[str]) -> argparse.Namespace:
     if not Path(given.corpus).is_dir():
         raise UserError(f"{given.corpus}: there is no such folder.")
     return given
+
+
+def _add_switch(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument(
+        name,
+        nargs="?",
+        type=partial(_switch, name),
+        const=True,
+        default=False,
+    )
 
 
 def _switch(name: str, text: str) -> bool:

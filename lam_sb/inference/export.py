@@ -15,6 +15,8 @@ from speechbrain.dataio.encoder import CategoricalEncoder
 from lam_sb.arguments import export_arguments
 from lam_sb.errors import UserError
 from lam_sb.inference.card import model_card
+from lam_sb.inference.interface import EmotionClassifier
+from lam_sb.inference.onnx_file import write_onnx
 from lam_sb.training.kept import FinishedRun, KeptSystem, read_finished_run
 from lam_sb.training.weights import copy_stored
 from lam_sb.yaml_text import dump, split_keys, without_comments
@@ -105,6 +107,8 @@ def export(argv: Sequence[str]) -> None:
     try:
         temporary.mkdir(parents=True)
         write_model(temporary, runs, source)
+        if given.onnx:
+            _add_onnx(temporary, used)
         if folder.exists():
             folder.rmdir()
         temporary.rename(folder)
@@ -119,6 +123,16 @@ def export(argv: Sequence[str]) -> None:
             "with --encoder_source HUB_ID, and it is fetched from there."
         )
     print(f"Model: {folder}")
+
+
+def _add_onnx(folder: Path, encoder_source: str) -> None:
+    overrides = {"encoder_source": encoder_source}
+    model = EmotionClassifier.from_hparams(
+        str(folder), overrides=overrides, run_opts={"device": "cpu"}
+    )
+    encoder, chunks = model.mods.encoder, model.hparams.encoding["time_chunks"]
+    sizes = chunks, encoder.num_layers, encoder.dim
+    write_onnx(model.mods.classifier, folder, *sizes)
 
 
 def _public_name(source: str) -> str:
