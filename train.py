@@ -223,7 +223,7 @@ def run_system(
         return
     folder = Path(hparams["output_folder"])
     with run_folder.experiment_folder(folder, settings):
-        log_to(folder, verbose)
+        log_to(folder, verbose, __file__)
         logger.info("System %s, results in %s", hparams["system"], folder)
         run_on_main(prepare, args=[hparams])
         manifests = inputs.read_rows(hparams)
@@ -235,7 +235,7 @@ def run_system(
         run_on_main(run_parts.write_manifests, args=[hparams])
         for keys in run_parts.parts_of(hparams, hparams["calibrate"]):
             run_system(path, run_opts, {**overrides, **keys}, verbose)
-            log_to(folder, verbose)
+            log_to(folder, verbose, __file__)
         fit_and_test(hparams, settings, manifests, store, run_opts)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import logging.config
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import distributions
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
@@ -41,24 +43,40 @@ class ConsoleFilter(logging.Filter):
         return record.levelno >= least
 
 
-def log_to(folder: Path, verbose: bool) -> None:
+def log_to(folder: Path, verbose: bool, script: str) -> None:
     """Log into a run's folder, in SpeechBrain's format.
 
     Arguments
     ---------
     folder : Path
-        Gets log.txt; made if need be.
+        Gets log.txt, env.log and a copy of the script; made if need be.
     verbose : bool
         Whether the console shows all that log.txt holds.
+    script : str
+        File of the program that runs.
     """
     import speechbrain as sb  # slow to import
     from speechbrain.core import DEFAULT_LOG_CONFIG
+    from speechbrain.utils.distributed import if_main_process
 
     sb.create_experiment_directory(
         folder,
         log_config=DEFAULT_LOG_CONFIG if verbose else str(LOG_CONFIG),
-        save_env_desc=False,
+        save_env_desc=False,  # by pip, which takes seconds
     )
+    if if_main_process():
+        # SpeechBrain copies the module that calls it, which is this one.
+        (folder / Path(__file__).name).unlink(missing_ok=True)
+        shutil.copy(script, folder)
+        (folder / "env.log").write_text(_environment(), encoding="utf-8")
+
+
+def _environment() -> str:
+    """Say which packages and Python a run was made with."""
+    packages = sorted(
+        f"{package.name}=={package.version}" for package in distributions()
+    )
+    return "\n".join([f"Python {sys.version}", "", *packages, ""])
 
 
 def begin(first: Callable[[Sequence[str]], T], argv: Sequence[str]) -> T:

@@ -48,6 +48,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 def contents(folder: Path) -> dict[str, bytes]:
     """Bytes of all files but logs and what the last command asked for."""
     others = {".lock", "log.txt", "train_log.txt", "hyperparams.yaml"}
+    others.add("env.log")
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))

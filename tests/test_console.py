@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import yaml
@@ -118,10 +120,15 @@ def test_a_run_logs_into_its_folder(verbose, tmp_path, monkeypatch):
         "speechbrain.create_experiment_directory",
         lambda folder, **keys: given.update(keys, folder=folder),
     )
-    log_to(tmp_path, verbose)
+    (tmp_path / "console.py").write_text("copied by SpeechBrain")
+    log_to(tmp_path, verbose, __file__)
     config = DEFAULT_LOG_CONFIG if verbose else str(LOG_CONFIG)
     assert given["folder"] == tmp_path
     assert given["log_config"] == config
+    copied = tmp_path / Path(__file__).name
+    assert copied.read_bytes() == Path(__file__).read_bytes()
+    assert not (tmp_path / "console.py").exists()
+    assert f"torch=={version('torch')}" in (tmp_path / "env.log").read_text()
 
 
 def test_the_log_file_has_all_that_a_quiet_console_leaves_out():

@@ -119,7 +119,7 @@ def gradient_ratio(
 
 
 def epoch_stats(entry: Mapping, anchored: Sequence[int]) -> dict:
-    """Say in train_log.txt what an epoch gave.
+    """Give what an epoch gave as numbers by name, for a train logger.
 
     Arguments
     ---------
@@ -140,7 +140,7 @@ def epoch_stats(entry: Mapping, anchored: Sequence[int]) -> dict:
     if rows:
         stats["anchored share"] = math.fsum(r["share"] for r in rows)
         for name in ("coral", "floor", "trace_source", "trace_target"):
-            stats[name] = " ".join(f"{r[name]:.3g}" for r in rows)
+            stats |= {f"{name} {r['layer']}": r[name] for r in rows}
     if entry.get("gradient_ratio") is not None:
         stats["gradient ratio"] = entry["gradient_ratio"]
     return stats

@@ -61,6 +61,9 @@ def test_a_run_leaves_what_the_design_says(arguments, capsys):
     ]
     assert (folder / "hyperparams.yaml").is_file()
     assert (folder / "train_log.txt").is_file()
+    copied = (folder / "train.py").read_bytes()
+    assert copied == (ROOT / "train.py").read_bytes()
+    assert not (folder / "console.py").exists()
 
 
 def test_learns_what_both_corpora_share(arguments):
@@ -209,7 +212,13 @@ def test_the_log_says_what_the_alignment_does(arguments):
         )
     )
     log = (raw / "train_log.txt").read_text()
-    for word in ("anchored share", "coral", "floor", "trace_source", "ratio"):
+    for word in (
+        "anchored share",
+        "coral 1:",
+        "floor 2:",
+        "trace_source 2:",
+        "ratio",
+    ):
         assert word in log
     warning = "The alignment switches anchored layers off"
     assert (raw / "log.txt").read_text().count(warning) == 1
@@ -260,7 +269,9 @@ def test_two_processes_give_the_weights_of_one(system, arguments, tmp_path):
         assert done.returncode == 0, done.stderr[-3000:]
         save = folder_of(made) / "save"
         kept = sorted(path.name for path in save.iterdir())
-        assert kept == ["finished.json", "tested.safetensors"]
+        expected = ["finished.json", "inference.safetensors"]
+        expected += ["prototypes.safetensors"] * (system == "few_shot")
+        assert kept == [*expected, "tested.safetensors"]
         return save.parent
 
     folders = launch(1), launch(2)
