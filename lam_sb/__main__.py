@@ -117,7 +117,8 @@ Options:
   --csv OUT.csv         where the rows go
   --adapt=True          standardise by the statistics of these files (at least
                         20 windows) instead of the training's: it helps on
-                        another language or microphone
+                        another language or microphone; not for a model of
+                        normalise: none
   --min_confidence X    the label is "unsure" below it, from 0 to 1
   --plot=True           draw the posteriors of each file of several windows
                         above its waveform, in a folder beside OUT.csv

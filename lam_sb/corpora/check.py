@@ -130,8 +130,8 @@ def _fixes(
     elif report["speakers"]["test"] < FEW_SPEAKERS:
         yield (
             f"{report['speakers']['test']} test speakers give a rough "
-            "interval: --folds 5 tests every speaker once, and protocol: "
-            "transductive tests all rows of an unlabelled target."
+            "interval: train.py --folds 5 tests every speaker once, and "
+            "--protocol transductive tests all rows of an unlabelled target."
         )
     if any(report["speakers_in_two_splits"].values()):
         yield (
@@ -142,11 +142,11 @@ def _fixes(
     if long:
         yield (
             f"{long} rows are longer than {LONG:.0f} s: cut them into "
-            "utterances, or drop them with --max_duration."
+            "utterances, or drop them with train.py --max_duration."
         )
     short = int((seconds < SHORT).sum())
     if short > 0.05 * len(seconds):
         yield (
             f"{short} rows are shorter than {SHORT:.0f} s, where emotions are "
-            "hard to hear: --min_duration drops them."
+            "hard to hear: train.py --min_duration drops them."
         )

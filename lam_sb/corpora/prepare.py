@@ -178,6 +178,11 @@ def write_corpus(
         "audio",
         prefer="threads",
     )
+    if not utterances:
+        raise UserError(
+            f"{corpus}: its label table lists no utterance. Is {folder} "
+            f"complete? It holds: {listing(folder)}."
+        )
     report = PrepReport(corpus, utterances, dropped)
     _drop_unusable(report, folder, audio, options)
     alignments = read_alignments(report, folder, save_folder, stamps, options)
@@ -232,7 +237,7 @@ def _drop_unusable(
 ) -> None:
     listed = len(report.kept)
     lost = report.drop("audio", lambda u: audio[u.path].get("problem"))
-    if listed == 0 or sum(lost.values()) > MISSING_AUDIO_LIMIT * listed:
+    if sum(lost.values()) > MISSING_AUDIO_LIMIT * listed:
         reasons = ", ".join(f"{n} {r}" for r, n in sorted(lost.items()))
         first = next((i for i, r in report.skipped.items() if r in lost), "-")
         other = [p for p, a in audio.items() if a.get("problem") == UNSUPPORTED]
@@ -241,7 +246,7 @@ def _drop_unusable(
             hint = how_to_convert(folder / other[0])
         raise UserError(
             f"{report.corpus}: of {listed} rows in the label table, "
-            f"{reasons or 'none are listed'} (more than "
+            f"{reasons} (more than "
             f"{MISSING_AUDIO_LIMIT:.0%}; the first: {first}). {hint}"
         )
     durations = [audio[u.path]["duration"] for u in report.kept]

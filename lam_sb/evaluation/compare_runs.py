@@ -8,13 +8,20 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from lam_sb.arguments import compare_arguments
 from lam_sb.errors import UserError
 from lam_sb.evaluation.catalogue import name_of
 from lam_sb.evaluation.comparisons import Column, Score, cautions, make_tables
 from lam_sb.evaluation.results import read_run
 from lam_sb.evaluation.run_settings import differing_rows
-from lam_sb.evaluation.statistics import Comparison, Estimate, compare
+from lam_sb.evaluation.statistics import (
+    Comparison,
+    Estimate,
+    compare,
+    interval,
+)
 from lam_sb.run_folder import is_part
 
 LEVEL = 0.05  # of "differs"
@@ -32,6 +39,18 @@ def compare_runs(argv: Sequence[str]) -> None:
     (name_a, column, a), (name_b, other, b) = (
         _score(pattern) for pattern in (given.first, given.second)
     )
+    if column.target != other.target:
+        raise UserError(
+            f"{given.first} was tested on {column.target} and {given.second} "
+            f"on {other.target}: compare runs of one target."
+        )
+    both = {run.path.resolve() for run in a.runs} & {
+        run.path.resolve() for run in b.runs
+    }
+    if both:
+        raise UserError(
+            f"{min(both)} is among both: give two systems, or other seeds."
+        )
     try:
         comparison = compare(a.predictions, b.predictions)
     except ValueError as error:
@@ -53,7 +72,8 @@ def compare_runs(argv: Sequence[str]) -> None:
 
 def _score(pattern: str) -> tuple[str, Column, Score]:
     """Name, column and score of the runs in some folders."""
-    folders = [Path(p) for p in sorted(glob.glob(pattern))]
+    there = [pattern] if Path(pattern).exists() else glob.glob(pattern)
+    folders = [Path(p) for p in sorted(there)]
     paths = [p for f in folders for p in sorted(f.rglob("results.json"))]
     paths = [path for path in dict.fromkeys(paths) if not is_part(path)]
     if not paths:
@@ -98,12 +118,12 @@ def _sentence(
     b: Score,
 ) -> str:
     """Say by how much A is better, and whether that may be chance."""
-    found = comparison.estimate
+    found, uars = comparison.estimate, _shared_uars(a, b)
     points = [100 * x for x in (found.value, found.low, found.high)]
     text = (
-        f"On {target}, {name_a} (UAR {100 * a.estimate.value:.1f} %, "
-        f"{_seeds(a)}) minus {name_b} ({100 * b.estimate.value:.1f} %, "
-        f"{_seeds(b)}) is {points[0]:+.1f} points"
+        f"On {comparison.num_shared} rows of {target}, {name_a} (UAR "
+        f"{100 * uars[0]:.1f} %, {_seeds(a)}) minus {name_b} "
+        f"({100 * uars[1]:.1f} %, {_seeds(b)}) is {points[0]:+.1f} points"
     )
     if math.isnan(found.low):
         return f"{text}; of one speaker there is no interval."
@@ -115,7 +135,22 @@ def _sentence(
         f"{'< 0.001' if p < 0.001 else f'{p:.3f}'}: {verdict}"
     )
     doubts = cautions(found)
-    return text + (f" ({', '.join(doubts)}: no claim)." if doubts else ".")
+    if not doubts:
+        return f"{text}."
+    return f"{text} (but: {', '.join(doubts)}; no claim)."
+
+
+def _shared_uars(a: Score, b: Score) -> list[float]:
+    """UAR of both on the rows that both tested."""
+    shared = np.intersect1d(a.predictions.ids, b.predictions.ids)
+    return [
+        interval(
+            part.predictions.take(
+                np.flatnonzero(np.isin(part.predictions.ids, shared))
+            )
+        ).value
+        for part in (a, b)
+    ]
 
 
 def _content(

@@ -84,6 +84,8 @@ class Predictions:
         UserError
             A file that is missing or damaged, or other test rows.
         """
+        if not folders:
+            raise UserError("Name the folder of a run, or several.")
         tables = [_read(Path(folder, "predictions.csv")) for folder in folders]
         first = tables[0]
         for folder, table in zip(folders, tables, strict=True):

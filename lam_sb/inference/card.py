@@ -14,7 +14,7 @@ from lam_sb.evaluation.calibration import calibration_scores
 from lam_sb.evaluation.catalogue import name_of, row_of
 from lam_sb.evaluation.metrics import scores
 from lam_sb.evaluation.predictions import Predictions
-from lam_sb.evaluation.results import Run, read_run
+from lam_sb.evaluation.results import Run
 from lam_sb.evaluation.statistics import (
     Estimate,
     interval,
@@ -23,6 +23,8 @@ from lam_sb.study.report.notes import MEANINGS, with_interval
 from lam_sb.training.kept import FinishedRun
 from lam_sb.yaml_text import dump
 
+# Ways of standardising that take off each speaker's mean, which a model cannot.
+BY_SPEAKER = ("speaker", "residual")
 TAGS = ("speechbrain", "lam_sb", "speech-emotion-recognition", "cross-lingual")
 
 
@@ -76,7 +78,7 @@ def model_card(runs: Sequence[FinishedRun], encoder_source: str) -> str:
         Id of the encoder, or the name of its folder.
     """
     results = runs[0].results
-    found = average_scores([read_run(run.path) for run in runs])
+    found = average_scores([run.run for run in runs])
     normalise = results["normalise"]
     environment = Environment(
         loader=PackageLoader("lam_sb.inference"),
@@ -100,6 +102,8 @@ def model_card(runs: Sequence[FinishedRun], encoder_source: str) -> str:
         target_labels=results["target_labels_used"],
         counts=_counts(results, found),
         scores=_score_rows(found),
+        by_speaker=normalise in BY_SPEAKER,
+        who="recordings" if results["speakers"] != "known" else "speakers",
         few=found is not None and found.uar.few_clusters,
     )
 
@@ -146,7 +150,7 @@ def _score_rows(found: Scores | None) -> dict[str, str]:
         if value is not None
     }
     return {
-        "UAR (%), 95 % interval over speakers": with_interval(found.uar),
+        "UAR (%), 95 % interval": with_interval(found.uar),
         "accuracy (%)": f"{100 * others['accuracy']:.1f}",
         **recalls,
         "expected calibration error": f"{others['ece']:.3f}",

@@ -14,7 +14,9 @@ from speechbrain.dataio.encoder import CategoricalEncoder
 
 from lam_sb.arguments import export_arguments
 from lam_sb.errors import UserError
-from lam_sb.inference.card import model_card
+from lam_sb.evaluation.results import Run
+from lam_sb.evaluation.run_settings import of_equal_settings
+from lam_sb.inference.card import BY_SPEAKER, model_card
 from lam_sb.inference.interface import EmotionClassifier
 from lam_sb.inference.onnx_file import write_onnx
 from lam_sb.training.kept import FinishedRun, KeptSystem, read_finished_run
@@ -41,6 +43,8 @@ TOP = """\
 encoder_source: {source}
 # SHA-256 of its weights and configs; with others, the model is refused.
 encoder_digest: {digest}
+# How the features were standardised in training.
+normalise: {normalise}
 """
 AVERAGED = """\
 # Epochs whose weights are averaged, by run and seed; each run's temperature.
@@ -101,6 +105,7 @@ def export(argv: Sequence[str]) -> None:
             "it."
         )
     runs = [read_finished_run(Path(run), given.target) for run in given.runs]
+    check_alike([run.run for run in runs])
     used = runs[0].results["encoder"]
     source = given.encoder_source or _public_name(used)
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
@@ -122,7 +127,41 @@ def export(argv: Sequence[str]) -> None:
             "Whoever loads it says where it lies (--encoder_source). Export "
             "with --encoder_source HUB_ID, and it is fetched from there."
         )
+    if runs[0].results["normalise"] in BY_SPEAKER:
+        print(
+            f"normalise: {runs[0].results['normalise']} took each speaker's "
+            "mean off when the run was tested. The model does not know who "
+            "speaks and takes none off: expect a little less than the run's "
+            "UAR. Its card says so."
+        )
     print(f"Model: {folder}")
+
+
+def check_alike(runs: Sequence[Run]) -> None:
+    """Refuse to average runs that differ in more than their seed.
+
+    Raises
+    ------
+    UserError
+        Other settings, data or targets, or a run that is named twice.
+    """
+    first = runs[0]
+    for number, run in enumerate(runs[1:], start=1):
+        if any(run.path.samefile(other.path) for other in runs[:number]):
+            raise UserError(f"{run.folder} is named twice.")
+        keys = ("source", "target", "system", "bound")
+        texts = [
+            f"{run.path}: another {key} than {first.path}."
+            for key in keys
+            if run.results[key] != first.results[key]
+        ]
+        if not texts:
+            of_equal_settings([first, run], texts)
+        if texts:
+            raise UserError(
+                f"{texts[0]} One model averages runs that differ in their seed "
+                "alone: export these one by one."
+            )
 
 
 def _add_onnx(folder: Path, encoder_source: str) -> None:
@@ -161,10 +200,10 @@ def write_model(
     Raises
     ------
     UserError
-        Runs that differ in more than their seed.
+        A file of a run that cannot be read.
     """
     systems = [system for run in runs for system in run.systems]
-    blocks = _common_blocks(systems)
+    blocks = _blocks(systems[0])  # those of all: they are alike
     content = systems[0].content
     card = model_card(runs, encoder_source)
     tensors, bases = _tensors(runs)
@@ -184,22 +223,6 @@ def write_model(
         ("README.md", card),
     ):
         (folder / name).write_text(content, encoding="utf-8")
-
-
-def _common_blocks(systems: Sequence[KeptSystem]) -> dict[str, str]:
-    """Text of the YAML keys that build the systems, one for all."""
-    first, *others = [_blocks(system) for system in systems]
-    for system, own in zip(systems[1:], others, strict=True):
-        keys = sorted(
-            k for k in first.keys() | own.keys() if first.get(k) != own.get(k)
-        )
-        if keys:
-            raise UserError(
-                f"{system.folder} and {systems[0].folder} differ in "
-                f"{', '.join(keys)}. One model averages runs that differ in "
-                "their seed alone: export these one by one."
-            )
-    return first
 
 
 def _blocks(system: KeptSystem) -> dict[str, str]:
@@ -223,10 +246,7 @@ def _blocks(system: KeptSystem) -> dict[str, str]:
             needed.add(key)
             waiting += REFERENCE.findall(there[key])
     blocks = {key: there[key] for key in there if key in needed}
-    return blocks | {
-        "encoding": dump({"encoding": content["encoding"]}),
-        "": f"{content['fit']} {content['digest']} {content['labels']}",
-    }
+    return blocks | {"encoding": dump({"encoding": content["encoding"]})}
 
 
 def _tensors(
@@ -255,8 +275,12 @@ def _hyperparams(
     """Text of the file that SpeechBrain builds the model from."""
     system = runs[0].systems[0]
     temperatures = [run.results["temperature"] or 1.0 for run in runs]
-    own = "".join(block for key, block in blocks.items() if key)
-    top = TOP.format(source=encoder_source, digest=system.content["digest"])
+    own = "".join(blocks.values())
+    top = TOP.format(
+        source=encoder_source,
+        digest=system.content["digest"],
+        normalise=system.content["normalise"],
+    )
     if system.content["fit"] == "sklearn":
         numbers = range(len(runs))
         return (

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from speechbrain.inference.interfaces import Pretrained
 
+from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.errors import UserError
 from lam_sb.features.audio import SAMPLE_RATE, load_audio
 from lam_sb.features.encoding import Waveforms, encode_batch, exact_matmul
@@ -38,12 +39,17 @@ class EmotionClassifier(Pretrained):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._is_checked = False
+        if self.labels != list(EMOTIONS):
+            raise UserError(
+                f"label_encoder.txt names {', '.join(self.labels)}, not "
+                f"{', '.join(EMOTIONS)}: export or download the model again."
+            )
 
     @property
     def labels(self) -> list[str]:
         """The emotions, in the order of the posteriors."""
         decoded = self.hparams.label_encoder.ind2lab
-        return [decoded[n] for n in range(len(decoded))]
+        return [decoded[n] for n in sorted(decoded)]
 
     def encode_batch(
         self,

@@ -204,8 +204,9 @@ def load_model(model: EmotionModel, path: str | Path) -> None:
                     own.copy_(value)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"{path} is damaged, or of another model ({error}): export or "
-            "download it again."
+            f"{path} is damaged, or of another model or encoder ({error}): "
+            "export or download it again, and give the encoder that it was "
+            "trained with."
         ) from error
 
 

@@ -6,9 +6,8 @@ import csv
 import hashlib
 import json
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from io import StringIO
 from itertools import islice
 from pathlib import Path
 
@@ -19,9 +18,10 @@ from lam_sb.arguments import predict_arguments
 from lam_sb.errors import UserError
 from lam_sb.features.encoding import read_ahead
 from lam_sb.features.plan import Row
-from lam_sb.files import whole_file, write_json
+from lam_sb.files import file_stamp
 from lam_sb.inference.interface import EmotionClassifier
 from lam_sb.inference.plot import draw_files
+from lam_sb.inference.table import PredictionTable, place_of
 from lam_sb.inference.windows import batches_of, find_files, list_windows
 from lam_sb.training.standardisation import mean_and_std
 
@@ -30,6 +30,8 @@ READERS = 2  # threads that read audio meanwhile
 FEWEST = 20  # windows that statistics are taken of
 MOST = 1000  # windows that they are taken of, evenly spread over all
 UNSURE = "unsure"
+# Keys of hyperparams.yaml that say where things lie; objects have no text.
+PLACES = {"encoder_source", "savedir", "modules"}
 NAMED = 5  # files that a message names
 Features = tuple[torch.Tensor, torch.Tensor]  # (K, L, D), (K,) of a window
 
@@ -51,13 +53,12 @@ def predict(argv: Sequence[str]) -> None:
             f"There is no audio to classify. {reasons or 'No file was found.'}"
         )
     model = load_model(given)
-    out = Path(given.csv)
-    columns = ["path", "start", "end", "label", *model.labels, "confidence"]
-    done = _resume(out, columns, _settings(given, model, windows))
+    table = PredictionTable(Path(given.csv), model.labels)
+    done = table.resume(windows, _settings(given, model, windows))
     encoded = _adapt(model, windows) if given.adapt else {}
-    waiting = [w for w in windows if _place(w) not in done]
+    waiting = [w for w in windows if place_of(w) not in done]
     with (
-        open(out, "a", encoding="utf-8", newline="") as file,
+        open(table.path, "a", encoding="utf-8", newline="") as file,
         tqdm(total=len(waiting), unit="window", disable=None) as bar,
     ):
         writer = csv.writer(file)
@@ -65,12 +66,14 @@ def predict(argv: Sequence[str]) -> None:
             for row, posteriors in batch:
                 writer.writerow(_line(row, posteriors, model.labels, given))
             file.flush()
-            unusable |= {path: "cannot be decoded" for path, _ in lost}
+            for path, window in lost:
+                why = f"cannot be decoded from {window['window'][0]:.1f} s on"
+                unusable.setdefault(path, why)
             bar.update(len(batch) + len(lost))
-    _order(out, columns, windows)
+    rows = table.order(windows)
     if given.plot:
-        print(f"Plots: {draw_files(out, model.labels)}")
-    _report(out, windows, unusable)
+        print(f"Plots: {draw_files(table.path, model.labels)}")
+    _report(table.path, rows, unusable)
 
 
 def load_model(given: Namespace) -> EmotionClassifier:
@@ -113,14 +116,19 @@ def _settings(
     given: Namespace, model: EmotionClassifier, windows: Sequence[Row]
 ) -> dict[str, object]:
     """Say what decides the rows of a CSV file, beside the audio itself."""
-    temperatures = str(model.hparams.temperatures)
-    digest = hashlib.sha256(temperatures.encode())
+    content = vars(model.hparams)
+    keys = sorted(
+        k for k, v in content.items() if isinstance(v, (str, int, list, dict))
+    )
+    known = {k: content[k] for k in keys if k not in PLACES}
+    digest = hashlib.sha256(repr(known).encode())
     for path in sorted(model.hparams.pretrainer.paths.values()):
         digest.update(Path(path).read_bytes())
     adapted = None
     if given.adapt:
-        places = json.dumps([_place(window) for window in windows])
-        adapted = hashlib.sha256(places.encode()).hexdigest()
+        stamps = [file_stamp(Path(path)) for path, _ in windows]
+        content = [[place_of(window) for window in windows], stamps]
+        adapted = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return {
         "model": digest.hexdigest(),
         "adapted_to": adapted,
@@ -128,91 +136,31 @@ def _settings(
     }
 
 
-def _place(window: Row) -> tuple[str, str, str]:
-    """Name a window as its row of the CSV file does."""
-    start, end = window[1]["window"]
-    return window[0], f"{start:.3f}", f"{end:.3f}"
-
-
-def _resume(
-    out: Path, columns: Sequence[str], settings: dict[str, object]
-) -> set[tuple[str, str, str]]:
-    """Give the windows that a CSV file holds; begin it where it is not there.
-
-    A row that was cut off goes.
-    """
-    stamp = out.with_name(f"{out.name}.settings.json")
-    rows: list[dict] = []
-    if out.exists():
-        there = json.loads(stamp.read_text("utf-8")) if stamp.exists() else None
-        if there != settings:
-            raise UserError(
-                f"{out} is there, and was made with another model, other "
-                "files or options, or by another program: name another --csv, "
-                f"or remove it and {stamp.name}."
-            )
-        rows = _read(out, columns)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(stamp, settings)
-    _write(out, columns, rows)
-    return {(row["path"], row["start"], row["end"]) for row in rows}
-
-
-def _read(out: Path, columns: Sequence[str]) -> list[dict]:
-    """Rows of a CSV file that are whole."""
-    with open(out, encoding="utf-8", newline="") as file:
-        text = file.read()
-    whole = StringIO(text[: text.rfind("\n") + 1], newline="")
-    return [
-        row
-        for row in csv.DictReader(whole)
-        if {*row} == {*columns} and None not in row.values()
-    ]
-
-
-def _write(out: Path, columns: Sequence[str], rows: Iterable[dict]) -> None:
-    with (
-        whole_file(out) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _order(out: Path, columns: Sequence[str], windows: Sequence[Row]) -> None:
-    """Bring the rows into the order of the windows."""
-    place = {_place(window): n for n, window in enumerate(windows)}
-    last = len(place)
-    rows = sorted(
-        _read(out, columns),
-        key=lambda r: place.get((r["path"], r["start"], r["end"]), last),
-    )
-    _write(out, columns, rows)
-
-
 def _adapt(
     model: EmotionClassifier, windows: Sequence[Row]
 ) -> dict[tuple, Features]:
     """Give the model statistics of some windows, and return their features."""
-    if len(windows) < FEWEST:
+    if model.hparams.normalise == "none":
         raise UserError(
-            f"--adapt takes statistics of at least {FEWEST} files (or windows "
-            f"of 8 seconds of longer ones); there are {len(windows)}. Give "
-            "more, or leave it out."
+            "--adapt: this model was trained on features as they are, and "
+            "would not know standardised ones; leave it out."
         )
     step = max(1, -(-len(windows) // MOST))
     encoded: dict[tuple, Features] = {}
     count, total, squares = 0, 0.0, 0.0
     for batch, _ in _encode(model, windows[::step]):
         for window, x, mask in batch:
-            encoded[_place(window)] = x, mask
+            encoded[place_of(window)] = x, mask
             values = x[mask].double()
             count += len(values)
             total = total + values.sum(0)
             squares = squares + values.square().sum(0)
-    if not count:
-        raise UserError("None of these files can be decoded.")
+    if len(encoded) < FEWEST:
+        raise UserError(
+            f"--adapt takes statistics of at least {FEWEST} files that can be "
+            "decoded (or windows of 8 seconds of longer ones); there are "
+            f"{len(encoded)}. Give more, or leave it out."
+        )
     mean, std = mean_and_std(count, total, squares)
     model.mods.classifier.adapt(mean, std)
     return encoded
@@ -222,13 +170,16 @@ def _encode(
     model: EmotionClassifier, windows: Sequence[Row]
 ) -> Iterator[tuple[list[tuple[Row, torch.Tensor, torch.Tensor]], list[Row]]]:
     """Features of the windows of each batch, and those without."""
-    batches = batches_of(windows, BATCH_SECONDS)
+    gone: set[str] = set()  # files whose end was reached before
+    left = (window for window in windows if window[0] not in gone)
+    batches = batches_of(left, BATCH_SECONDS)
     with closing(read_ahead(batches, READERS)) as waveforms:
         for batch in waveforms:
             found = []
             if batch.rows:
                 x, mask = model.encode_rows(batch)
                 found = list(zip(batch.rows, x, mask, strict=True))
+            gone |= {path for path, _ in batch.unreadable}
             yield found, batch.unreadable
 
 
@@ -238,9 +189,9 @@ def _classify(
     encoded: dict[tuple, Features],
 ) -> Iterator[tuple[list[tuple[Row, list[float]]], list[Row]]]:
     """Posteriors of the windows of each batch, and windows without."""
-    known = [w for w in windows if _place(w) in encoded]
-    others = [w for w in windows if _place(w) not in encoded]
-    remembered = iter([(w, *encoded[_place(w)]) for w in known])
+    known = [w for w in windows if place_of(w) in encoded]
+    others = [w for w in windows if place_of(w) not in encoded]
+    remembered = iter([(w, *encoded[place_of(w)]) for w in known])
     while part := list(islice(remembered, 64)):
         yield _posteriors(model, part), []
     for part, lost in _encode(model, others):
@@ -265,16 +216,14 @@ def _line(
     if confidence < given.min_confidence:
         label = UNSURE
     values = [f"{p:.6f}" for p in (*posteriors, confidence)]
-    return [*_place(window), label, *values]
+    return [*place_of(window), label, *values]
 
 
-def _report(
-    out: Path, windows: Sequence[Row], unusable: dict[str, str]
-) -> None:
+def _report(out: Path, rows: Sequence[dict], unusable: dict[str, str]) -> None:
     """Say what is there, and what is not."""
     for path, why in islice(unusable.items(), NAMED):
         print(f"Left out: {path} {why}")
     if len(unusable) > NAMED:
         print(f"... and {len(unusable) - NAMED} more files")
-    files = len({path for path, _ in windows} - unusable.keys())
+    files = len({row["path"] for row in rows})
     print(f"{files} file{'s' * (files != 1)}: {out}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from speechbrain.dataio import audio_io
@@ -15,6 +15,7 @@ from lam_sb.features.plan import Row
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff")
 LONGEST = 8.0  # seconds of a window
 SHORTEST = 0.1  # of a file, as corpora are prepared
+MOST_HOURS = 48  # of a file; a damaged header may claim years
 
 
 def find_files(paths: Sequence[str]) -> list[str]:
@@ -80,7 +81,7 @@ def _row(path: str, start: float, end: float) -> dict:
     return row | {"phones": [], "phone_set": ""}
 
 
-def batches_of(windows: Sequence[Row], seconds: float) -> Iterator[list[Row]]:
+def batches_of(windows: Iterable[Row], seconds: float) -> Iterator[list[Row]]:
     """Batches in order that have at most so many seconds, padded.
 
     One window may have more.

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.errors import UserError
-from lam_sb.evaluation.results import read_run
+from lam_sb.evaluation.results import Run, read_run
 from lam_sb.features.store import FeatureStore
 from lam_sb.files import whole_file
 from lam_sb.run_folder import is_part
@@ -63,6 +63,7 @@ def keep_statistics(
         tensors[f"{target}/std"] = std.contiguous()
     content = {
         "fit": hparams["fit"],
+        "normalise": hparams["normalise"],
         "labels": EMOTIONS,
         "layers": layers,
         "segment": segment,
@@ -118,17 +119,19 @@ class FinishedRun:
 
     Arguments
     ---------
-    path : Path
-        Its results.json.
-    results : dict
-        What that holds.
+    run : Run
+        Its results and predictions.
     systems : list[KeptSystem]
         Itself, or the runs that it averages.
     """
 
-    path: Path
-    results: dict
+    run: Run
     systems: list[KeptSystem]
+
+    @property
+    def results(self) -> dict:
+        """What its results.json holds."""
+        return self.run.results
 
 
 def read_finished_run(folder: Path, target: str | None = None) -> FinishedRun:
@@ -148,10 +151,11 @@ def read_finished_run(folder: Path, target: str | None = None) -> FinishedRun:
         and none named.
     """
     path = _find_results(folder, target)
-    results = read_run(path).results
+    run = read_run(path)
+    results = run.results
     if not results.get("finished", True):
         raise UserError(f"{folder} is not finished: give its command again.")
-    count, seed = results["seeds_averaged"], results["seed"]
+    count, seed = results.get("seeds_averaged", 1), results["seed"]
     if count == 1:
         places = [(folder, folder / "save")]
     else:
@@ -159,7 +163,7 @@ def read_finished_run(folder: Path, target: str | None = None) -> FinishedRun:
         names = [f"seed_{n}" for n in numbers]
         places = [(folder / n, folder / "save" / n) for n in names]
     systems = [_read_kept(*place, results["target"]) for place in places]
-    return FinishedRun(path, results, systems)
+    return FinishedRun(run, systems)
 
 
 def _find_results(folder: Path, target: str | None) -> Path:

@@ -176,15 +176,28 @@ def copy_stored(
         By name in the file.
     base : int
         The epoch whose weights differences are from.
+
+    Raises
+    ------
+    UserError
+        The file is damaged.
     """
-    with safe_open(path, framework="pt") as file:
-        base = int(file.metadata()["base"])
-        wanted = {f"{epoch:05d}" for epoch in epochs}
-        names = [n for n in [*file.keys()] if n.partition("/")[0] in wanted]
-        if any(name.endswith(SCALE) for name in names):
-            own = [n for n in [*file.keys()] if n.startswith(f"{base:05d}/")]
-            names = sorted({*names, *own})
-        return {name: file.get_tensor(name) for name in names}, base
+    try:
+        with safe_open(path, framework="pt") as file:
+            base = int(file.metadata()["base"])
+            wanted = {f"{epoch:05d}" for epoch in epochs}
+            names = [n for n in [*file.keys()] if n.partition("/")[0] in wanted]
+            if any(name.endswith(SCALE) for name in names):
+                own = [
+                    n for n in [*file.keys()] if n.startswith(f"{base:05d}/")
+                ]
+                names = sorted({*names, *own})
+            return {name: file.get_tensor(name) for name in names}, base
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}): the run has to be trained again, "
+            "under another --experiment."
+        ) from error
 
 
 def weights_hash(folder: str | Path) -> str | None:

@@ -94,7 +94,7 @@ def test_a_table_without_path_names_the_columns_it_has(tmp_path, save):
 
 def test_an_empty_table_is_an_error(tmp_path, save):
     (tmp_path / "labels.csv").write_text("path,emotion\n")
-    with pytest.raises(UserError, match="none are listed"):
+    with pytest.raises(UserError, match="lists no utterance"):
         prepare(tmp_path, save)
 
 

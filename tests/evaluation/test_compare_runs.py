@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -46,20 +47,31 @@ def test_it_says_what_the_statistics_say(rows, tmp_path, capsys):
     assert len(said["a"]["runs"]) == 6
     points = 100 * expected.estimate.value
     assert points > 5
+    assert sentence.startswith(f"On {len(rows)} rows of b, LAM-GL (UAR ")
     assert f"LAM-GL (UAR {100 * interval(a).value:.1f} %, 6 seeds)" in sentence
     assert f"is {points:+.1f} points, 95 % interval" in sentence
     assert "they differ" in sentence
 
 
-def test_a_system_against_itself_differs_in_nothing(rows, tmp_path, capsys):
+def test_uars_are_those_of_the_rows_that_both_tested(rows, tmp_path, capsys):
     seeds(tmp_path / "one", "lam_gl", rows, wrong=0.3, count=2)
-    main(["compare", f"{tmp_path}/one", f"{tmp_path}/one"])
-    out = capsys.readouterr().out
-    assert "is +0.0 points" in out
-    assert "no difference is shown" in out
+    seeds(tmp_path / "two", "cc", rows[30:], wrong=0.4, count=2)
+    main(["compare", f"{tmp_path}/one", f"{tmp_path}/two"])
+    sentence, _, text = capsys.readouterr().out.partition("\n")
+    assert sentence.startswith(f"On {len(rows) - 30} rows of b, ")
+    uars = [float(x) for x in re.findall(r"([\d.]+) %, 2 seeds", sentence)]
+    text = text[text.index("{") :]
+    difference = 100 * json.loads(text)["difference"]["value"]
+    assert uars[0] - uars[1] == pytest.approx(difference, abs=0.11)
 
 
-@pytest.mark.parametrize("case", ["none", "two", "other rows"])
+def test_a_run_is_not_compared_with_itself(rows, tmp_path):
+    seeds(tmp_path / "one", "lam_gl", rows, wrong=0.3, count=2)
+    with pytest.raises(UserError, match="is among both: give two systems"):
+        main(["compare", f"{tmp_path}/one", f"{tmp_path}/one/*/*/1"])
+
+
+@pytest.mark.parametrize("case", ["none", "two", "other rows", "target"])
 def test_what_cannot_be_compared_is_said(case, rows, tmp_path):
     seeds(tmp_path / "one", "lam_gl", rows, wrong=0.3, count=2)
     other = tmp_path / "two"
@@ -72,6 +84,9 @@ def test_what_cannot_be_compared_is_said(case, rows, tmp_path):
         renamed = [row._replace(id=f"x{row.id}") for row in rows]
         seeds(other, "cc", renamed, wrong=0.3, count=1)
         message = "cannot be compared: The two systems share no utterance id"
+    if case == "target":
+        make_run(other, "cc", "a", "c", 0, rows=rows)
+        message = "tested on b and .* on c: compare runs of one target"
     with pytest.raises(UserError, match=message):
         main(["compare", f"{tmp_path}/one", str(other)])
 

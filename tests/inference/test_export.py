@@ -109,6 +109,8 @@ def test_a_batch_is_as_its_utterances(train_on, three, wavlm, tmp_path):
         assert (together[2][n], together[3][n]) == (index[0], label[0])
     stereo = torch.stack([wavs[0], wavs[0]], dim=-1)[None]
     assert torch.allclose(model(stereo)[0], alone[0][0], atol=1e-6)
+    stereo[..., 0], stereo[..., 1] = 2 * wavs[0], 0
+    assert torch.allclose(model(stereo)[0], alone[0][0], atol=1e-6)
 
 
 def test_what_its_functions_return(train_on, three, wavlm, tmp_path):
@@ -230,8 +232,10 @@ def test_what_cannot_be_exported_is_said(train_on, tmp_path):
     with pytest.raises(UserError, match=r"holds no results\.json: give"):
         export(tmp_path, tmp_path)
     other = train_on("left", "right", seed=1, num_blocks=1, experiment="other")
-    with pytest.raises(UserError, match="differ in num_blocks"):
+    with pytest.raises(UserError, match=r"\(num_blocks\). One model averages"):
         export(tmp_path, run, other)
+    with pytest.raises(UserError, match="left-right/0 is named twice"):
+        export(tmp_path, run, run)
     assert not (tmp_path / "exported").exists()
     (tmp_path / "exported").mkdir()
     (tmp_path / "exported/mine.txt").write_text("mine")
@@ -242,6 +246,92 @@ def test_what_cannot_be_exported_is_said(train_on, tmp_path):
     with pytest.raises(UserError, match=r"Give the command that made it again"):
         export(tmp_path, run)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["exported", "results"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"target": "third"}, "another target than"),
+        ({"system": "layer_atn"}, "another system than"),
+        ({"gamma": 0.1, "experiment": "weaker"}, r"\(gamma\)"),
+        ({"normalise": "none", "experiment": "plain"}, r"\(normalise\)"),
+    ],
+)
+def test_runs_that_differ_in_more_than_their_seed_are_not_averaged(
+    keys, message, train_on, tmp_path
+):
+    run = train_on("left", "right")
+    other = train_on(**{"source": "left", "target": "right", "seed": 1} | keys)
+    with pytest.raises(UserError, match=message):
+        export(tmp_path, run, other)
+
+
+@pytest.mark.parametrize("normalise", ["speaker", "domain"])
+def test_that_speakers_are_not_known_is_said(
+    normalise, train_on, tmp_path, capsys
+):
+    run = train_on("left", "right", normalise=normalise)
+    capsys.readouterr()
+    folder = export(tmp_path, run)
+    said = capsys.readouterr().out
+    card = (folder / "README.md").read_text()
+    by_speaker = normalise == "speaker"
+    assert ("takes none off: expect a little less" in said) == by_speaker
+    assert ("does not know who speaks" in card) == by_speaker
+
+
+def test_the_card_says_what_the_results_say(train_on, tmp_path):
+    run = train_on("left", "right")
+    results, folder = results_of(run), export(tmp_path, run)
+    card = (folder / "README.md").read_text()
+    low, high = (100 * limit for limit in results["uar_ci95"])
+    uar_text = f"{100 * results['uar']:.1f} [{low:.1f}, {high:.1f}]"
+    assert f"| UAR (%), 95 % interval | {uar_text} |" in card
+    assert f"| expected calibration error | {results['ece']:.3f} |" in card
+    assert f"| Brier score | {results['brier']:.3f} |" in card
+    assert f"| accuracy (%) | {100 * results['accuracy']:.1f} |" in card
+    assert "| tested on | 48 utterances of right, 6 speakers |" in card
+
+
+def test_only_what_is_tested_is_exported(train_on, wavlm, tmp_path):
+    """With the epoch that differences are from, if it is another."""
+    run = train_on("left", "right", select_on="source", max_steps=8, lr=0.05)
+    (epoch,) = results_of(run)["tested_epochs"]
+    folder = export(tmp_path, run)
+    names = load_file(folder / "model.safetensors").keys()
+    epochs = {name.split("/")[1] for name in names} - {"mean", "std"}
+    assert epochs == {f"{epoch:05d}"}
+    load(folder, wavlm)
+
+
+def test_anyone_may_read_what_is_exported(train_on, tmp_path):
+    folder = export(tmp_path, train_on("left", "right"))
+    assert {p.stat().st_mode & 0o777 for p in folder.iterdir()} == {0o644}
+
+
+def test_damaged_weights_are_one_sentence(train_on, tmp_path):
+    run = train_on("left", "right")
+    path = run / "save/tested.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(UserError, match=r"tested.safetensors is damaged"):
+        export(tmp_path, run)
+
+
+def test_labels_in_another_order_are_refused(train_on, wavlm, tmp_path):
+    folder = export(tmp_path, train_on("left", "right"))
+    path = folder / "label_encoder.txt"
+    text = path.read_text().replace("neutral", "x").replace("sad", "neutral")
+    path.write_text(text.replace("'x'", "'sad'"))
+    with pytest.raises(UserError, match=r"label_encoder.txt names sad, happy"):
+        load(folder, wavlm)
+
+
+def test_an_unfinished_run_is_not_exported(train_on, tmp_path):
+    run = train_on("left", "right")
+    results = results_of(run) | {"finished": False}
+    (run / "results.json").write_text(json.dumps(results))
+    with pytest.raises(UserError, match="is not finished: give its command"):
+        export(tmp_path, run)
 
 
 def test_a_finished_run_that_is_tested_again_keeps_what_export_needs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ import soundfile
 import torch
 from conftest import read_table
 from models import export, load, posteriors_of
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from lam_sb.__main__ import main
 from lam_sb.corpora.manifests import EMOTIONS
@@ -25,10 +28,15 @@ COLUMNS = ["path", "start", "end", "label", *EMOTIONS, "confidence"]
 
 
 @pytest.fixture
-def exported(train_on, tmp_path, wavlm):
+def exported(train_on, three, tmp_path):
     """A model trained on noise, and what the run said of its test rows."""
-    run = train_on("left", "right", storage_dtype="float32", seed=1)
-    return run, export(tmp_path, run)
+    shared = three / "shared"  # made once, for all tests
+    run = shared / "small_lam_gl/left-right/1"
+    if not shared.exists():
+        keys = {"storage_dtype": "float32", "seed": 1, "output_root": shared}
+        export(shared, train_on("left", "right", **keys))
+    folder = shutil.copytree(shared / "exported", tmp_path / "exported")
+    return run, folder
 
 
 @pytest.fixture
@@ -120,12 +128,15 @@ def test_it_goes_on_where_it_was_stopped(call, three, tmp_path, monkeypatch):
     assert {w[0] for w in encoded} == {row["path"] for row in whole[4:]}
 
 
-@pytest.mark.parametrize("change", ["model", "option", "foreign"])
+@pytest.mark.parametrize(
+    "change", ["model", "weights", "option", "foreign", "stamp", "files"]
+)
 def test_rows_of_other_settings_are_never_mixed(
     change, call, three, tmp_path, exported
 ):
     out = tmp_path / "out.csv"
-    path = sorted((three / "right").rglob("*.wav"))[0]
+    path, second = sorted((three / "right").rglob("*.wav"))[:2]
+    message = r"out.csv is there, and was made with"
     if change == "foreign":
         out.write_text("mine\n")
     else:
@@ -137,7 +148,18 @@ def test_rows_of_other_settings_are_never_mixed(
         text = (exported[1] / "hyperparams.yaml").read_text()
         text = text.replace("temperatures: [1.0]", "temperatures: [2.0]")
         (exported[1] / "hyperparams.yaml").write_text(text)
-    with pytest.raises(UserError, match=r"out.csv is there, and was made with"):
+    if change == "weights":
+        weights = exported[1] / "model.safetensors"
+        with safe_open(weights, "pt") as file:
+            metadata = file.metadata()
+        tensors = load_file(weights)
+        tensors["0.0/std"] += 1
+        save_file(tensors, weights, metadata)
+    if change == "stamp":
+        (tmp_path / "out.csv.settings.json").write_text("{")
+    if change == "files":
+        path, message = second, "has rows of 1 files that are not given now"
+    with pytest.raises(UserError, match=message):
         call(path, **options)
     assert out.read_text() == before
 
@@ -175,6 +197,69 @@ def test_adapting_takes_the_statistics_of_the_files(
     assert not np.allclose(found, differ, atol=1e-3)
     with pytest.raises(UserError, match=r"at least 20 files .* there are 3"):
         call(*files[:3], adapt="True", csv=tmp_path / "few.csv")
+    broken = [noise(tmp_path / f"{n}.wav", 1) for n in range(20)]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:44])  # the header alone
+    with pytest.raises(UserError, match=r"at least 20 files .* there are"):
+        call(*files[:3], *broken, adapt="True", csv=tmp_path / "few.csv")
+
+
+def test_adapting_takes_windows_from_all_over(call, tmp_path, monkeypatch):
+    """And only chunks that have frames."""
+    monkeypatch.setattr(predict, "MOST", 25)
+    files = [noise(tmp_path / f"{n:02d}.wav", 0.12, seed=n) for n in range(60)]
+    seen, adapt = [], predict.mean_and_std
+
+    def spy(count, total, squares):
+        seen.append(count)
+        return adapt(count, total, squares)
+
+    monkeypatch.setattr(predict, "mean_and_std", spy)
+    encoded, encode = [], predict._encode
+
+    def encodes(model, windows):
+        encoded.append([path for path, _ in windows])
+        return encode(model, windows)
+
+    monkeypatch.setattr(predict, "_encode", encodes)
+    call(*files, adapt="True")
+    assert encoded[0] == [str(path) for path in files[::3]]
+    frames = 5  # of 0.12 s, in 8 chunks
+    assert seen == [20 * frames]
+
+
+def test_a_model_of_plain_features_does_not_adapt(
+    train_on, three, wavlm, tmp_path
+):
+    folder = export(tmp_path, train_on("left", "right", normalise="none"))
+    files = [str(p) for p in (three / "right").rglob("*.wav")]
+    words = [f"--csv={tmp_path / 'o.csv'}", "--adapt=True"]
+    words.append(f"--encoder_source={wavlm}")
+    with pytest.raises(UserError, match="trained on features as they are"):
+        main(["predict", str(folder), *files, *words])
+
+
+def test_a_file_that_changed_is_classified_again(call, tmp_path):
+    paths = [noise(tmp_path / f"{n}.wav", 2, seed=n) for n in range(3)]
+    before = call(*paths)
+    noise(paths[1], 2, seed=9)
+    after = call(*paths)
+    assert [a == b for a, b in zip(before, after, strict=True)] == [
+        *(True, False, True)
+    ]
+    fresh = call(*paths, csv=tmp_path / "fresh.csv")
+    assert fresh == after
+
+
+def test_what_was_decoded_of_a_file_is_kept_and_said(call, tmp_path, capsys):
+    path = noise(tmp_path / "cut.flac", 40)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    rows = call(path)
+    assert [row["start"] for row in rows] == ["0.000", "8.000"]
+    said = capsys.readouterr().out
+    assert f"{path} cannot be decoded from 16.0 s on" in said
+    assert "1 file: " in said
 
 
 def test_what_cannot_be_read_is_named_and_left_out(
@@ -260,6 +345,6 @@ def test_the_table_is_read_by_pandas(call, tmp_path):
         1, abs=1e-5
     )
     settings = json.loads((tmp_path / "out.csv.settings.json").read_text())
-    assert settings["min_confidence"] == 0
+    assert settings["settings"]["min_confidence"] == 0
     with open(tmp_path / "out.csv", newline="") as file:
         assert len(list(csv.reader(file))) == 3
