@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -29,6 +30,15 @@ from lam_sb.features.audio import load_audio
 from lam_sb.inference import EmotionClassifier
 
 FULL = {"storage_dtype": "float32"}
+
+
+@pytest.fixture
+def run(train_on, three, tmp_path):
+    """A finished run, made once and copied, in tmp_path/results."""
+    if not (three / "run").exists():
+        train_on("left", "right", output_root=three / "run")
+    shutil.copytree(three / "run", tmp_path / "results")
+    return tmp_path / "results/small_lam_gl/left-right/0"
 
 
 @pytest.mark.parametrize(
@@ -138,10 +148,7 @@ def test_what_its_functions_return(train_on, three, wavlm, tmp_path):
     assert not torch.allclose(seen, x)
 
 
-def test_it_loads_in_another_folder_and_process(
-    train_on, three, wavlm, tmp_path
-):
-    run = train_on("left", "right")
+def test_it_loads_in_another_folder_and_process(run, three, wavlm, tmp_path):
     folder = export(tmp_path, run).rename(tmp_path / "moved")
     path, known = next(iter(posteriors_of(run, three, "right").items()))
     code = (
@@ -187,8 +194,7 @@ def test_it_names_no_utterance_speaker_or_path(
         assert not found, name
 
 
-def test_another_encoder_is_refused(train_on, encoders, wavlm, tmp_path):
-    run = train_on("left", "right")
+def test_another_encoder_is_refused(run, encoders, wavlm, tmp_path):
     folder = export(tmp_path, run, encoder_source="mine/wavlm")
     text = (folder / "hyperparams.yaml").read_text()
     assert "encoder_source: mine/wavlm\n" in text
@@ -207,10 +213,8 @@ def test_another_encoder_is_refused(train_on, encoders, wavlm, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["missing", "shape", "cut"])
-def test_weights_that_lack_something_are_refused(
-    damage, train_on, wavlm, tmp_path
-):
-    folder = export(tmp_path, train_on("left", "right"))
+def test_weights_that_lack_something_are_refused(damage, run, wavlm, tmp_path):
+    folder = export(tmp_path, run)
     path = folder / "model.safetensors"
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
@@ -227,8 +231,7 @@ def test_weights_that_lack_something_are_refused(
         load(folder, wavlm)
 
 
-def test_what_cannot_be_exported_is_said(train_on, tmp_path):
-    run = train_on("left", "right")
+def test_what_cannot_be_exported_is_said(run, train_on, tmp_path):
     with pytest.raises(UserError, match=r"holds no results\.json: give"):
         export(tmp_path, tmp_path)
     other = train_on("left", "right", seed=1, num_blocks=1, experiment="other")
@@ -258,9 +261,8 @@ def test_what_cannot_be_exported_is_said(train_on, tmp_path):
     ],
 )
 def test_runs_that_differ_in_more_than_their_seed_are_not_averaged(
-    keys, message, train_on, tmp_path
+    keys, message, run, train_on, tmp_path
 ):
-    run = train_on("left", "right")
     other = train_on(**{"source": "left", "target": "right", "seed": 1} | keys)
     with pytest.raises(UserError, match=message):
         export(tmp_path, run, other)
@@ -280,8 +282,7 @@ def test_that_speakers_are_not_known_is_said(
     assert ("does not know who speaks" in card) == by_speaker
 
 
-def test_the_card_says_what_the_results_say(train_on, tmp_path):
-    run = train_on("left", "right")
+def test_the_card_says_what_the_results_say(run, tmp_path):
     results, folder = results_of(run), export(tmp_path, run)
     card = (folder / "README.md").read_text()
     low, high = (100 * limit for limit in results["uar_ci95"])
@@ -304,21 +305,20 @@ def test_only_what_is_tested_is_exported(train_on, wavlm, tmp_path):
     load(folder, wavlm)
 
 
-def test_anyone_may_read_what_is_exported(train_on, tmp_path):
-    folder = export(tmp_path, train_on("left", "right"))
+def test_anyone_may_read_what_is_exported(run, tmp_path):
+    folder = export(tmp_path, run)
     assert {p.stat().st_mode & 0o777 for p in folder.iterdir()} == {0o644}
 
 
-def test_damaged_weights_are_one_sentence(train_on, tmp_path):
-    run = train_on("left", "right")
+def test_damaged_weights_are_one_sentence(run, tmp_path):
     path = run / "save/tested.safetensors"
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(UserError, match=r"tested.safetensors is damaged"):
         export(tmp_path, run)
 
 
-def test_labels_in_another_order_are_refused(train_on, wavlm, tmp_path):
-    folder = export(tmp_path, train_on("left", "right"))
+def test_labels_in_another_order_are_refused(run, wavlm, tmp_path):
+    folder = export(tmp_path, run)
     path = folder / "label_encoder.txt"
     text = path.read_text().replace("neutral", "x").replace("sad", "neutral")
     path.write_text(text.replace("'x'", "'sad'"))
@@ -326,8 +326,7 @@ def test_labels_in_another_order_are_refused(train_on, wavlm, tmp_path):
         load(folder, wavlm)
 
 
-def test_an_unfinished_run_is_not_exported(train_on, tmp_path):
-    run = train_on("left", "right")
+def test_an_unfinished_run_is_not_exported(run, tmp_path):
     results = results_of(run) | {"finished": False}
     (run / "results.json").write_text(json.dumps(results))
     with pytest.raises(UserError, match="is not finished: give its command"):

@@ -13,14 +13,12 @@ from lam_sb.features.audio import load_audio
 from lam_sb.inference import onnx_file
 
 
-@pytest.mark.parametrize("system", ["lam_gl", "few_shot"])
 def test_it_gives_what_the_run_was_tested_with(
-    system, train_on, three, wavlm, tmp_path
+    train_on, three, wavlm, tmp_path
 ):
     keys = {"storage_dtype": "float32", "num_blocks": 1}
     keys["average_last_steps"] = 1  # one epoch: exporting takes seconds each
-    keys |= {"target_shots": 0} if system == "few_shot" else {}
-    run = train_on("left", "right", system, **keys)
+    run = train_on("left", "right", "few_shot", target_shots=0, **keys)
     folder = export(tmp_path, run, onnx="True")
     session = onnxruntime.InferenceSession(folder / "model.onnx")
     model, known = load(folder, wavlm), posteriors_of(run, three, "right")
