@@ -58,9 +58,6 @@ setup(
     extras_require={
         "demo": DEMO,
         "onnx": ONNX,
-        "test": [
-            *("pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "tensorboard"),
-            *(*DEMO, *ONNX),
-        ],
+        "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", *DEMO, *ONNX],
     },
 )

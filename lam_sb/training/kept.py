@@ -22,6 +22,10 @@ from lam_sb.training.keeping import KEPT_PROTOTYPES
 from lam_sb.training.rows import DomainRows, segments_of
 
 KEPT = "inference.safetensors"
+CONTENT = {  # what that file says
+    *("fit", "normalise", "labels", "layers", "segment", "epochs", "digest"),
+    "encoding",
+}
 # Settings of a store that other speech is encoded with.
 ENCODING = ("time_chunks", "extract_precision", "storage_dtype")
 
@@ -193,6 +197,8 @@ def _read_kept(folder: Path, save: Path, target: str) -> KeptSystem:
     try:
         with safe_open(save / KEPT, framework="pt") as file:
             content = json.loads(file.metadata()["content"])
+            if CONTENT - content.keys():
+                raise KeyError(*sorted(CONTENT - content.keys()))
             mean, std = (
                 file.get_tensor(f"{target}/{name}") for name in ("mean", "std")
             )
