@@ -49,7 +49,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         mode = temporary.stat().st_mode
         yield temporary
         # safetensors lets nobody else read what it writes.
-        temporary.chmod(mode)
+        if temporary.stat().st_mode != mode:  # not every disk has modes
+            temporary.chmod(mode)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         raise UserError(

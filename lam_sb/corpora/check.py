@@ -16,10 +16,10 @@ from lam_sb.corpora.manifests import EMOTIONS, SPLITS
 from lam_sb.corpora.options import PrepOptions
 from lam_sb.corpora.prepare import prepare_corpus
 from lam_sb.errors import UserError
+from lam_sb.evaluation.statistics import FEW_CLUSTERS
 
 READERS = "data_prep"
 NAMED = 3  # utterances of a kind that are named
-FEW_SPEAKERS = 10  # in the test split
 FEW_ROWS = 30  # of an emotion to train on
 SHORT, LONG = 1.0, 20.0  # seconds; most corpora lie between
 
@@ -127,7 +127,7 @@ def _fixes(
             "add a column speaker to the table: without it, splits may share "
             "a speaker and intervals are too narrow."
         )
-    elif report["speakers"]["test"] < FEW_SPEAKERS:
+    elif report["speakers"]["test"] < FEW_CLUSTERS:
         yield (
             f"{report['speakers']['test']} test speakers give a rough "
             "interval: train.py --folds 5 tests every speaker once, and "

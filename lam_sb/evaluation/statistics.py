@@ -273,7 +273,9 @@ class _Parts(NamedTuple):
 
 
 def _parts(system: Predictions) -> _Parts:
-    system = system.take(np.flatnonzero(system.labels != UNKNOWN))
+    known = system.labels != UNKNOWN
+    if not known.all():
+        system = system.take(np.flatnonzero(known))
     right = system.predictions == system.labels
     clusters, index = np.unique(system.clusters, return_inverse=True)
     shape = len(clusters), int(system.labels.max()) + 1

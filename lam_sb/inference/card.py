@@ -101,9 +101,9 @@ def model_card(runs: Sequence[FinishedRun], encoder_source: str) -> str:
         normalise=_meaning("normalise", normalise),
         target_labels=results["target_labels_used"],
         counts=_counts(results, found),
+        who=_who(results),
         scores=_score_rows(found),
         by_speaker=normalise in BY_SPEAKER,
-        who="recordings" if results["speakers"] != "known" else "speakers",
         few=found is not None and found.uar.few_clusters,
     )
 
@@ -134,9 +134,12 @@ def _counts(results: dict, found: Scores | None) -> str:
     text = f"{results['n_test']} utterances of {results['target']}"
     if found is None:
         return f"{text}, without labels"
-    speakers = found.uar.num_clusters
-    noun = "speakers" if results["speakers"] == "known" else "recordings"
-    return f"{text}, {speakers} {noun}"
+    return f"{text}, {found.uar.num_clusters} {_who(results)}"
+
+
+def _who(results: dict) -> str:
+    """Name what the interval is over."""
+    return "speakers" if results["speakers"] == "known" else "recordings"
 
 
 def _score_rows(found: Scores | None) -> dict[str, str]:

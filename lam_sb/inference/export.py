@@ -226,7 +226,7 @@ def write_model(
 
 
 def _blocks(system: KeptSystem) -> dict[str, str]:
-    """Text of the YAML keys that build a system, and what else is its own."""
+    """Text of the YAML keys that build a system, references followed."""
     path, content = system.folder / HYPERPARAMS, system.content
     try:
         there = split_keys(path.read_text(encoding="utf-8"))

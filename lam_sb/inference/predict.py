@@ -116,12 +116,12 @@ def _settings(
     given: Namespace, model: EmotionClassifier, windows: Sequence[Row]
 ) -> dict[str, object]:
     """Say what decides the rows of a CSV file, beside the audio itself."""
-    content = vars(model.hparams)
-    keys = sorted(
-        k for k, v in content.items() if isinstance(v, (str, int, list, dict))
-    )
-    known = {k: content[k] for k in keys if k not in PLACES}
-    digest = hashlib.sha256(repr(known).encode())
+    plain = {
+        key: value
+        for key, value in sorted(vars(model.hparams).items())
+        if isinstance(value, (str, int, list, dict)) and key not in PLACES
+    }
+    digest = hashlib.sha256(repr(plain).encode())
     for path in sorted(model.hparams.pretrainer.paths.values()):
         digest.update(Path(path).read_bytes())
     adapted = None

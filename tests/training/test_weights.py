@@ -160,3 +160,14 @@ def test_weights_that_cannot_be_written_leave_the_old_ones(weights, model):
         weights.save(3)
     assert len(names(weights)) == 4  # and no temporary file
     assert load_file(weights.path(2))["bias"].tolist() == [2.0]
+
+
+def test_who_may_read_the_folder_may_read_the_weights(tmp_path):
+    """safetensors would keep them to whoever wrote them."""
+    (tmp_path / "plain").write_text("")
+    weights = EpochWeights(tmp_path, torch.nn.Linear(2, 2))
+    weights.save(1)
+    weights.keep_tested([1])
+    mode = (tmp_path / "plain").stat().st_mode
+    assert weights.path(1).stat().st_mode == mode
+    assert weights.tested.stat().st_mode == mode
