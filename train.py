@@ -3,9 +3,9 @@
 
     python train.py hparams/lam_gl_wavlm.yaml --data_folder /corpora
 
-The source corpus is labelled speech of one language, the target unlabelled
-speech of another. Each layer of a frozen encoder is stored once, mixed by
-learned weights and classified; CORAL aligns the anchored layers.
+The source corpus is labelled speech, the target unlabelled speech of another
+language; a frozen encoder's layers are mixed, classified, aligned. lam_sb reads
+hparams["anchors_chosen_on"], ["hold_out_shots"], ["scale"], ["target_shots"].
 
 Authors
  * The lam_sb authors 2026

@@ -6,6 +6,9 @@ usual names of folders and columns are tried, others are set with the options
 one column an emotion with counts or shares is read: the single largest, ties
 stay unlabelled (`lam_sb.corpora.votes` tells votes from other numbers).
 Without a speaker column, rows count by podcast.
+
+Authors
+ * The lam_sb authors 2026
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 ``AudioWAV/1001_DFA_ANG_XX.wav``: actor, sentence, emotion, intensity. The
 actors' gender is read from ``VideoDemographics.csv`` where that is there.
+
+Authors
+ * The lam_sb authors 2026
 """
 
 from __future__ import annotations

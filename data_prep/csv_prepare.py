@@ -7,6 +7,9 @@ known, ``emotion``, ``speaker``, ``split`` (train, valid, test), ``gender``,
 ``audio/a.wav`` is ``TextGrids/audio/a.TextGrid``, if it is there.
 An empty emotion is no label. Usual variants of these names are read too
 (`lam_sb.corpora.tables.COLUMNS`).
+
+Authors
+ * The lam_sb authors 2026
 """
 
 from __future__ import annotations

@@ -5,11 +5,13 @@ rate, pitch, pitch range and loudness alone. The corpora lie as MSP-Podcast and
 BIIC-Podcast do, with some of the defects that real corpora have; the encoder
 is a WavLM of random weights. They show that everything works together, and say
 nothing about emotion recognition.
+
+Authors
+ * The lam_sb authors 2026
 """
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import sys
@@ -27,6 +29,7 @@ from scipy.signal import resample_poly
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.corpora.textgrids import write_textgrid
 from lam_sb.errors import check_choice
+from lam_sb.features.random_encoder import write_random_encoder
 from lam_sb.forced_alignment import espeak
 from lam_sb.forced_alignment.espeak import phone_times, word_times
 
@@ -250,15 +253,7 @@ def _write_labels(
 
 
 def _write_encoder(folder: Path, seed: int) -> None:
-    import torch
-    from safetensors.torch import save_file
-    from transformers import WavLMConfig, WavLMModel
+    from transformers import WavLMConfig
 
     config = WavLMConfig(**CONTENT["encoder"])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        weights = WavLMModel(config).state_dict()
-    config.save_pretrained(folder)
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    preprocessor = json.dumps({"do_normalize": False})
-    (folder / "preprocessor_config.json").write_text(preprocessor)
+    write_random_encoder(folder, config, {"do_normalize": False}, seed)

@@ -1,6 +1,9 @@
 """Prepare EmoDB (German, Burkhardt et al. 2005) in its original names.
 
 ``03a01Fa.wav``: speaker 03, text a01, emotion F, version a; usually in ``wav``.
+
+Authors
+ * The lam_sb authors 2026
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@
 English. Where no folder names the emotion, ``<speaker>.txt`` does (id, text,
 emotion, by tabs). Those subfolders hold the same speakers, so they are no
 splits unless the option ``splits`` makes them so.
+
+Authors
+ * The lam_sb authors 2026
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@
 or their usual variants. Kept emotions: N, H, A and S; other emotions (excited
 too) and X, no agreement, stay unlabelled. Splits: Train, Development (older:
 Validation) and Test1; Test2 is not used unless the option ``splits`` says so.
+
+Authors
+ * The lam_sb authors 2026
 """
 
 from __future__ import annotations

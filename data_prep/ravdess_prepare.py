@@ -3,6 +3,9 @@
 ``Actor_12/03-01-06-01-02-01-12.wav``: modality, channel, emotion, intensity,
 statement, repetition, actor. Speech as audio alone is read; songs and the sound
 of the videos are left out and counted. Calm is another emotion than neutral.
+
+Authors
+ * The lam_sb authors 2026
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ usage: python -m lam_sb COMMAND FILE.yaml [--key value ...] [--verbose]
        python -m lam_sb align CORPUS [--language CODE] [--output FOLDER]
        python -m lam_sb check CORPUS
        python -m lam_sb compare RUN RUN
+       python -m lam_sb contribute SPEECHBRAIN_TREE
        python -m lam_sb export RUN [RUN ...] FOLDER
        python -m lam_sb predict MODEL FILE_OR_FOLDER [...] --csv OUT.csv
 
@@ -35,6 +36,7 @@ usage: python -m lam_sb COMMAND FILE.yaml [--key value ...] [--verbose]
   tune       choose settings of a system's file without labels of the target
   compare    say by how much one system is better than another
   export     write finished runs as a model that SpeechBrain loads
+  contribute write this recipe into a clone of SpeechBrain
   predict    classify audio files with an exported model
 
 python -m lam_sb COMMAND --help explains one; with a file, also its keys.
@@ -80,6 +82,20 @@ Options:
   --options YAML   of its reader, as source_options
   --protocol NAME  speakers or transductive, as in a system's file
   --verbose        show all that is logged"""
+CONTRIBUTE = """\
+usage: python -m lam_sb contribute SPEECHBRAIN_TREE [--verbose]
+
+Writes the recipe into a clone of SpeechBrain, as its own tests want it:
+
+  recipes/MSP-BIIC-Podcast/cross_lingual_ser/  train.py, data_prep, README.md,
+      and each system as one plain YAML, without bases and keys that idle in it
+  tests/recipes/MSP-BIIC-Podcast.csv           a row for each YAML
+  tests/samples/MSP-BIIC-Podcast/              manifests of SpeechBrain's own
+      samples, and encoders of random weights, for the tests of these rows
+
+  git clone https://github.com/speechbrain/speechbrain
+  python -m lam_sb contribute speechbrain
+  cd speechbrain && pytest tests/consistency"""
 EXPORT = """\
 usage: python -m lam_sb export RUN [RUN ...] FOLDER [--target NAME]
        [--encoder_source ID] [--onnx=True] [--verbose]
@@ -218,6 +234,10 @@ COMMANDS = {
     "tune": ("lam_sb.study.tune:tune", TUNE),
     "check": ("lam_sb.corpora.check:check_corpus", CHECK),
     "compare": ("lam_sb.evaluation.compare_runs:compare_runs", COMPARE),
+    "contribute": (
+        "lam_sb.contribution.contribute:contribute",
+        CONTRIBUTE,
+    ),
     "export": ("lam_sb.inference.export:export", EXPORT),
     "predict": ("lam_sb.inference.predict:predict", PREDICT),
 }
@@ -226,6 +246,7 @@ CHECKS = {
     "align": arguments.align_arguments,
     "check": arguments.check_arguments,
     "compare": arguments.compare_arguments,
+    "contribute": arguments.contribute_arguments,
     "export": arguments.export_arguments,
     "predict": arguments.predict_arguments,
     "reproduce": partial(check_arguments, check=partial(check, is_study=True)),

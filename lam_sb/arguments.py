@@ -23,6 +23,7 @@ USAGES = {
     "check": (
         "CORPUS [--name NAME] [--options YAML] [--protocol NAME] [--verbose]"
     ),
+    "contribute": "SPEECHBRAIN_TREE [--verbose]",
     "predict": (
         "MODEL FILE_OR_FOLDER [...] --csv OUT.csv [--adapt=True] "
         "[--min_confidence X] [--plot=True] [--encoder_source ID] "
@@ -174,6 +175,27 @@ def check_arguments(argv: Sequence[str]) -> argparse.Namespace:
         parser.error("argument --options: takes a mapping, {key: value}")
     if not Path(given.corpus).is_dir():
         raise UserError(f"{given.corpus}: there is no such folder.")
+    return given
+
+
+def contribute_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line of ``contribute``.
+
+    Returns
+    -------
+    argparse.Namespace
+        ``tree``, a folder.
+
+    Raises
+    ------
+    UserError
+        Another option, or not one folder.
+    """
+    parser = _Parser("contribute")
+    parser.add_argument("tree")
+    given = parser.parse_args(argv)
+    if not Path(given.tree).is_dir():
+        raise UserError(f"{given.tree}: there is no such folder.")
     return given
 
 

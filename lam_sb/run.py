@@ -86,15 +86,19 @@ def load_run(
         Whatever `load` and `check_options` find.
     """
     hparams = load(path, overrides)
-    if run_opts.debug:  # nothing of it lies among results
-        folder = f"{hparams['output_folder']}_debug"
-        own = {"output_folder": folder, "seeds_averaged": 1}
+    stays = run_opts.debug and run_opts.debug_persistently
+    if run_opts.debug:
+        own = {"seeds_averaged": 1}
+        if not stays:  # nothing of it lies among results
+            own["output_folder"] = f"{hparams['output_folder']}_debug"
         if hparams["normalise"] == "residual":  # takes a run before it
             own["normalise"] = "speaker"
         hparams = load(path, {**overrides, **own, "calibrate": "none"})
     settings = _settings(key_blocks(path, overrides))
     given = DECIDING_OPTIONS & run_opts.overridden_args
     settings |= {option: run_opts[option] for option in given}
+    if stays:  # in a folder that a result may lie in
+        settings["debug"] = True
     unused = check_options(hparams, overrides, path)
     settings |= {key: hparams[key] for key in RESOLVED}
     settings = {k: v for k, v in settings.items() if k not in unused}

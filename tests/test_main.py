@@ -44,7 +44,7 @@ def test_a_wrong_command_is_one_message(tmp_path):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "error: The command is analyze; use python -m lam_sb align | extract | "
-        "analyse | reproduce | tune | check | compare | "
+        "analyse | reproduce | tune | check | compare | contribute | "
         "export | predict, or --help\n"
     )
 

@@ -89,6 +89,16 @@ def test_options_of_speechbrain_that_decide_the_result_are_settings(toy):
     assert settings_of(toy, "--debug", "--device=cpu") == plain
 
 
+def test_a_debug_run_that_stays_in_its_folder_is_told_from_a_result(toy):
+    debug = ("--debug", "--debug_persistently")
+    assert settings_of(toy, *debug) == settings_of(toy) | {"debug": True}
+    overrides = {"data_folder": "/d", "output_folder": "/d/x"}
+    for options, folder in ((debug, "/d/x"), (debug[:1], "/d/x_debug")):
+        run_opts = parse_arguments([str(toy), *options])[1]
+        hparams = load_run(str(toy), run_opts, overrides)[0]
+        assert hparams["output_folder"] == folder
+
+
 def test_what_a_system_has_no_use_for_is_no_setting(toy):
     settings = settings_of(toy)
     assert settings["anchored_layers"] == settings["anchor_layers"] == [1, 2]

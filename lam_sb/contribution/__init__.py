@@ -1,0 +1,1 @@
+"""The recipe as part of SpeechBrain's own tree."""

@@ -1,0 +1,176 @@
+"""The command ``contribute``: the recipe, written into SpeechBrain's tree."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import lam_sb
+from lam_sb.arguments import contribute_arguments
+from lam_sb.config import key_blocks
+from lam_sb.console import say
+from lam_sb.contribution.recipe_text import flat_file, sorted_imports
+from lam_sb.contribution.samples import (
+    ENCODERS,
+    MANIFESTS,
+    SPEECH,
+    write_samples,
+)
+from lam_sb.errors import UserError
+from lam_sb.files import whole_file
+from lam_sb.yaml_text import parse_yaml
+
+DATASET = "MSP-BIIC-Podcast"
+RECIPE = f"recipes/{DATASET}/cross_lingual_ser"
+ROWS = f"tests/recipes/{DATASET}.csv"
+SAMPLES = f"tests/samples/{DATASET}"
+COLUMNS = (
+    *("Task", "Dataset", "Script_file", "Hparam_file", "Data_prep_file"),
+    *("Readme_file", "Result_url", "HF_repo", "test_debug_flags"),
+    *("test_debug_checks", "performance"),
+)
+# What every row's test gives train.py, beside an encoder.
+FLAGS = {
+    "source": "msp_podcast",
+    "target": "biic_podcast",
+    "data_folder": SPEECH,
+    "source_folder": SPEECH,
+    "target_folder": SPEECH,
+    "manifest_folder": f"{SAMPLES}/{MANIFESTS}",
+    "feature_folder": f"tests/tmp/{DATASET}-features",
+    "skip_prep": True,
+}
+FIT_FLAGS = {
+    "brain": {"number_of_epochs": 2, "batch_size": 4},
+    "episodes": {
+        "number_of_epochs": 2,
+        "episode_shots": 1,
+        "episode_queries": 1,
+        "target_shots": 1,
+    },
+    "sklearn": {},
+}
+LEFT = ("env.log", "hyperparams.yaml", "log.txt", "train.py")
+# What makes files no systems, and what only the demo needs.
+NO_SYSTEMS = ("study/", "small/settings.yaml", "demo.yaml")
+DEMO = ("demo_prepare.py", "demo_corpora.yaml")
+
+
+def contribute(argv: Sequence[str]) -> None:
+    """Write the recipe, its tests' rows and their samples.
+
+    Raises
+    ------
+    UserError
+        No tree of SpeechBrain, one that has the recipe, or no clone of lam_sb
+        to take it from.
+    """
+    tree = Path(contribute_arguments(argv).tree)
+    clone = _clone()
+    _check_tree(tree)
+    recipe = tree / RECIPE
+    (recipe / "data_prep").mkdir(parents=True)
+    scripts = [clone / "train.py", *_readers(clone)]
+    for script in scripts:
+        text = sorted_imports(script.read_text(encoding="utf-8"))
+        _write(recipe / script.relative_to(clone), text)
+    for name in ("README.md", "extra_requirements.txt"):
+        shutil.copyfile(clone / RECIPE / name, recipe / name)
+    files = list(systems(clone / "hparams"))
+    train = (clone / "train.py").read_text(encoding="utf-8")
+    for name in files:
+        text = flat_file(clone / "hparams" / name, train)
+        (recipe / "hparams" / name).parent.mkdir(parents=True, exist_ok=True)
+        _write(recipe / "hparams" / name, text)
+    write_samples(tree / SAMPLES, tree / SPEECH)
+    rows = [_row(clone / "hparams" / name, name, scripts[1:]) for name in files]
+    _write(tree / ROWS, _table(rows))
+    say(
+        [
+            f"{RECIPE}: {len(files)} systems; {ROWS} and {SAMPLES}: their "
+            f"tests. Before you ask for it to be merged: in {RECIPE}/"
+            "extra_requirements.txt and README.md, put where lam_sb can be "
+            "installed from in the place of OWNER."
+        ]
+    )
+
+
+def _clone() -> Path:
+    """Folder that this package was installed from, with the recipe."""
+    clone = Path(lam_sb.__file__).parents[1]
+    if not (clone / RECIPE / "README.md").is_file():
+        raise UserError(
+            "contribute copies train.py, hparams and data_prep from a clone of "
+            "lam_sb, and this is an installed package without them: install "
+            "the clone by pip install -e ."
+        )
+    return clone
+
+
+def _check_tree(tree: Path) -> None:
+    for name in ("speechbrain", "recipes", "tests/recipes", SPEECH):
+        if not (tree / name).is_dir():
+            raise UserError(
+                f"{tree} has no folder {name}, so it is no clone of "
+                "SpeechBrain: git clone "
+                "https://github.com/speechbrain/speechbrain, and name it."
+            )
+    there = [name for name in (RECIPE, ROWS, SAMPLES) if (tree / name).exists()]
+    if there:
+        paths = " ".join(str(tree / name) for name in there)
+        raise UserError(
+            f"{tree} has the recipe already. To write it anew: rm -r {paths}"
+        )
+
+
+def _readers(clone: Path) -> list[Path]:
+    """Scripts that prepare corpora, but for the demo's."""
+    scripts = sorted((clone / "data_prep").glob("*.py"))
+    return [script for script in scripts if script.name not in DEMO]
+
+
+def systems(hparams: Path) -> Iterator[str]:
+    """Give the file of each system, relative to the folder hparams."""
+    for path in sorted(hparams.rglob("*.yaml")):
+        name = path.relative_to(hparams).as_posix()
+        if not name.startswith(NO_SYSTEMS):
+            yield name
+
+
+def _row(path: Path, name: str, readers: Sequence[Path]) -> dict[str, str]:
+    """Give what SpeechBrain's list of recipes says of one file."""
+    blocks = key_blocks(path, {})
+    fit = parse_yaml(blocks["fit"], name)["fit"]
+    is_whisper = name.startswith("small/") or "whisper" in path.stem
+    encoder = ENCODERS[is_whisper]
+    flags = FLAGS | {"encoder_source": f"{SAMPLES}/{encoder}"} | FIT_FLAGS[fit]
+    left = LEFT if fit == "sklearn" else (*LEFT, "train_log.txt")
+    prepared = [f"{RECIPE}/data_prep/{reader.name}" for reader in readers]
+    return {
+        "Task": "Emotion_recognition",
+        "Dataset": DATASET,
+        "Script_file": f"{RECIPE}/train.py",
+        "Hparam_file": f"{RECIPE}/hparams/{name}",
+        "Data_prep_file": " ".join(prepared),
+        "Readme_file": f"{RECIPE}/README.md",
+        "test_debug_flags": " ".join(f"--{k}={v}" for k, v in flags.items()),
+        "test_debug_checks": f"file_exists=[{','.join(left)}]",
+        "performance": "UAR: see the README",
+    }
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(re.sub(r"[ \t]+$", "", text, flags=re.M), "utf-8")
