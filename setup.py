@@ -58,6 +58,9 @@ setup(
     extras_require={
         "demo": DEMO,
         "onnx": ONNX,
-        "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", *DEMO, *ONNX],
+        "test": [
+            *("pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", *DEMO, *ONNX),
+            *("nbclient>=0.10", "ipykernel>=6"),  # run the tutorial
+        ],
     },
 )

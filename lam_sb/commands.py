@@ -53,6 +53,7 @@ def encoded_rows(
     run_opts = start_processes(run_opts)
     # Features do not depend on anchors, whose rule may need an analysis first.
     hparams = load(path, overrides | {"anchor_layers": []})
+    hparams["anchors_chosen_on"] = None  # nothing is aligned here
     check_options(hparams, overrides, path)
     if not hparams["skip_prep"]:
         folder = recipe_folder(path) / READERS

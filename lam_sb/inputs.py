@@ -156,7 +156,7 @@ def check_phones(hparams: Mapping, rows: Rows) -> None:
         for corpus, train in rows[part].items():
             if any(row["phones"] for row in train.values()):
                 continue
-            hint = "The README says how to make them."
+            hint = "docs/corpora.md says how to make them."
             raise UserError(
                 f"segment: {hparams['segment']} needs alignments, but of the "
                 f"{len(train)} rows of {part} ({corpus}) none has any. "

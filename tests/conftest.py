@@ -181,17 +181,19 @@ def corpora(tmp_path_factory) -> Path:
     return folder
 
 
+def shared_folder(tmp_path_factory) -> Path:
+    """Folder of one call of pytest, which its workers share and fill."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> Path:
     """Folder with both demo corpora; not to be changed.
 
     The workers of one call of pytest share it: two at once make it once.
     """
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    folder /= "demo"
-    folder.mkdir(exist_ok=True)
+    (folder := shared_folder(tmp_path_factory) / "demo").mkdir(exist_ok=True)
     for corpus in CORPORA:
         make_demo_corpus(folder, corpus)
     return folder
@@ -325,7 +327,7 @@ def system_keys(
             "data_folder": demo,
             "encoder_source": encoders[family],
             "whisper_context": "valid",
-            "feature_folder": shared / "features",
+            "feature_folder": shared_folder(tmp_path_factory) / "features",
             "manifest_folder": shared / "manifests",
             "output_root": tmp_path / "results",
         }

@@ -51,6 +51,7 @@ FIT_FLAGS = {
         "episode_shots": 1,
         "episode_queries": 1,
         "target_shots": 1,
+        "protocol": "speakers",  # which has rows that shots may come from
     },
     "sklearn": {},
 }

@@ -140,6 +140,8 @@ class Job:
         """Read its results, empty if not made with its settings to the end."""
         if self.settings is None:
             return [{}]
+        if not any(path.exists() for path in self.results):
+            return [{} for _ in self.results]
         data = read_settings(self._settings_file).get("data")
         known = {"data": data} if data else {}
         now = settings_hash(known | self.settings)

@@ -38,7 +38,7 @@ split-on-trailing-comma = false
 """
 KINDS = (
     *("lam_gl_wavlm", "pc_atn_whisper", "few_shot_wavlm", "ensemble_whisper"),
-    "small/lam_plus",
+    *("small/lam_plus", "small/few_shot"),
 )
 
 

@@ -342,24 +342,6 @@ def test_a_store_moved_elsewhere_trains_without_the_encoder(
     assert same_weights(there, here)
 
 
-def test_the_recipe_folder_works_after_copying(arguments, tmp_path):
-    recipe = ROOT / "recipes/MSP-BIIC-Podcast/cross_lingual_ser"
-    copied = tmp_path / "speechbrain/recipes/MSP-BIIC-Podcast/ser"
-    copied.parent.mkdir(parents=True)
-    subprocess.run(["cp", "-rL", recipe, copied], check=True)
-    assert not any(p.is_symlink() for p in copied.rglob("*"))
-    made = arguments(experiment="copied")
-    made[0] = "hparams/small/lam_gl.yaml"
-    done = subprocess.run(
-        [sys.executable, "train.py", *made],
-        cwd=copied,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "Test UAR" in done.stdout.splitlines()[-1]
-
-
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
