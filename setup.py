@@ -21,6 +21,9 @@ setup(
     .read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    # So an editable install puts this folder on the path itself. A finder would
+    # lose to a folder lam_sb, as a clone is, where Python starts beside it.
+    package_dir={"": "."},
     packages=find_packages(include=["lam_sb", "lam_sb.*"]),
     package_data={
         "lam_sb": ["log-config.yaml"],

@@ -150,8 +150,10 @@ def _settings_of_work(path: Path) -> dict[str, object]:
     So a mistake that was found late is mended in the same folder.
     """
     results = (path.with_name(n) for n in ("results.json", "predictions.csv"))
+    by_target = path.parent.glob("*/results.json")
+    by_target = (p for p in by_target if not PART.fullmatch(p.parent.name))
     saved = path.with_name("save").rglob("*")
-    work = any(p.is_file() for p in (*results, *saved))
+    work = any(p.is_file() for p in (*results, *by_target, *saved))
     return read_settings(path) if work else {}
 
 

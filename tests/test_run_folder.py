@@ -39,6 +39,21 @@ def test_other_settings_are_refused_with_both_values(tmp_path):
     assert "--experiment NAME" in message
 
 
+def test_results_of_several_targets_hold_a_folder_too(tmp_path):
+    claim_folder(tmp_path, {"gamma": 1}, "")
+    (tmp_path / "first").mkdir()  # of a run that it is made of
+    (tmp_path / "first/results.json").write_text("{}")
+    with experiment_folder(tmp_path, {"gamma": 2}):
+        pass
+    (tmp_path / "emodb").mkdir()
+    (tmp_path / "emodb/results.json").write_text("{}")
+    with (
+        pytest.raises(UserError, match="gamma: 1 there, 2 now"),
+        experiment_folder(tmp_path, {"gamma": 2}),
+    ):
+        raise AssertionError("entered")
+
+
 def test_refused_settings_leave_the_first_ones(tmp_path):
     make_result(tmp_path, {"gamma": 1}, "first")
     with pytest.raises(UserError), experiment_folder(tmp_path, {"gamma": 2}):

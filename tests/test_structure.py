@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -69,3 +70,18 @@ def test_the_package_works_without_the_recipe(tmp_path):
     (tmp_path / "package").mkdir()
     (tmp_path / "package/lam_sb").symlink_to(ROOT / "lam_sb")
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+def test_it_is_found_from_beside_a_clone_of_its_name(tmp_path):
+    """Where a folder lam_sb without a package comes first on the path."""
+    (tmp_path / "lam_sb/features").mkdir(parents=True)
+    code = "import lam_sb.features.audio as a; print(a.__file__)"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr
+    assert Path(found.stdout.strip()) == ROOT / "lam_sb/features/audio.py"

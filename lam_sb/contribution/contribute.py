@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import re
+import secrets
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 import lam_sb
 from lam_sb.arguments import contribute_arguments
@@ -18,16 +22,17 @@ from lam_sb.contribution.samples import (
     ENCODERS,
     MANIFESTS,
     SPEECH,
+    missing_speech,
     write_samples,
 )
 from lam_sb.errors import UserError
-from lam_sb.files import whole_file
-from lam_sb.yaml_text import parse_yaml
+from lam_sb.yaml_text import plain_values
 
 DATASET = "MSP-BIIC-Podcast"
 RECIPE = f"recipes/{DATASET}/cross_lingual_ser"
 ROWS = f"tests/recipes/{DATASET}.csv"
 SAMPLES = f"tests/samples/{DATASET}"
+WRITTEN = (RECIPE, ROWS, SAMPLES)
 COLUMNS = (
     *("Task", "Dataset", "Script_file", "Hparam_file", "Data_prep_file"),
     *("Readme_file", "Result_url", "HF_repo", "test_debug_flags"),
@@ -62,42 +67,64 @@ DEMO = ("demo_prepare.py", "demo_corpora.yaml")
 
 
 def contribute(argv: Sequence[str]) -> None:
-    """Write the recipe, its tests' rows and their samples.
+    """Write the recipe, its tests' rows and their samples; all, or nothing.
 
     Raises
     ------
     UserError
-        No tree of SpeechBrain, one that has the recipe, or no clone of lam_sb
-        to take it from.
+        No tree of SpeechBrain, one that has the recipe, a file in hparams/
+        that is no system, or no clone of lam_sb to take it all from.
     """
     tree = Path(contribute_arguments(argv).tree)
     clone = _clone()
     _check_tree(tree)
-    recipe = tree / RECIPE
-    (recipe / "data_prep").mkdir(parents=True)
-    scripts = [clone / "train.py", *_readers(clone)]
-    for script in scripts:
-        text = sorted_imports(script.read_text(encoding="utf-8"))
-        _write(recipe / script.relative_to(clone), text)
-    for name in ("README.md", "extra_requirements.txt"):
-        shutil.copyfile(clone / RECIPE / name, recipe / name)
-    files = list(systems(clone / "hparams"))
-    train = (clone / "train.py").read_text(encoding="utf-8")
-    for name in files:
-        text = flat_file(clone / "hparams" / name, train)
-        (recipe / "hparams" / name).parent.mkdir(parents=True, exist_ok=True)
-        _write(recipe / "hparams" / name, text)
-    write_samples(tree / SAMPLES, tree / SPEECH)
-    rows = [_row(clone / "hparams" / name, name, scripts[1:]) for name in files]
-    _write(tree / ROWS, _table(rows))
+    texts = _texts(clone)
+    temporary = tree / f".lam_sb.{secrets.token_hex(4)}.tmp"
+    try:
+        for name, text in texts.items():
+            path = temporary / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(re.sub(r"(?m)[ \t]+$", "", text), "utf-8")
+        write_samples(temporary / SAMPLES, tree / SPEECH)
+        for name in WRITTEN:
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / name).rename(tree / name)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{tree} cannot be written ({error}); nothing was left there."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    count = sum(name.endswith(".yaml") for name in texts)
     say(
         [
-            f"{RECIPE}: {len(files)} systems; {ROWS} and {SAMPLES}: their "
-            f"tests. Before you ask for it to be merged: in {RECIPE}/"
+            f"{RECIPE}: {count} systems; {ROWS} and {SAMPLES}: their tests. "
+            f"Before you ask for it to be merged: in {RECIPE}/"
             "extra_requirements.txt and README.md, put where lam_sb can be "
             "installed from in the place of OWNER."
         ]
     )
+
+
+def _texts(clone: Path) -> dict[str, str]:
+    """Text of each file of the recipe, and of the list of its rows."""
+    scripts = [clone / "train.py", *_readers(clone)]
+    train = scripts[0].read_text(encoding="utf-8")
+    texts = {
+        f"{RECIPE}/{script.relative_to(clone).as_posix()}": sorted_imports(
+            script.read_text(encoding="utf-8")
+        )
+        for script in scripts
+    }
+    for name in ("README.md", "extra_requirements.txt"):
+        path = clone / RECIPE / name
+        texts[f"{RECIPE}/{name}"] = path.read_text(encoding="utf-8")
+    rows, experiments = [], {}
+    for name in systems(clone / "hparams"):
+        path = clone / "hparams" / name
+        rows.append(_row(path, name, scripts[1:], experiments))
+        texts[f"{RECIPE}/hparams/{name}"] = flat_file(path, train)
+    return texts | {ROWS: _table(rows)}
 
 
 def _clone() -> Path:
@@ -120,11 +147,17 @@ def _check_tree(tree: Path) -> None:
                 "SpeechBrain: git clone "
                 "https://github.com/speechbrain/speechbrain, and name it."
             )
-    there = [name for name in (RECIPE, ROWS, SAMPLES) if (tree / name).exists()]
-    if there:
-        paths = " ".join(str(tree / name) for name in there)
+    missing = missing_speech(tree / SPEECH)
+    if missing:
         raise UserError(
-            f"{tree} has the recipe already. To write it anew: rm -r {paths}"
+            f"{tree / SPEECH} lacks {', '.join(missing)}, on which the recipe "
+            "is tested: git checkout them there."
+        )
+    there = [str(tree / name) for name in WRITTEN if (tree / name).exists()]
+    if there:
+        raise UserError(
+            f"{tree} has the recipe already. To write it anew: "
+            f"{shlex.join(['rm', '-r', *there])}"
         )
 
 
@@ -138,14 +171,23 @@ def systems(hparams: Path) -> Iterator[str]:
     """Give the file of each system, relative to the folder hparams."""
     for path in sorted(hparams.rglob("*.yaml")):
         name = path.relative_to(hparams).as_posix()
-        if not name.startswith(NO_SYSTEMS):
+        is_hidden = any(part.startswith(".") for part in name.split("/"))
+        if not is_hidden and not name.startswith(NO_SYSTEMS):
             yield name
 
 
-def _row(path: Path, name: str, readers: Sequence[Path]) -> dict[str, str]:
+def _row(
+    path: Path, name: str, readers: Sequence[Path], experiments: dict
+) -> dict[str, str]:
     """Give what SpeechBrain's list of recipes says of one file."""
-    blocks = key_blocks(path, {})
-    fit = parse_yaml(blocks["fit"], name)["fit"]
+    plain, _ = plain_values(key_blocks(path, {}), str(path))
+    if "fit" not in plain or plain["experiment"] in experiments:
+        other = experiments.get(plain.get("experiment"), "")
+        raise UserError(
+            f"{path} is no system{other and f' beside {other}'}: move it out "
+            "of hparams/, or give it an experiment of its own."
+        )
+    fit, experiments[plain["experiment"]] = plain["fit"], name
     is_whisper = name.startswith("small/") or "whisper" in path.stem
     encoder = ENCODERS[is_whisper]
     flags = FLAGS | {"encoder_source": f"{SAMPLES}/{encoder}"} | FIT_FLAGS[fit]
@@ -170,8 +212,3 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_text(re.sub(r"[ \t]+$", "", text, flags=re.M), "utf-8")

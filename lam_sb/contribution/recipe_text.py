@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 from lam_sb.config import key_blocks
+from lam_sb.errors import UserError
 from lam_sb.options import unused_keys
+from lam_sb.run_options import RUN_OPTIONS
 from lam_sb.yaml_text import (
     comments_above,
     plain_values,
@@ -17,7 +19,6 @@ from lam_sb.yaml_text import (
     without_comments,
 )
 
-LOGGED = "scale"  # also without an alignment, in layer_weights.csv
 AUTHORS = """\
 # [P]: stated in the paper. [D]: our choice where the paper is silent.
 # Any key can be set on the command line: --key value. A file of your own with
@@ -43,6 +44,11 @@ def flat_file(path: Path, script: str) -> str:
     -------
     str
         What HyperPyYAML loads by itself.
+
+    Raises
+    ------
+    UserError
+        A file that does not load, or with a loss that is not lam_sb's.
     """
     blocks = key_blocks(path, {})
     title = next(iter(split_keys(path.read_text(encoding="utf-8")).values()))
@@ -53,15 +59,21 @@ def flat_file(path: Path, script: str) -> str:
     first = next(iter(blocks))
     *_, paragraph = comments_above(blocks[first]).split("\n\n")
     blocks[first] = paragraph + without_comments(blocks[first])
-    for key in _idle_keys(blocks, script):
+    for key in _idle_keys(blocks, script, str(path)):
         del blocks[key]
-    return "".join([*own, AUTHORS, *blocks.values()])
+    text = "".join([*own, AUTHORS, *blocks.values()])
+    return text.replace(" docs/", " lam_sb's docs/")
 
 
-def _idle_keys(blocks: dict[str, str], script: str) -> list[str]:
+def _idle_keys(blocks: dict[str, str], script: str, where: str) -> list[str]:
     """Keys that neither the system, nor another key, nor train.py reads."""
-    plain, tagged = plain_values(blocks, "the YAML")
+    plain, tagged = plain_values(blocks, where)
     loss = re.match(r"!(?:new|name):([\w.]+)", tagged.get("alignment", ""))
+    if loss and pydoc.locate(loss[1]) is None:
+        raise UserError(
+            f"{where} has the loss {loss[1]}, which is none of lam_sb's: put "
+            "it into lam_sb/losses, or the file elsewhere than in hparams/."
+        )
     hparams = {
         "fit": plain["fit"],
         "mix_layers": plain["mix_layers"],
@@ -70,8 +82,11 @@ def _idle_keys(blocks: dict[str, str], script: str) -> list[str]:
     text = "".join(map(without_comments, blocks.values()))
     return [
         key
-        for key in sorted(unused_keys(hparams) & plain.keys() - {LOGGED})
-        if f"<{key}>" not in text and f'hparams["{key}"]' not in script
+        for key in sorted(unused_keys(hparams) & plain.keys())
+        if f"<{key}>" not in text
+        and f'["{key}"]' not in script
+        and f"hparams.{key}" not in script
+        and key not in RUN_OPTIONS
     ]
 
 

@@ -46,6 +46,16 @@ def write_samples(folder: Path, speech: Path) -> None:
     _write_encoders(folder)
 
 
+def missing_speech(speech: Path) -> list[str]:
+    """Names of SpeechBrain's samples that are not there."""
+    names = (
+        f"{speaker}_snt{n + 1}.wav"
+        for speaker, *_ in CORPORA.values()
+        for n in range(SENTENCES)
+    )
+    return [name for name in names if not (speech / name).is_file()]
+
+
 def _rows(speech: Path, corpus: str, split: str) -> Iterator[tuple[str, dict]]:
     speaker, language, phone_set, labels = CORPORA[corpus]
     for n in range(ROWS):

@@ -53,6 +53,8 @@ def predict(argv: Sequence[str]) -> None:
             f"There is no audio to classify. {reasons or 'No file was found.'}"
         )
     model = load_model(given)
+    if given.adapt:  # before anything is written
+        _check_adaptable(model, len(windows))
     table = PredictionTable(Path(given.csv), model.labels)
     done = table.resume(windows, _settings(given, model, windows))
     encoded = _adapt(model, windows) if given.adapt else {}
@@ -136,15 +138,25 @@ def _settings(
     }
 
 
-def _adapt(
-    model: EmotionClassifier, windows: Sequence[Row]
-) -> dict[tuple, Features]:
-    """Give the model statistics of some windows, and return their features."""
+def _check_adaptable(model: EmotionClassifier, count: int) -> None:
+    """Refuse a model, or too few windows, that no statistics help."""
     if model.hparams.normalise == "none":
         raise UserError(
             "--adapt: this model was trained on features as they are, and "
             "would not know standardised ones; leave it out."
         )
+    if count < FEWEST:
+        raise UserError(
+            f"--adapt takes statistics of at least {FEWEST} files that can be "
+            f"decoded (or windows of 8 seconds of longer ones); there are "
+            f"{count}. Give more, or leave it out."
+        )
+
+
+def _adapt(
+    model: EmotionClassifier, windows: Sequence[Row]
+) -> dict[tuple, Features]:
+    """Give the model statistics of some windows, and return their features."""
     step = max(1, -(-len(windows) // MOST))
     encoded: dict[tuple, Features] = {}
     count, total, squares = 0, 0.0, 0.0
@@ -155,12 +167,7 @@ def _adapt(
             count += len(values)
             total = total + values.sum(0)
             squares = squares + values.square().sum(0)
-    if len(encoded) < FEWEST:
-        raise UserError(
-            f"--adapt takes statistics of at least {FEWEST} files that can be "
-            "decoded (or windows of 8 seconds of longer ones); there are "
-            f"{len(encoded)}. Give more, or leave it out."
-        )
+    _check_adaptable(model, len(encoded))
     mean, std = mean_and_std(count, total, squares)
     model.mods.classifier.adapt(mean, std)
     return encoded

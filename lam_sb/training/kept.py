@@ -63,8 +63,9 @@ def keep_statistics(
         if segment in part.standardisers:
             standardiser = part.standardisers[segment].to("cpu")
             mean, std = standardiser.mean, standardiser.std
-        tensors[f"{target}/mean"] = mean.contiguous()
-        tensors[f"{target}/std"] = std.contiguous()
+        # Targets may share theirs, which safetensors refuses.
+        tensors[f"{target}/mean"] = mean.clone().contiguous()
+        tensors[f"{target}/std"] = std.clone().contiguous()
     content = {
         "fit": hparams["fit"],
         "normalise": hparams["normalise"],

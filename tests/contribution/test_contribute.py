@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import runpy
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from hyperpyyaml import load_hyperpyyaml
 from packaging.requirements import Requirement
 from speechbrain.utils.run_opts import RunOptions
 
+import lam_sb
 from lam_sb.config import key_blocks
 from lam_sb.contribution.contribute import COLUMNS, contribute, systems
 from lam_sb.errors import UserError
@@ -37,7 +40,7 @@ known-first-party = ["speechbrain"]
 split-on-trailing-comma = false
 """
 KINDS = (
-    *("lam_gl_wavlm", "pc_atn_whisper", "few_shot_wavlm", "ensemble_whisper"),
+    *("lam_gl_wavlm", "pc_atn_wavlm", "few_shot_wavlm", "ensemble_whisper"),
     *("small/lam_plus", "small/few_shot"),
 )
 
@@ -93,7 +96,10 @@ def test_each_file_is_listed_and_each_listed_file_is_there(tree, rows):
             for name in row[kind].split(" "):
                 assert (tree / name).is_file(), name
         assert row["test_debug_flags"].startswith("--")
-        assert row["test_debug_checks"].startswith("file_exists=[env.log,")
+        left = "env.log,hyperparams.yaml,log.txt,train.py"
+        left += "" if "ensemble" in row["Hparam_file"] else ",train_log.txt"
+        assert row["test_debug_checks"] == f"file_exists=[{left}]"
+        assert row["performance"]
     readers = {p.name for p in (tree / RECIPE / "data_prep").iterdir()}
     assert "msp_podcast_prepare.py" in readers
     assert not {name for name in readers if name.startswith("demo")}
@@ -122,7 +128,8 @@ def test_each_file_loads_alone_to_the_values_of_ours(tree, rows, monkeypatch):
         ("lam_gl_wavlm", "reduce", True),
         ("cc_whisper", "reduce", False),
         ("cc_whisper", "scale", True),
-        ("cc_whisper", "target_shots", False),
+        ("cc_whisper", "vowels", False),
+        ("cc_whisper", "gamma", True),
         ("few_shot_whisper", "target_shots", True),
     ],
 )
@@ -207,8 +214,55 @@ def test_the_readme_and_requirements_say_what_the_tree_asks_for(tree):
 
 
 def test_a_second_time_nothing_is_written_over(tree):
-    with pytest.raises(UserError, match=r"has the recipe already.*rm -r .*csv"):
+    with pytest.raises(UserError, match=r"has the recipe already") as error:
         contribute([str(tree)])
+    asked = shlex.split(str(error.value).partition("anew: ")[2])
+    assert asked[:2] == ["rm", "-r"]
+    assert all(str(tree / "x")[:-1] in path for path in asked[2:])
+    assert len(asked) == 5
+
+
+def test_a_tree_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    tree = make_tree(tmp_path / "speech brain")
+    before = sorted(tree.rglob("*"))
+    with monkeypatch.context() as patch:
+        patch.setattr("lam_sb.contribution.contribute.write_samples", full)
+        with pytest.raises(UserError, match=r"No space left.*nothing was left"):
+            contribute([str(tree)])
+    assert sorted(tree.rglob("*")) == before
+    (tree / "tests/samples/ASR/spk2_snt3.wav").unlink()
+    with pytest.raises(UserError, match=r"ASR lacks spk2_snt3\.wav, on which"):
+        contribute([str(tree)])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("foo: 1\n", "mine.yaml is no system: move"),
+        ("base: {}/lam_gl_wavlm.yaml\nlr: 0.2\n", "beside lam_gl_wavlm.yaml"),
+        (
+            "base: {}/lam_gl_wavlm.yaml\nexperiment: mine\n"
+            "alignment: !new:my_losses.L\n",
+            "has the loss my_losses.L, which is none",
+        ),
+        ("foo: [1\n", "mine.yaml is no valid YAML"),
+    ],
+)
+def test_what_is_no_system_is_named(text, message, tmp_path, monkeypatch):
+    clone = tmp_path / "clone"
+    for name in ("hparams", "data_prep", RECIPE):
+        shutil.copytree(HPARAMS.parent / name, clone / name, symlinks=True)
+    shutil.copyfile(HPARAMS.parent / "train.py", clone / "train.py")
+    mine = clone / "hparams/mine.yaml"
+    mine.write_text(text.format(clone / "hparams"))
+    monkeypatch.setattr(lam_sb, "__file__", str(clone / "lam_sb/__init__.py"))
+    tree = make_tree(tmp_path / "tree")
+    with pytest.raises(UserError, match=message):
+        contribute([str(tree)])
+    assert not (tree / RECIPE).exists()
 
 
 def test_another_folder_is_no_tree(tmp_path):
@@ -221,8 +275,6 @@ def test_another_folder_is_no_tree(tmp_path):
 
 
 def test_a_package_without_the_recipe_says_so(tmp_path, monkeypatch):
-    import lam_sb
-
     tree = make_tree(tmp_path / "speechbrain")
     monkeypatch.setattr(lam_sb, "__file__", str(tmp_path / "x/__init__.py"))
     with pytest.raises(UserError, match="from a clone of lam_sb"):

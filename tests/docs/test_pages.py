@@ -9,11 +9,13 @@ import runpy
 import pytest
 import yaml
 from conftest import HPARAMS, ROOT
-from doc_pages import PAGES, anchors, blocks, prose
+from doc_pages import PAGES, anchors, blocks, commands, prose
 
+from lam_sb.__main__ import COMMANDS, USAGE
 from lam_sb.config import check, key_blocks
 from lam_sb.corpora.manifests import EMOTIONS, read_manifest
 from lam_sb.options import CHOICES
+from lam_sb.run_options import RUN_OPTIONS
 
 DOCS = ROOT / "docs"
 RECIPE = ROOT / "recipes/MSP-BIIC-Podcast/cross_lingual_ser/README.md"
@@ -98,3 +100,33 @@ def test_the_citation_names_this_version_and_the_paper():
     assert f"\n## {citation['version']}" in changes
     urls = [reference["url"] for reference in citation["references"]]
     assert "https://arxiv.org/abs/2407.04966" in urls
+
+
+# Of pip, pytest, torchrun, SLURM, hf and others.
+OTHERS_OPTIONS = {
+    *("dist", "no-loadscope-reorder", "nproc_per_node", "nnodes", "rdzv_id"),
+    *("rdzv_backend", "rdzv_endpoint", "gres", "cpus-per-task", "mem", "time"),
+    *("requeue", "array", "signal", "nodes", "ntasks-per-node", "check"),
+    "gpus-per-node",
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_option_and_command_that_a_page_names_is_one(page):
+    text = page.read_text(encoding="utf-8")
+    keys = key_blocks(HPARAMS / "lam_gl_wavlm.yaml", {}).keys()
+    study = key_blocks(HPARAMS / "study/tune.yaml", {}).keys()
+    usages = "".join(
+        [USAGE, *(help_text for _, help_text in COMMANDS.values())]
+    )
+    known = {*keys, *study, *RUN_OPTIONS, *re.findall(r"--([\w-]+)", usages)}
+    known |= {*key_blocks(HPARAMS / "study/table2.yaml", {}), "grid", "help"}
+    named = set(re.findall(r"(?<![\w-])--(\w[\w-]*)", text))
+    assert named - known - OTHERS_OPTIONS == set()
+    for command in re.findall(r"python -m lam_sb (\w+)", text):
+        assert command in COMMANDS
+    for command in commands(page):
+        if command.startswith("python -m pytest"):
+            assert command in (ROOT / ".ci/run").read_text()
+        if command.startswith("python train.py hparams/demo"):
+            assert command == "python train.py hparams/demo.yaml"

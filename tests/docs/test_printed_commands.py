@@ -120,6 +120,12 @@ def write_esd(folder: Path) -> None:
             soundfile.write(path / name, wav, 16000)
 
 
+@pytest.fixture(scope="module")
+def already_run() -> set[str]:
+    """Commands that an earlier page has too."""
+    return set()
+
+
 @pytest.fixture
 def run_here(place, encoders, monkeypatch) -> Callable[[str], None]:
     """Run a command in the clone."""
@@ -154,12 +160,14 @@ def in_order(page: Path) -> tuple:
 @pytest.mark.parametrize(
     "page", sorted(PAGES, key=in_order), ids=lambda page: page.name
 )
-def test_the_commands_of_a_page_run(page, run_here, place, capsys):
+def test_the_commands_of_a_page_run(page, run_here, already_run, place):
     for name, text in files(page):
         (place / name).write_text(text, encoding="utf-8")
     for command in commands(page):
-        if not OTHERS.match(command) and not PLACEHOLDER.search(command):
+        runs = not OTHERS.match(command) and not PLACEHOLDER.search(command)
+        if runs and command not in already_run:
             run_here(command)
+            already_run.add(command)
     for text in snippets(page):
         if "range(5)" in text:
             add_seeds(place / "results/small_lam_gl/ravdess-emodb")

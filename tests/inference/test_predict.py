@@ -197,6 +197,7 @@ def test_adapting_takes_the_statistics_of_the_files(
     assert not np.allclose(found, differ, atol=1e-3)
     with pytest.raises(UserError, match=r"at least 20 files .* there are 3"):
         call(*files[:3], adapt="True", csv=tmp_path / "few.csv")
+    assert not [*tmp_path.glob("few.csv*")]  # for the corrected command
     broken = [noise(tmp_path / f"{n}.wav", 1) for n in range(20)]
     for path in broken:
         path.write_bytes(path.read_bytes()[:44])  # the header alone

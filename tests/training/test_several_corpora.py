@@ -15,7 +15,8 @@ import yaml
 from brains import make_batch
 from conftest import HPARAMS, ROOT, read_table
 from domain_rows import rows
-from runs import folder_of, results_of, same_weights
+from runs import folder_of, results_of, run, same_weights
+from safetensors.torch import load_file
 
 from lam_sb.errors import UserError
 from lam_sb.losses.coral import LayerCoral
@@ -259,6 +260,19 @@ def test_what_is_given_by_corpus_is_read_by_corpus(train_on, three, tmp_path):
         train_on("[left, left]", "right")
 
 
+def launch(world: int, made: list[str]) -> None:
+    """Train in processes that torchrun starts."""
+    ranks = ["--standalone", f"--nproc_per_node={world}"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", *ranks]
+    done = subprocess.run(  # processes that miss each other wait for ever
+        [*launcher, ROOT / "train.py", *made],
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_two_processes_align_the_same_pairs_as_one(three, wavlm, tmp_path):
     file = tmp_path / "sgd.yaml"  # Adam makes a full step of any gradient
     file.write_text(
@@ -277,15 +291,18 @@ def test_two_processes_align_the_same_pairs_as_one(three, wavlm, tmp_path):
         words = [f"--{key}={value}" for key, value in keys.items()]
         words += [f"--output_root={tmp_path / str(world)}", "--device=cpu"]
         made = [str(file), "--noprogressbar", *words]
-        ranks = ["--standalone", f"--nproc_per_node={world}"]
-        launcher = [sys.executable, "-m", "torch.distributed.run", *ranks]
-        done = subprocess.run(  # processes that miss each other wait for ever
-            [*launcher, ROOT / "train.py", *made],
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+        if world == 1:
+            run(made)
+        else:
+            launch(world, made)
         table = read_table(folder_of(made) / "history.csv")
         losses.append([float(row["valid_loss"]) for row in table])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_several_targets_may_share_the_statistics_of_the_source(train_on):
+    folder = train_on("left", "[right, third]", normalise="source")
+    kept = load_file(folder / "save/inference.safetensors")
+    assert torch.equal(kept["right/mean"], kept["third/mean"])
+    for target in ("right", "third"):
+        assert (folder / target / "results.json").is_file()
