@@ -69,7 +69,8 @@ def _idle_keys(blocks: dict[str, str], script: str, where: str) -> list[str]:
     """Keys that neither the system, nor another key, nor train.py reads."""
     plain, tagged = plain_values(blocks, where)
     loss = re.match(r"!(?:new|name):([\w.]+)", tagged.get("alignment", ""))
-    if loss and pydoc.locate(loss[1]) is None:
+    aligns = pydoc.locate(loss[1]) if loss else None
+    if loss and aligns is None:
         raise UserError(
             f"{where} has the loss {loss[1]}, which is none of lam_sb's: put "
             "it into lam_sb/losses, or the file elsewhere than in hparams/."
@@ -77,7 +78,7 @@ def _idle_keys(blocks: dict[str, str], script: str, where: str) -> list[str]:
     hparams = {
         "fit": plain["fit"],
         "mix_layers": plain["mix_layers"],
-        "alignment": pydoc.locate(loss[1]) if loss else None,
+        "alignment": aligns,
     }
     text = "".join(map(without_comments, blocks.values()))
     return [

@@ -19,10 +19,11 @@ from lam_sb.run_options import RUN_OPTIONS
 
 DOCS = ROOT / "docs"
 RECIPE = ROOT / "recipes/MSP-BIIC-Podcast/cross_lingual_ser/README.md"
+CARD = DOCS / "demo_model/README.md"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
-@pytest.mark.parametrize("page", [*PAGES, RECIPE], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [*PAGES, RECIPE, CARD], ids=str)
 def test_each_link_leads_somewhere(page):
     for link in LINK.findall(prose(page)):
         if link.startswith("http"):
