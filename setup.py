@@ -44,6 +44,7 @@ setup(
         "numpy",
         "sentencepiece>=0.2",
         "safetensors>=0.5",
+        "xxhash>=3.4",  # checksums as fast as memory
         "soundfile>=0.13",
         "praatio>=6",
         "scikit-learn>=1.7",  # Brier score of several classes

@@ -10,9 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import xxhash
 from safetensors import SafetensorError
 
 from lam_sb.errors import UserError
+
+CHECKSUM = "checksum"  # key of a file's own
+NO_MAPPING = (ValueError, TypeError, AttributeError)  # of JSON of other shape
+
+
+class DamagedError(UserError):
+    """A file is not as it was written."""
 
 
 @contextmanager
@@ -51,6 +59,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         # safetensors lets nobody else read what it writes.
         if temporary.stat().st_mode != mode:  # not every disk has modes
             temporary.chmod(mode)
+        _sync(temporary)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         raise UserError(
@@ -58,6 +67,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file lies on its disk: a lost node loses none of it."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def write_json(path: Path, content: object) -> None:
@@ -73,6 +91,72 @@ def write_json(path: Path, content: object) -> None:
     text = json.dumps(content, indent=1, ensure_ascii=False)
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_checked(path: Path, content: Mapping[str, object]) -> None:
+    """Write a JSON file that ends with a checksum of all that it says.
+
+    Arguments
+    ---------
+    path : Path
+        The file; it is whole or not there.
+    content : Mapping[str, object]
+        What JSON can hold, without a key ``checksum``.
+    """
+    write_json(path, {**content, CHECKSUM: _checksum(content)})
+
+
+def read_checked(path: str | Path) -> dict:
+    """Read what `write_checked` wrote.
+
+    Arguments
+    ---------
+    path : str | Path
+        The file.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    DamagedError
+        It cannot be read, or does not say what was written.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "one.json"
+    >>> write_checked(path, {"uar": 0.5})
+    >>> read_checked(path)
+    {'uar': 0.5}
+    >>> _ = path.write_text(path.read_text().replace("0.5", "0.9"))
+    >>> read_checked(path)
+    Traceback (most recent call last):
+    ...
+    lam_sb.files.DamagedError: ...one.json is damaged (its checksum differs)
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        checksum = content.pop(CHECKSUM)
+        if checksum != _checksum(content):
+            raise ValueError("its checksum differs")
+    except FileNotFoundError:
+        raise
+    except KeyError:
+        raise DamagedError(f"{path} is damaged (it has no checksum)") from None
+    except (OSError, RecursionError, *NO_MAPPING) as error:
+        raise DamagedError(f"{path} is damaged ({error})") from None
+    return content
+
+
+def file_checksum(path: Path) -> str:
+    """Hash what a small file holds, XXH3 of 128 bits as hexadecimal digits."""
+    return xxhash.xxh3_128_hexdigest(path.read_bytes())
+
+
+def _checksum(content: Mapping[str, object]) -> str:
+    """Hash what JSON says, whatever its order and its spaces."""
+    content = json.loads(json.dumps(content))  # keys become texts
+    text = json.dumps(content, sort_keys=True)
+    return xxhash.xxh3_128_hexdigest(text.encode())
 
 
 def write_csv(

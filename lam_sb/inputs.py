@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import RunOptions
 
 from lam_sb.corpora.manifests import read_manifest
+from lam_sb.corpora.prep_report import REPORT, read_report
 from lam_sb.corpora.prepare import MISSING_AUDIO_LIMIT
 from lam_sb.errors import UserError
 from lam_sb.features.store import FeatureStore
@@ -166,10 +166,8 @@ def check_phones(hparams: Mapping, rows: Rows) -> None:
 
 def _phone_problem(hparams: Mapping, corpus: str) -> str | None:
     """Why preparation left the alignments of a corpus aside, if it did."""
-    path = Path(hparams["manifest_folder"], corpus, "prep_report.json")
-    if not path.is_file():
-        return None
-    return json.loads(path.read_text("utf-8"))["phones"].get("problem")
+    report = read_report(Path(hparams["manifest_folder"], corpus))
+    return report.get("phones", {}).get("problem")
 
 
 def encode(
@@ -284,20 +282,17 @@ def prep_notes(hparams: Mapping) -> list[str]:
     notes = []
     for corpus in dict.fromkeys((*hparams["sources"], *hparams["targets"])):
         folder = Path(hparams["manifest_folder"], corpus)
-        path = folder / "prep_report.json"
-        if not path.is_file():  # manifests of the user's own
-            continue
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = read_report(folder)
         said = report.get("notes")
         notes += said if isinstance(said, list) else []
-        reasons = Counter(report["skipped"].values())
+        reasons = Counter(report.get("skipped", {}).values())
         if reasons:
             count = reasons.total()
             noun = "utterance" if count == 1 else "utterances"
             counts = ", ".join(f"{n} {r}" for r, n in sorted(reasons.items()))
             notes.append(
                 f"Preparation dropped {count} {noun} of {corpus} ({counts}); "
-                f"{path} names them."
+                f"{folder / REPORT} names them."
             )
     return notes
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
 from lam_sb.evaluation.results import (
     finished_result,
+    read_results,
     results_paths,
     score,
     score_notes,
@@ -253,7 +253,7 @@ def keep_only_tested(hparams: Mapping) -> None:
     """
     kept = weights_hash(hparams["save_folder"])
     there = {
-        json.loads(path.read_text(encoding="utf-8")).get("weights_hash")
+        read_results(path).get("weights_hash")
         for path in results_paths(
             hparams["output_folder"], hparams["targets"]
         ).values()

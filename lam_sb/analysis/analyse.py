@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from speechbrain.utils.logger import get_logger
+
+from lam_sb.analysis.anchor_layers import TABLE, read_selection
 from lam_sb.analysis.measures import COVARIANCE_MEASURES, MEAN_MEASURES
 from lam_sb.analysis.selection import select_layers
 from lam_sb.analysis.similarity import (
@@ -16,9 +18,10 @@ from lam_sb.analysis.similarity import (
 )
 from lam_sb.analysis.sums import corpus_sums, join_sums
 from lam_sb.errors import UserError
-from lam_sb.files import write_json
+from lam_sb.files import file_checksum, write_checked
 from lam_sb.training.rows import DomainRows
 
+logger = get_logger(__name__)
 PHONE_SELECTIONS = ("vowels", "consonants")
 
 
@@ -68,9 +71,10 @@ def analyse_corpora(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows = similarity_rows(*sums, measures)
-    write_similarity(folder / "similarity.csv", rows)
+    write_similarity(folder / TABLE, rows)
     ending = {"settings": dict(selection_settings), "data": dict(data)}
-    write_json(folder / "selection.json", selection | ending)
+    ending["files"] = {TABLE: file_checksum(folder / TABLE)}
+    write_checked(folder / "selection.json", selection | ending)
     _draw(folder, measure)
     return selection
 
@@ -81,10 +85,14 @@ def _draw(folder: Path, measure: str) -> None:
 
     tables, selected = {}, {}
     for other in sorted(folder.parent.parent.glob(f"*/{folder.name}")):
-        selection = json.loads((other / "selection.json").read_text())
+        try:
+            selection = read_selection(other)
+        except UserError as error:
+            logger.warning(f"{error} Figure 1 leaves it out.")
+            continue
         if selection["measure"] == measure:
             encoder = other.parent.name
-            tables[encoder] = read_similarity(other / "similarity.csv")
+            tables[encoder] = read_similarity(other / TABLE)
             selected[encoder] = selection
     paths = [folder / f"figure1.{ending}" for ending in ("png", "pdf")]
     draw_similarity(tables, selected, measure, folder.name, paths)

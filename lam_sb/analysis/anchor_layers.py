@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +10,10 @@ import numpy as np
 
 from lam_sb.data import FIELDS, describe_part, differing_data
 from lam_sb.errors import UserError
+from lam_sb.files import DamagedError, file_checksum, read_checked
 
 ANALYSIS_RULES = ("group", "best", "worst")  # answered by selection.json
+TABLE = "similarity.csv"  # beside it
 
 
 class NotAnalysedError(UserError):
@@ -161,8 +162,7 @@ def changed_selection(
     Under ``bound: within`` the source is not that of the analysis, and plays
     no part.
     """
-    path = Path(folder) / "selection.json"
-    there = json.loads(path.read_text(encoding="utf-8")).get("data") or {}
+    there = read_selection(folder).get("data") or {}
     if bound == "within":
         now = {k: x for k, x in now.items() if not k.startswith("source_train")}
         there = {part: there[part] for part in now if part in there}
@@ -197,15 +197,35 @@ def analysis_folder(
     return f"{output_root}/analysis/{encoder_name}/{source}-{target}{ending}"
 
 
+def read_selection(folder: str | Path) -> dict:
+    """Read the selection.json that an analysis left.
+
+    Raises
+    ------
+    NotAnalysedError
+        It is not there, or it or the similarity.csv beside it is damaged.
+    """
+    path = Path(folder) / "selection.json"
+    again = "with the same options: python -m lam_sb analyse <YAML>"
+    try:
+        selection = read_checked(path)
+        for name, checksum in selection.get("files", {}).items():
+            if file_checksum(path.with_name(name)) != checksum:
+                raise DamagedError(f"{path.with_name(name)} is damaged")
+    except OSError:
+        raise NotAnalysedError(
+            f"anchor_layers: {', '.join(ANALYSIS_RULES)} need {path}, and "
+            f"{TABLE} beside it; make them first, {again}"
+        ) from None
+    except DamagedError as error:
+        raise NotAnalysedError(f"{error}; analyse again, {again}") from None
+    return selection
+
+
 def _selection(folder: str, settings: Mapping[str, object]) -> dict:
     """Read what an analysis of these settings selected."""
     path = Path(folder) / "selection.json"
-    if not path.is_file():
-        raise NotAnalysedError(
-            f"anchor_layers: {', '.join(ANALYSIS_RULES)} need {path}; make it "
-            "first, with the same options: python -m lam_sb analyse <YAML>"
-        )
-    selection = json.loads(path.read_text(encoding="utf-8"))
+    selection = read_selection(folder)
     there = selection.get("settings", {})
     differing = [
         f"{key}: {there.get(key)!r} there, {value!r} now"

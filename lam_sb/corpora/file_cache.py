@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from joblib import Parallel, delayed
 
-from lam_sb.files import file_stamp, write_json
+from lam_sb.files import DamagedError, file_stamp, read_checked, write_checked
 
 # Raised by hand when readers give something else of the same file.
 FORMAT = 3
@@ -54,10 +53,7 @@ def read_files(
     prefer : str
         ``threads`` or ``processes``.
     """
-    cache = {}
-    if cache_path.is_file():
-        kept = json.loads(cache_path.read_text(encoding="utf-8"))
-        cache = kept["files"] if kept.get("format") == FORMAT else {}
+    cache = _kept(cache_path)
     contents = {p: _cached(s, cache.get(p), what) for p, s in stamps.items()}
     new = [path for path, content in contents.items() if content is None]
     new_contents = Parallel(n_jobs=-1 if len(new) > FEW else 1, prefer=prefer)(
@@ -66,8 +62,17 @@ def read_files(
     for path, content in zip(new, new_contents, strict=True):
         contents[path] = {**stamps[path], **content}
     if contents != cache:
-        write_json(cache_path, {"format": FORMAT, "files": contents})
+        write_checked(cache_path, {"format": FORMAT, "files": contents})
     return contents
+
+
+def _kept(cache_path: Path) -> dict[str, dict]:
+    """Read what was kept; empty without it, or if it is damaged."""
+    try:
+        kept = read_checked(cache_path)
+    except (FileNotFoundError, DamagedError):
+        return {}
+    return kept["files"] if kept.get("format") == FORMAT else {}
 
 
 def _cached(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from lam_sb.corpora.manifests import target_train_path
 from lam_sb.corpora.names import by_corpus, names_of, paths
 from lam_sb.corpora.options import PrepOptions, check_mapping
+from lam_sb.corpora.prep_report import read_report
 from lam_sb.corpora.prepare import prepare_corpus
 from lam_sb.errors import UserError
 
@@ -83,7 +83,7 @@ def prepare_pair(
             readers_folder,
             **dict(reader_options) | {"label_map": others | dict(own[corpus])},
         )
-    reports = {corpus: _report(manifest_folder, corpus) for corpus in own}
+    reports = {c: read_report(Path(manifest_folder, c)) for c in own}
     for corpus, names in own.items():
         _check_label_map(names, {corpus: reports[corpus]})
     _check_label_map(shared, reports)
@@ -104,14 +104,6 @@ def _wanted(
         )
         for corpus in folders
     }
-
-
-def _report(manifest_folder: str, corpus: str) -> dict:
-    """Read a prep_report.json; a reader of the user's own may leave none."""
-    path = Path(manifest_folder, corpus, "prep_report.json")
-    if not path.is_file():
-        return {}
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _check_label_map(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from lam_sb.corpora.manifests import (
     EMOTIONS,
@@ -16,6 +18,22 @@ from lam_sb.corpora.manifests import (
     speakers_known,
 )
 from lam_sb.corpora.options import PrepOptions
+
+REPORT = "prep_report.json"
+
+
+def read_report(folder: str | Path) -> dict:
+    """Read the prep_report.json of a corpus's manifests.
+
+    Empty where there is none, as a reader of the user's own may leave none, or
+    where it cannot be read.
+    """
+    try:
+        text = Path(folder, REPORT).read_text(encoding="utf-8")
+        report = json.loads(text)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return report if isinstance(report, dict) else {}
 
 
 class PrepReport:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,7 +29,13 @@ from lam_sb.corpora.options import PrepOptions
 from lam_sb.corpora.prep_report import PrepReport
 from lam_sb.corpora.splits import has_official_splits, split_utterances
 from lam_sb.errors import UserError
-from lam_sb.files import file_stamp, write_json
+from lam_sb.files import (
+    DamagedError,
+    file_stamp,
+    read_checked,
+    write_checked,
+    write_json,
+)
 
 MISSING_AUDIO_LIMIT = 0.05
 # Raised by hand when the same files give other manifests: those that are there
@@ -198,7 +203,7 @@ def write_corpus(
     content = report.content(splits, options, facts, notes)
     write_json(save_folder / "prep_report.json", content)
     done = {"inputs": fingerprint, "outputs": _outputs(save_folder)}
-    write_json(save_folder / "prep_stamp.json", done)
+    write_checked(save_folder / "prep_stamp.json", done)
 
 
 def _check_texts(corpus: str, utterances: Sequence[Utterance]) -> None:
@@ -220,10 +225,10 @@ def _check_texts(corpus: str, utterances: Sequence[Utterance]) -> None:
 
 def _is_done(save_folder: Path, fingerprint: str) -> bool:
     """Whether what is there was made of the same, and nobody changed it."""
-    path = save_folder / "prep_stamp.json"
-    if not path.is_file():
+    try:
+        done = read_checked(save_folder / "prep_stamp.json")
+    except (FileNotFoundError, DamagedError):
         return False
-    done = json.loads(path.read_text(encoding="utf-8"))
     return done == {"inputs": fingerprint, "outputs": _outputs(save_folder)}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,13 @@ from lam_sb.evaluation.statistics import (
     FEW_CLUSTERS,
     interval,
 )
-from lam_sb.files import write_csv, write_json
+from lam_sb.files import (
+    DamagedError,
+    file_checksum,
+    read_checked,
+    write_checked,
+    write_csv,
+)
 from lam_sb.run_folder import read_settings
 from lam_sb.training.rows import UNLABELLED, DomainRows
 
@@ -41,6 +46,13 @@ SCORES = (  # keys of results.json that need labels
 # Keys that say how far to train; settings.yaml lacks them, for they may grow.
 TRAINING_LENGTH = ("number_of_epochs", "patience")
 PACKAGES = ("speechbrain", "torch", "torchaudio", "transformers")
+# Files beside results.json, or in the run's folder, that a report reads.
+CHECKED = (
+    "predictions.csv",
+    "settings.yaml",
+    "history.csv",
+    "layer_weights.csv",
+)
 
 
 def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
@@ -158,15 +170,42 @@ def results_paths(
 def finished_result(path: Path, settings_hash: str) -> dict:
     """Read results.json of the same settings and data.
 
-    Empty where it is not there, or damaged.
+    Empty where it is not there, or it or what it rests on is damaged.
     """
     if not path.is_file():
         return {}
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # a crash or a full disk: it is written again
+        there = read_results(path)
+    except DamagedError:  # a crash or a full disk: it is written again
         return {}
     return there if there.get("settings_hash") == settings_hash else {}
+
+
+def read_results(path: Path) -> dict:
+    """Read results.json, and check the files that it was written with.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    DamagedError
+        It, or a file beside it, is not as the run left it.
+    """
+    results = read_checked(path)
+    for name, checksum in results.get("files", {}).items():
+        file = _beside(path, results, name)
+        if file.is_file() and file_checksum(file) != checksum:
+            raise DamagedError(
+                f"{file} is not the one that {path} was written with"
+            )
+    return results
+
+
+def _beside(path: Path, results: Mapping, name: str) -> Path:
+    """Path of a file that belongs to a results.json."""
+    if name == "predictions.csv" or len(results.get("targets") or ()) < 2:
+        return path.with_name(name)
+    return path.parent.parent / name
 
 
 def other_length(there: Mapping, values: Mapping) -> dict[str, int]:
@@ -237,10 +276,18 @@ def write_predictions(
 
 
 def write_results(path: Path, content: Mapping) -> None:
-    """Write results.json; add its schema, and the versions it was made with."""
+    """Write results.json; add its schema, and the versions it was made with.
+
+    And checksums of the files of `CHECKED` that are there.
+    """
     versions = {package: version(package) for package in PACKAGES}
-    ending = {"versions": versions, "git": _git_commit()}
-    write_json(path, {"schema": SCHEMA, **content, **ending})
+    files = {name: _beside(path, content, name) for name in CHECKED}
+    ending = {
+        "versions": versions,
+        "git": _git_commit(),
+        "files": {n: file_checksum(f) for n, f in files.items() if f.is_file()},
+    }
+    write_checked(path, {"schema": SCHEMA, **content, **ending})
 
 
 def _git_commit() -> str | None:
@@ -313,7 +360,7 @@ def read_run(path: Path) -> Run:
     """
     predictions = path.with_name("predictions.csv")
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = read_results(path)
         if results["schema"] != SCHEMA:
             raise UserError(
                 f"{path} has the schema {results['schema']}; this version "
@@ -340,6 +387,8 @@ def read_run(path: Path) -> Run:
             predictions=np.array([index[row[3]] for row in rows], dtype=int),
             posteriors=posteriors,
         )
+    except DamagedError as error:
+        raise UserError(f"{error}; give the run's command again.") from None
     except UserError:
         raise
     except OSError as error:

@@ -8,7 +8,7 @@ import pickle
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from lam_sb.errors import UserError
+from lam_sb.files import DamagedError, read_checked
 
 FAMILIES = ("wavlm", "hubert", "wav2vec2", "whisper")
 # What tells a feature extractor's settings from those of other processors.
@@ -174,11 +175,12 @@ def read_store_descriptions(
     if feature_folder is None:
         return {}
     store_name = re.compile(re.escape(encoder_name) + "-[0-9a-f]{16}")
-    return {
-        path.parent: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(Path(feature_folder).glob("*/store.json"))
-        if store_name.fullmatch(path.parent.name)
-    }
+    descriptions = {}
+    for path in sorted(Path(feature_folder).glob("*/store.json")):
+        if store_name.fullmatch(path.parent.name):
+            with suppress(FileNotFoundError, DamagedError):  # made again
+                descriptions[path.parent] = read_checked(path)
+    return descriptions
 
 
 def load_model(source: str) -> tuple[nn.Module, list[str]]:

@@ -6,9 +6,11 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from lam_sb.corpora.phones import phone_spans
 from lam_sb.features.audio import RESAMPLING_REVISION, SAMPLE_RATE
+from lam_sb.files import NO_MAPPING, DamagedError, read_checked
 
 ROWS_PER_SHARD = 256
 FEWEST_SHARDS = 32  # where there are batches enough: processes share them
@@ -95,6 +97,36 @@ def _batches(
             batches.append([])
         batches[-1].append(key)
     return batches
+
+
+def read_plan(path: Path) -> list[dict]:
+    """Read the shards of a plan.json; none where there is no such file.
+
+    Arguments
+    ---------
+    path : Path
+        The plan.
+
+    Returns
+    -------
+    list[dict]
+        As from `plan_shards`.
+
+    Raises
+    ------
+    DamagedError
+        It is not as it was written.
+    """
+    try:
+        shards = read_checked(path)["shards"]
+        sound = all(shard == named_shard(shard["batches"]) for shard in shards)
+    except FileNotFoundError:
+        return []
+    except (LookupError, *NO_MAPPING) as error:
+        raise DamagedError(f"{path} is damaged ({error})") from None
+    if not sound:
+        raise DamagedError(f"{path} names shards that are none")
+    return shards
 
 
 def named_shard(batches: list[list[str]]) -> dict:

@@ -9,7 +9,6 @@ write the same files.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,10 +18,6 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-from filelock import FileLock
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
@@ -46,11 +41,11 @@ from lam_sb.features.plan import (
     row_key,
 )
 from lam_sb.features.shards import FeatureRows, Shard
-from lam_sb.files import whole_file, write_json
+from lam_sb.features.store_files import StoreFiles
 
 logger = get_logger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 
 
 class FeatureStore:
@@ -107,10 +102,10 @@ class FeatureStore:
             "storage_dtype": storage_dtype,
             **encoder.settings,
         }
-        self._shards: dict[str, Shard] = {}
         self.path, self.is_copy = find_store(
             encoder, self.settings, Path(feature_folder)
         )
+        self.files = StoreFiles(self.path)
 
     def _load_encoder(self) -> None:
         """Load the weights, and refuse those that others were made with.
@@ -123,9 +118,8 @@ class FeatureStore:
         self.encoder.load()
         if not self.is_copy:
             return
-        made_with = json.loads((self.path / "store.json").read_text("utf-8"))
         now = self.settings | {"digest": self.encoder.digest}
-        if made_with["settings"] != now:
+        if self.files.description().get("settings") != now:
             raise UserError(
                 f"Rows are missing in {self.path}, and {self.encoder.source}, "
                 "which is fetched now, has other weights or is read by other "
@@ -163,7 +157,7 @@ class FeatureStore:
         todo = [
             shard
             for n, shard in self._plan_missing(by_key)
-            if n % world == rank and self._shard(shard["name"]) is None
+            if n % world == rank and self.files.shard(shard) is None
         ]
         if not todo:
             return []
@@ -194,7 +188,7 @@ class FeatureStore:
         by_key = {self._key(i, row): (i, row) for i, row in rows}
         planned, missing = self._planned(by_key)
         for _, shard in planned:
-            if self._shard(shard["name"]) is None:
+            if self.files.shard(shard) is None:
                 missing |= {key: by_key[key] for key in keys_of(shard)}
         size = size_in_bytes(self.encoder, self.settings, by_key.values())
         text = (
@@ -228,11 +222,11 @@ class FeatureStore:
         """
         wanted = {self._key(i, row): i for i, row in rows.items()}
         locations: dict[str, tuple[Shard, int]] = {}
-        for planned in self._read_plan():
+        for planned in self.files.plan():
             keys = keys_of(planned)
             if wanted.keys().isdisjoint(keys):
                 continue
-            shard = self._shard(planned["name"])
+            shard = self.files.shard(planned)
             if shard is not None:
                 locations |= {key: (shard, n) for n, key in enumerate(keys)}
         missing = [i for key, i in wanted.items() if key not in locations]
@@ -255,18 +249,14 @@ class FeatureStore:
         planned, missing = self._planned(by_key)
         if not missing:  # a store that is only read may be read-only
             return planned
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be made: {error}") from error
-        self._describe()
-        with FileLock(self.path / ".plan.lock"):
+        self.files.make_folder()
+        self.files.describe(self._description())
+        with self.files.plan_lock():
             planned, missing = self._planned(by_key)
             if missing:
-                shards, new = self._read_plan(), self._plan(missing)
+                shards, new = self.files.plan(), self._plan(missing)
                 planned += enumerate(new, start=len(shards))
-                plan = {"shards": shards + new}
-                write_json(self.path / "plan.json", plan)
+                self.files.write_plan(shards + new)
         return planned
 
     def _planned(
@@ -277,10 +267,10 @@ class FeatureStore:
         A shard that is not written counts only if all its rows are wanted.
         """
         planned = []
-        for n, shard in enumerate(self._read_plan()):
+        for n, shard in enumerate(self.files.plan()):
             wanted = [key in by_key for key in keys_of(shard)]
             if any(wanted) and (
-                all(wanted) or self._shard(shard["name"]) is not None
+                all(wanted) or self.files.shard(shard) is not None
             ):
                 planned.append((n, shard))
         keys = {key for _, shard in planned for key in keys_of(shard)}
@@ -290,21 +280,13 @@ class FeatureStore:
         seconds_encoded = self.encoder.seconds_encoded
         return plan_shards(missing, seconds_encoded, self.batch_seconds)
 
-    def _read_plan(self) -> list[dict]:
-        path = self.path / "plan.json"
-        if not path.exists():
-            return []
-        return json.loads(path.read_text(encoding="utf-8"))["shards"]
-
-    def _describe(self) -> None:
-        """Write store.json: what the store was made with, in words."""
-        path = self.path / "store.json"
-        if not path.exists():
-            encoder = {
-                name: getattr(self.encoder, name)
-                for name in ("source", "family", "num_layers", "dim")
-            }
-            write_json(path, {"encoder": encoder, "settings": self.settings})
+    def _description(self) -> dict[str, dict]:
+        """Say what the store is made with, in words."""
+        encoder = {
+            name: getattr(self.encoder, name)
+            for name in ("source", "family", "num_layers", "dim")
+        }
+        return {"encoder": encoder, "settings": self.settings}
 
     def _announce(self, rows: Sequence[Row]) -> None:
         """Say where the features will lie and how large they get."""
@@ -349,7 +331,7 @@ class FeatureStore:
                     gone = {self._key(*row) for row in lost}
                     shard = self._plan_without(shard, gone)
                     unread += lost
-                save = partial(self._save_shard, shard, tensors)
+                save = partial(self.files.save, shard, tensors)
                 writing = [writer.submit(save)] if tensors else []
             for one in writing:
                 one.result()
@@ -362,32 +344,14 @@ class FeatureStore:
             for batch in shard["batches"]
         ]
         rest = named_shard([batch for batch in batches if batch])
-        with FileLock(self.path / ".plan.lock"):
-            shards = self._read_plan()
-            shards = [rest if s["name"] == shard["name"] else s for s in shards]
-            write_json(self.path / "plan.json", {"shards": shards})
+        with self.files.plan_lock():
+            self.files.write_plan(
+                [
+                    rest if planned["name"] == shard["name"] else planned
+                    for planned in self.files.plan()
+                ]
+            )
         return rest
-
-    def _save_shard(
-        self, shard: Mapping, tensors: dict[str, torch.Tensor]
-    ) -> None:
-        path = self.path / f"{shard['name']}.safetensors"
-        with whole_file(path) as temporary:
-            save_file(tensors, temporary)
-
-    def _shard(self, name: str) -> Shard | None:
-        """Open a shard, or None where there is none; remove a corrupt one."""
-        path = self.path / f"{name}.safetensors"
-        if name not in self._shards:
-            if not path.exists():
-                return None
-            try:
-                self._shards[name] = load_file(path)
-            except SafetensorError as error:
-                logger.warning(f"{path} is corrupt ({error}): encoded anew.")
-                path.unlink(missing_ok=True)
-                return None
-        return self._shards[name]
 
 
 def _hours(rows: Sequence[Row]) -> float:

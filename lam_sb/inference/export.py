@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from speechbrain.dataio.encoder import CategoricalEncoder
 
 from lam_sb.arguments import export_arguments
@@ -19,6 +18,7 @@ from lam_sb.evaluation.run_settings import of_equal_settings
 from lam_sb.inference.card import BY_SPEAKER, model_card
 from lam_sb.inference.interface import EmotionClassifier
 from lam_sb.inference.onnx_file import write_onnx
+from lam_sb.tensors import save_tensors
 from lam_sb.training.kept import FinishedRun, KeptSystem, read_finished_run
 from lam_sb.training.weights import copy_stored
 from lam_sb.yaml_text import dump, split_keys, without_comments
@@ -207,7 +207,7 @@ def write_model(
     content = systems[0].content
     card = model_card(runs, encoder_source)
     tensors, bases = _tensors(runs)
-    save_file(tensors, folder / WEIGHTS, bases)
+    save_tensors(folder / WEIGHTS, tensors, bases)
     if content["fit"] == "sklearn":
         for n, system in enumerate(systems):
             shutil.copyfile(system.ensemble, folder / f"ensemble_{n}.skops")
@@ -251,7 +251,7 @@ def _blocks(system: KeptSystem) -> dict[str, str]:
 
 def _tensors(
     runs: Sequence[FinishedRun],
-) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
     """All tensors by name, and the epochs that differences are from."""
     tensors, bases = {}, {}
     for n, run in enumerate(runs):
@@ -264,7 +264,7 @@ def _tensors(
                     system.weights, system.content["epochs"]
                 )
                 stored |= weights
-                bases[f"{place}/base"] = str(base)
+                bases[f"{place}/base"] = base
             tensors |= {f"{place}/{name}": t for name, t in stored.items()}
     return tensors, bases
 

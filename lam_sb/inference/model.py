@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from lam_sb.errors import UserError
 from lam_sb.evaluation.calibration import SMALLEST
 from lam_sb.losses.prototypes import prototype_logits
+from lam_sb.tensors import TensorFile, opened_tensors
 from lam_sb.training.ensemble import read_ensemble, vote_shares
 from lam_sb.training.weights import stored_weights
 
@@ -196,13 +196,13 @@ def load_model(model: EmotionModel, path: str | Path) -> None:
         The file is damaged, or not of this model.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with opened_tensors(path) as file:
             for place, system in model.systems().items():
                 for own, value in _values(file, place, system):
                     if value.shape != own.shape:
                         raise ValueError(f"{place} has another shape")
                     own.copy_(value)
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
             f"{path} is damaged, or of another model or encoder ({error}): "
             "export or download it again, and give the encoder that it was "
@@ -211,12 +211,12 @@ def load_model(model: EmotionModel, path: str | Path) -> None:
 
 
 def _values(
-    file: safe_open, place: str, system: _System
+    file: TensorFile, place: str, system: _System
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Give each tensor of a system, and what the file holds for it."""
     yield system.mean, file.get_tensor(f"{place}/mean")
     yield system.std, file.get_tensor(f"{place}/std")
-    base = int((file.metadata() or {}).get(f"{place}/base", -1))
+    base = file.content.get(f"{place}/base", -1)
     names = {*file.keys()}
     for n, modules in enumerate(system.epochs):
         number = system.numbers[n]

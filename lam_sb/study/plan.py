@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from statistics import mean
 
+from lam_sb.evaluation.results import read_results
 from lam_sb.study.grid import Study
 from lam_sb.study.job import Job
 
@@ -109,7 +109,7 @@ def expected_seconds(
     """
     seconds: dict[str, list[float]] = {}
     for job in done:
-        results = json.loads(job.results[0].read_text(encoding="utf-8"))
+        results = read_results(job.results[0])
         spent = results["seconds"] + START_SECONDS
         seconds.setdefault(job.system, []).append(spent)
     if not seconds:

@@ -18,7 +18,14 @@ from speechbrain.utils.checkpoints import (
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from lam_sb.errors import UserError
+from lam_sb.files import (
+    DamagedError,
+    file_checksum,
+    read_checked,
+    write_checked,
+)
 
+CHECKSUMS = "checksums.json"  # of the files of a checkpoint
 DISK_FULL = ("unexpected pos", "iostream error")  # as torch says it
 
 
@@ -28,6 +35,7 @@ class SafeCheckpointer(Checkpointer):
     SpeechBrain takes a folder with a meta file for a checkpoint and writes
     that file first, so a run killed while saving could not start again. Here a
     folder without it is no checkpoint, and the next save removes it.
+    checksums.json beside it tells whether a file was damaged since.
 
     Arguments
     ---------
@@ -47,6 +55,10 @@ class SafeCheckpointer(Checkpointer):
     0.5
     """
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._sound: set[Path] = set()  # saved or checked by this process
+
     def save_checkpoint(self, *args, **kwargs) -> Checkpoint | None:
         """Save, then rename the meta file so that the checkpoint counts."""
         self._remove_unfinished()
@@ -62,12 +74,31 @@ class SafeCheckpointer(Checkpointer):
                 "goes on from the last one."
             ) from error
         if checkpoint is not None:
-            meta = Path(checkpoint.path) / METAFNAME
+            folder = Path(checkpoint.path)
+            meta = folder / METAFNAME
+            content = {p.name: file_checksum(p) for p in _files(folder)}
+            content[METAFNAME] = content.pop(meta.with_suffix(".tmp").name)
+            write_checked(folder / CHECKSUMS, content)
             os.replace(meta.with_suffix(".tmp"), meta)
+            self._sound.add(folder)
         # All processes must see the same checkpoints when they delete old
         # ones, or they wait for each other for ever.
         ddp_barrier()
         return checkpoint
+
+    def list_checkpoints(self) -> list[Checkpoint]:
+        """List the checkpoints, none of them damaged.
+
+        Raises
+        ------
+        UserError
+            One is.
+        """
+        for meta in Path(self.checkpoints_dir).glob(f"*/{METAFNAME}"):
+            if meta.parent not in self._sound:
+                _check(meta.parent)
+                self._sound.add(meta.parent)
+        return super().list_checkpoints()
 
     def save_and_keep_only(
         self, *args, importance_keys: Sequence[Callable] = (), **kwargs
@@ -99,6 +130,26 @@ class SafeCheckpointer(Checkpointer):
         for path in self.checkpoints_dir.glob(f"{CKPT_PREFIX}*"):
             if path.is_dir() and not (path / METAFNAME).exists():
                 shutil.rmtree(path)
+
+
+def _files(folder: Path) -> list[Path]:
+    names = (path for path in folder.iterdir() if path.is_file())
+    return sorted(path for path in names if path.name != CHECKSUMS)
+
+
+def _check(folder: Path) -> None:
+    """Refuse a checkpoint whose files are not those that were saved."""
+    try:
+        saved = read_checked(folder / CHECKSUMS)
+        now = {path.name: file_checksum(path) for path in _files(folder)}
+        wrong = sorted(n for n in saved | now if saved.get(n) != now.get(n))
+        if wrong:
+            raise DamagedError(f"{folder / wrong[0]} is damaged")
+    except (OSError, DamagedError) as error:
+        raise UserError(
+            f"{error}, so there is no going on from this checkpoint. Remove "
+            f"{folder}: the same command then trains from the beginning."
+        ) from error
 
 
 def has_checkpoint(folder: str | Path) -> bool:

@@ -16,7 +16,7 @@ from speechbrain.utils.checkpoints import (
 )
 
 from lam_sb.errors import UserError
-from lam_sb.files import whole_file, write_csv
+from lam_sb.files import DamagedError, read_checked, write_checked, write_csv
 from lam_sb.training.finite import finite
 
 FINISHED = "finished.json"
@@ -62,8 +62,7 @@ class History:
         """
         content = {**length, "epochs": len(self.epochs)}
         content["history"] = [self.epochs, self.current]
-        with whole_file(Path(folder) / FINISHED) as temporary:
-            temporary.write_text(json.dumps(content))
+        write_checked(Path(folder) / FINISHED, content)
 
     def is_ratio_due(self, steps: int) -> bool:
         """Tell whether the gradient ratio, as slow as a step, is measured now.
@@ -173,10 +172,10 @@ def read_finished(folder: str | Path) -> dict:
     """
     path = Path(folder) / FINISHED
     try:
-        return json.loads(path.read_text()) if path.is_file() else {}
-    except ValueError as error:
+        return read_checked(path) if path.is_file() else {}
+    except DamagedError as error:
         raise UserError(
-            f"{path} is damaged ({error}). Remove {path.parent} to train anew."
+            f"{error}. Remove {path.parent} to train anew."
         ) from error
 
 

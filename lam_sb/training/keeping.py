@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import speechbrain as sb
 import torch
-from safetensors.torch import save_file
 from speechbrain.utils.distributed import if_main_process, run_on_main
 from torch.utils.data import DataLoader
 
 from lam_sb.errors import UserError
-from lam_sb.files import whole_file
+from lam_sb.tensors import save_tensors
 from lam_sb.training.finite import finite
 from lam_sb.training.history import read_finished, tested_rules
 from lam_sb.training.weights import EpochWeights, weights_hash
@@ -168,8 +167,7 @@ class KeepingBrain(sb.Brain):
             return
         kept = {f"{n:05d}": self.tested_prototypes[n].cpu() for n in chosen}
         path = Path(self.checkpointer.checkpoints_dir) / KEPT_PROTOTYPES
-        with whole_file(path) as temporary:
-            save_file(kept, temporary)
+        save_tensors(path, kept)
 
     def learned(self, chosen: Sequence[int]) -> dict:
         """Say what was learned, by which weights, and where.

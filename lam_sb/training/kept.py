@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.errors import UserError
 from lam_sb.evaluation.results import Run, read_run
 from lam_sb.features.store import FeatureStore
-from lam_sb.files import whole_file
+from lam_sb.files import DamagedError
 from lam_sb.run_folder import is_part
+from lam_sb.tensors import opened_tensors, save_tensors
 from lam_sb.training.ensemble import KEPT_ENSEMBLE
 from lam_sb.training.keeping import KEPT_PROTOTYPES
 from lam_sb.training.rows import DomainRows, segments_of
@@ -78,8 +76,7 @@ def keep_statistics(
     }
     folder = Path(hparams["save_folder"])
     folder.mkdir(parents=True, exist_ok=True)  # an ensemble has no other file
-    with whole_file(folder / KEPT) as temporary:
-        save_file(tensors, temporary, {"content": json.dumps(content)})
+    save_tensors(folder / KEPT, tensors, content)
 
 
 @dataclass(frozen=True)
@@ -196,8 +193,8 @@ def _find_results(folder: Path, target: str | None) -> Path:
 
 def _read_kept(folder: Path, save: Path, target: str) -> KeptSystem:
     try:
-        with safe_open(save / KEPT, framework="pt") as file:
-            content = json.loads(file.metadata()["content"])
+        with opened_tensors(save / KEPT) as file:
+            content = file.content
             if CONTENT - content.keys():
                 raise KeyError(*sorted(CONTENT - content.keys()))
             mean, std = (
@@ -205,9 +202,9 @@ def _read_kept(folder: Path, save: Path, target: str) -> KeptSystem:
             )
         prototypes = {}
         if content["fit"] == "episodes":
-            with safe_open(save / KEPT_PROTOTYPES, framework="pt") as file:
+            with opened_tensors(save / KEPT_PROTOTYPES) as file:
                 prototypes = {n: file.get_tensor(n) for n in [*file.keys()]}
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (OSError, DamagedError, KeyError, ValueError, TypeError) as error:
         raise UserError(
             f"{folder} does not hold what classifies other speech ({error}). "
             "Give the command that made it again: it is tested again, not "

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from speechbrain.utils.logger import get_logger
 
 from lam_sb.corpora.manifests import UNKNOWN
 from lam_sb.errors import UserError, check_choice
-from lam_sb.files import whole_file
+from lam_sb.files import DamagedError
+from lam_sb.tensors import opened_tensors, save_tensors
 
 if TYPE_CHECKING:
     from lam_sb.training.rows import DomainRows
@@ -153,7 +152,7 @@ def _kept(
     path = folder / f"{name}.safetensors"
     try:
         return _read_standardiser(path)
-    except (OSError, SafetensorError):  # not there, or damaged
+    except (OSError, DamagedError):  # not there, or damaged: made again
         fitted = fit(rows, segment)
     try:
         path.parent.mkdir(exist_ok=True)
@@ -164,17 +163,16 @@ def _kept(
 
 
 def _write_standardiser(standardiser: Standardiser, path: Path) -> None:
-    speakers = json.dumps(list(standardiser.offsets))
+    speakers = list(standardiser.offsets)
     tensors = {"mean": standardiser.mean, "std": standardiser.std}
     if standardiser.offsets:
         tensors["offsets"] = torch.stack([*standardiser.offsets.values()])
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary, {"speakers": speakers})
+    save_tensors(path, tensors, {"speakers": speakers})
 
 
 def _read_standardiser(path: Path) -> Standardiser:
-    with safe_open(path, framework="pt") as file:
-        speakers = json.loads(file.metadata()["speakers"])
+    with opened_tensors(path) as file:
+        speakers = file.content["speakers"]
         offsets = file.get_tensor("offsets") if speakers else ()
         return Standardiser(
             file.get_tensor("mean"),

@@ -8,16 +8,16 @@ are read back from there for the test.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lam_sb.errors import UserError
-from lam_sb.files import whole_file
+from lam_sb.files import DamagedError
+from lam_sb.tensors import TensorFile, opened_tensors, save_tensors
 from lam_sb.training.finite import diverged
 
 STEPS = 126  # of 127: rounding its scale to bfloat16 takes less than one
@@ -48,8 +48,7 @@ class EpochWeights:
     def save(self, epoch: int) -> None:
         """Save the model as it is after an epoch."""
         self.folder.mkdir(exist_ok=True)
-        with whole_file(self.path(epoch)) as temporary:
-            save_file(self.model.state_dict(), temporary)
+        save_tensors(self.path(epoch), self.model.state_dict())
 
     def keep_only(self, epochs: Collection[int]) -> None:
         """Remove the weights of all other epochs."""
@@ -73,13 +72,13 @@ class EpochWeights:
         Raises
         ------
         UserError
-            A weight that is not finite in float16.
+            A weight that is not finite in float16, or a file that is damaged.
         """
-        base = load_file(self.path(max(whole)))
+        base = self._of_epoch(max(whole))
         base = {name: _rounded(value) for name, value in base.items()}
         kept: dict[str, torch.Tensor] = {}
         for epoch in sorted({*whole, *averaged}, reverse=True):
-            state = load_file(self.path(epoch))
+            state = self._of_epoch(epoch)
             for name, value in state.items():
                 if epoch not in whole and _in_rows(value):
                     parts = _difference(value, base[name])
@@ -87,8 +86,7 @@ class EpochWeights:
                     parts = {"": _rounded(value)}
                 _check_finite(epoch, name, parts.values())
                 kept |= {_key(epoch, name) + k: v for k, v in parts.items()}
-        with whole_file(self.tested) as temporary:
-            save_file(kept, temporary, {"base": str(max(whole))})
+        save_tensors(self.tested, kept, {"base": max(whole)})
 
     def load(self, epoch: int, device: str | torch.device) -> None:
         """Put the weights of a tested epoch, as they are kept, into the model.
@@ -96,33 +94,41 @@ class EpochWeights:
         Raises
         ------
         UserError
-            They are not there.
+            They are not there, or damaged.
         """
         names = [*self.model.state_dict()]
-        with self._open(device) as file:
-            there, base = {*file.keys()}, int(file.metadata()["base"])
+        with self._opened(self.tested, device) as file:
+            there, base = {*file.keys()}, file.content["base"]
             if _key(epoch, names[0]) not in there:
                 raise UserError(f"{self.tested} lacks the epoch {epoch}.")
             state = stored_weights(file, there, names, epoch, base)
         self.model.load_state_dict(state)
 
-    def _open(self, device: str | torch.device) -> safe_open:
-        if not self.tested.is_file():
-            raise UserError(
-                f"{self.tested}, the weights to test, is missing: remove "
-                f"{self.tested.parent} to train again."
-            )
+    def _of_epoch(self, epoch: int) -> dict[str, torch.Tensor]:
+        """Read the weights after an epoch, while a run trains."""
+        with self._opened(self.path(epoch), "cpu") as file:
+            return {name: file.get_tensor(name) for name in [*file.keys()]}
+
+    @contextmanager
+    def _opened(
+        self, path: Path, device: str | torch.device
+    ) -> Iterator[TensorFile]:
         try:
-            return safe_open(self.tested, framework="pt", device=str(device))
-        except SafetensorError as error:
+            with opened_tensors(path, device) as file:
+                yield file
+        except FileNotFoundError:
             raise UserError(
-                f"{self.tested} is damaged ({error}). Remove "
-                f"{self.tested.parent} to train anew."
+                f"{path}, the weights to test, is missing: remove "
+                f"{self.tested.parent} to train again."
+            ) from None
+        except DamagedError as error:
+            raise UserError(
+                f"{error}. Remove {self.tested.parent} to train anew."
             ) from error
 
 
 def stored_weights(
-    file: safe_open,
+    file: TensorFile,
     there: Collection[str],
     names: Iterable[str],
     epoch: int,
@@ -133,7 +139,7 @@ def stored_weights(
 
     Arguments
     ---------
-    file : safe_open
+    file : TensorFile
         The file.
     there : Collection[str]
         Names of all that it holds.
@@ -183,8 +189,8 @@ def copy_stored(
         The file is damaged.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            base = int(file.metadata()["base"])
+        with opened_tensors(path) as file:
+            base = file.content["base"]
             wanted = {f"{epoch:05d}" for epoch in epochs}
             names = [n for n in [*file.keys()] if n.partition("/")[0] in wanted]
             if any(name.endswith(SCALE) for name in names):
@@ -193,10 +199,10 @@ def copy_stored(
                 ]
                 names = sorted({*names, *own})
             return {name: file.get_tensor(name) for name in names}, base
-    except (SafetensorError, OSError) as error:
+    except (FileNotFoundError, DamagedError) as error:
         raise UserError(
-            f"{path} is damaged ({error}): the run has to be trained again, "
-            "under another --experiment."
+            f"{error}: the run has to be trained again, under another "
+            "--experiment."
         ) from error
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_encoder
+from filelock import FileLock
 from safetensors.torch import load_file
 from stores import (
     PHONES,
@@ -211,10 +212,10 @@ def test_a_copied_store_needs_no_encoder(unbroken, clips, tmp_path):
 
 
 def test_a_complete_store_is_only_read(unbroken, clips, monkeypatch):
-    def refuse(path):
-        raise OSError(30, "Read-only file system", path)
+    def refuse(lock):
+        raise OSError(30, "Read-only file system", lock.lock_file)
 
-    monkeypatch.setattr(store_module, "FileLock", refuse)
+    monkeypatch.setattr(FileLock, "acquire", refuse)
     store = fresh(unbroken)
     extract(store, clips)
     assert len(store.rows(clips)) == 12

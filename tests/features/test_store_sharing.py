@@ -20,7 +20,7 @@ from stores import (
     visible_files,
 )
 
-from lam_sb.features import store as store_module
+from lam_sb import tensors
 from lam_sb.features.encoders import FrozenEncoder
 from lam_sb.features.store import FeatureStore
 
@@ -53,11 +53,11 @@ def test_two_writers_at_once_end_with_the_same_complete_store(
 ):
     store = make_store(tmp_path, unbroken.encoder)
     barrier = multiprocessing.get_context("fork").Barrier(2)
-    save = store_module.save_file
+    save = tensors.save_file
 
-    def save_together(tensors, path):
+    def save_together(*given):
         barrier.wait(20)  # both found no shard and encoded it
-        save(tensors, path)
+        save(*given)
         barrier.wait(20)  # both rename what they wrote
 
     def write():
@@ -65,7 +65,7 @@ def test_two_writers_at_once_end_with_the_same_complete_store(
             os.getpid = lambda: 7
         extract(store, clips)
 
-    monkeypatch.setattr(store_module, "save_file", save_together)
+    monkeypatch.setattr(tensors, "save_file", save_together)
     writers = [in_a_process(write) for _ in range(2)]
     for writer in writers:
         writer.join(60)

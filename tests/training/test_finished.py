@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from runs import contents, folder_of, outcome, results_of, run
+from safetensors.torch import load_file
 
 import train
 from lam_sb.errors import UserError
-from lam_sb.training import checkpoints, weights
-from lam_sb.training.weights import weights_hash
+from lam_sb.files import write_checked
+from lam_sb.tensors import save_tensors
+from lam_sb.training import checkpoints
+from lam_sb.training.weights import EpochWeights, weights_hash
 
 TESTED = ["finished.json", "tested.safetensors"]
 KEPT = ["finished.json", "inference.safetensors", "tested.safetensors"]
@@ -87,10 +90,10 @@ def test_the_tested_numbers_are_those_of_the_weights_on_disk(
     before = (finished / "predictions.csv").read_bytes()
     (finished / "results.json").unlink()
     path = finished / "save/tested.safetensors"
-    kept = weights.load_file(path)
+    kept = load_file(path)
     last = max(name for name in kept if name.endswith("classifier.9.bias"))
     kept[last] += torch.tensor([0.5, 0.0, 0.0, 0.0]).half()
-    weights.save_file(kept, path, {"base": "2"})
+    save_tensors(path, kept, {"base": 2})
     run(arguments("small/lam_gl.yaml", "--test_only"))
     assert (finished / "predictions.csv").read_bytes() != before
 
@@ -183,7 +186,7 @@ def die_at(monkeypatch, module, name: str, call: int) -> None:
 @pytest.mark.parametrize(
     ("module", "name", "call"),
     [
-        (weights.EpochWeights, "keep_tested", 1),
+        (EpochWeights, "keep_tested", 1),
         (train.LamBrain, "posteriors", 1),  # all that is kept is written
         (train.LamBrain, "posteriors", 2),
         (train.run_results, "leave_results", 1),
@@ -237,8 +240,8 @@ def test_a_run_of_the_version_before_loses_nothing(arguments, monkeypatch):
     for name in TESTED:
         (folder / "save" / name).unlink()
     results = results_of(folder)
-    del results["weights_hash"]
-    (folder / "results.json").write_text(json.dumps(results))
+    del results["weights_hash"], results["checksum"]
+    write_checked(folder / "results.json", results)
     before = contents(folder)
     with monkeypatch.context() as patch:
         die_at(patch, train.LamBrain, "fit_batch", 1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lam_sb.analysis.anchor_layers import read_selection
+from lam_sb.corpora.manifests import read_manifest
 from lam_sb.corpora.names import by_corpus, names_of
+from lam_sb.corpora.prep_report import read_report
 from lam_sb.errors import UserError
 from lam_sb.evaluation.comparisons import (
     Column,
@@ -100,7 +103,7 @@ def _analyses(jobs: Sequence[Job]) -> list[Analysis]:
         source, targets = job.keys["source"], names_of(job.keys["target"])
         for column in columns_of(job.encoder, source, targets).values():
             if column not in analyses:
-                selection = _read(folder / "selection.json")
+                selection = read_selection(folder)
                 analyses[column] = Analysis(column, folder, selection)
     return list(analyses.values())
 
@@ -115,9 +118,10 @@ def _genders(jobs: Sequence[Job]) -> dict[str, dict[str, str]]:
         )
         manifests |= {path: corpus for corpus, path in by_name.items()}
     for path, corpus in manifests.items():
-        if Path(path).is_file():
+        with suppress(UserError):  # not there, or no manifest
+            rows = read_manifest(path, "")
             known = genders.setdefault(corpus, {})
-            known |= {i: r.get("gender", "") for i, r in _read(path).items()}
+            known |= {i: row["gender"] for i, row in rows.items()}
     return genders
 
 
@@ -128,11 +132,7 @@ def _preparation(jobs: Sequence[Job]) -> dict[str, dict]:
         for role, key in ("source", "source_train"), ("target", "target_test"):
             paths = by_corpus(key, job.paths[key], job.keys[role])
             for corpus, manifest in paths.items():
-                path = Path(manifest).with_name("prep_report.json")
-                if corpus not in reports and path.is_file():
-                    reports[corpus] = _read(path)
+                report = read_report(Path(manifest).parent)
+                if corpus not in reports and report:
+                    reports[corpus] = report
     return reports
-
-
-def _read(path: str | Path) -> dict:
-    return json.loads(Path(path).read_text(encoding="utf-8"))
