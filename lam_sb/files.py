@@ -101,8 +101,9 @@ def write_checked(path: Path, content: Mapping[str, object]) -> None:
     path : Path
         The file; it is whole or not there.
     content : Mapping[str, object]
-        What JSON can hold, without a key ``checksum``.
+        What JSON can hold; another checksum in it is left out.
     """
+    content = {k: value for k, value in content.items() if k != CHECKSUM}
     write_json(path, {**content, CHECKSUM: _checksum(content)})
 
 

@@ -46,6 +46,10 @@ class TensorFile:
         self.get_tensor = file.get_tensor
         self.keys = file.keys
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All tensors by name."""
+        return {name: self.get_tensor(name) for name in self.keys()}
+
 
 def save_tensors(
     path: Path,
@@ -120,8 +124,7 @@ def opened_tensors(
 
 
 def _check(file: TensorFile) -> None:
-    tensors = {name: file.get_tensor(name) for name in [*file.keys()]}
-    if file.checksum != _checksum(tensors, file.content):
+    if file.checksum != _checksum(file.tensors(), file.content):
         raise ValueError("its checksum differs")
 
 

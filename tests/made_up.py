@@ -16,7 +16,7 @@ from lam_sb.evaluation.predictions import Predictions
 from lam_sb.evaluation.statistics import (
     interval,
 )
-from lam_sb.files import write_json
+from lam_sb.files import write_checked
 from lam_sb.training.history import HISTORY_COLUMNS, LAYER_COLUMNS
 
 EPOCHS = 3
@@ -131,7 +131,7 @@ def make_run(
     own |= {"encoder_source": encoder, "lr": 0.001, "data": {"store": "s"}}
     own |= settings or {}
     (folder / "settings.yaml").write_text(yaml.safe_dump(own))
-    write_json(folder / "results.json", content)
+    write_checked(folder / "results.json", content)
     return folder / "results.json"
 
 

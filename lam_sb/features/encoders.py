@@ -189,22 +189,24 @@ class FrozenEncoder(nn.Module):
         TooShortError
             A row is too short for one frame.
         """
-        self.load()
-        self.model.to(wavs.device)
-        lens = lens.to(wavs.device).long()
         if wavs.device.type != "cpu":
-            return self._encode(wavs, lens)
+            return self.encode_together(wavs, lens)
         rows = [
-            self._encode(wav[None, :n], n[None])
+            self.encode_together(wav[None, :n], n[None])
             for wav, n in zip(wavs, lens, strict=True)
         ]
         frames = torch.cat([count for _, count in rows])
         by_frame = [layers[0].transpose(0, 1) for layers, _ in rows]
         return pad_sequence(by_frame, True).transpose(1, 2), frames
 
-    def _encode(
+    @torch.no_grad()
+    def encode_together(
         self, wavs: torch.Tensor, lens: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode a padded batch at once, as `forward` does on a GPU."""
+        self.load()
+        self.model.to(wavs.device)
+        lens = lens.to(wavs.device).long()
         inside = length_to_mask(lens, wavs.shape[1], torch.bool)
         wavs = wavs.float().masked_fill(~inside, 0)
         encode = whisper.encode if self.family == "whisper" else wav2vec.encode

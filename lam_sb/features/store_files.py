@@ -135,7 +135,7 @@ class StoreFiles:
             return self._shards[name]
         try:
             with opened_tensors(path, once=True) as file:
-                tensors = {n: file.get_tensor(n) for n in [*file.keys()]}
+                tensors = file.tensors()
                 if file.content["batches"] != shard["batches"]:
                     raise DamagedError(f"{path} holds other rows")
         except FileNotFoundError:

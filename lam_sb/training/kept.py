@@ -203,7 +203,7 @@ def _read_kept(folder: Path, save: Path, target: str) -> KeptSystem:
         prototypes = {}
         if content["fit"] == "episodes":
             with opened_tensors(save / KEPT_PROTOTYPES) as file:
-                prototypes = {n: file.get_tensor(n) for n in [*file.keys()]}
+                prototypes = file.tensors()
     except (OSError, DamagedError, KeyError, ValueError, TypeError) as error:
         raise UserError(
             f"{folder} does not hold what classifies other speech ({error}). "

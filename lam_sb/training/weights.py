@@ -107,7 +107,7 @@ class EpochWeights:
     def _of_epoch(self, epoch: int) -> dict[str, torch.Tensor]:
         """Read the weights after an epoch, while a run trains."""
         with self._opened(self.path(epoch), "cpu") as file:
-            return {name: file.get_tensor(name) for name in [*file.keys()]}
+            return file.tensors()
 
     @contextmanager
     def _opened(

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 from raw_features import domain, noise
 
 from lam_sb.analysis.analyse import analyse_corpora
+from lam_sb.analysis.anchor_layers import read_selection
 from lam_sb.analysis.similarity import read_similarity
 
 SETTINGS = {"similarity": "pairwise", "protocol": "speakers"}
@@ -22,7 +21,8 @@ def analyse(folder, measure="pairwise", labelled=True):
 def test_the_selection_is_returned_and_kept_with_its_settings(tmp_path):
     folder = tmp_path / "wavlm" / "left-right"
     selection = analyse(folder)
-    kept = json.loads((folder / "selection.json").read_text())
+    kept = read_selection(folder)
+    kept.pop("files")
     assert kept == selection | {"settings": SETTINGS, "data": DATA}
     assert {path.name for path in folder.iterdir()} == {
         *("selection.json", "similarity.csv", "figure1.png", "figure1.pdf")

@@ -14,6 +14,7 @@ from lam_sb.analysis.anchor_layers import (
     resolve_anchor_layers,
 )
 from lam_sb.errors import UserError
+from lam_sb.files import write_checked
 
 SETTINGS = {"similarity": "centroid", "protocol": "speakers"}
 
@@ -22,8 +23,8 @@ SETTINGS = {"similarity": "centroid", "protocol": "speakers"}
 def folder(tmp_path):
     selection = {"group": [1, 2, 5], "best": [2], "worst": [3, 4, 6]}
     selection["vowels"] = {"group": [2, 3, 4], "best": [4], "worst": [1, 5, 6]}
-    (tmp_path / "selection.json").write_text(
-        json.dumps(selection | {"settings": SETTINGS})
+    write_checked(
+        (tmp_path / "selection.json"), selection | {"settings": SETTINGS}
     )
     return str(tmp_path)
 
@@ -69,7 +70,9 @@ def test_an_unknown_rule_is_refused(folder):
 
 
 def test_a_missing_analysis_is_named_with_the_command(tmp_path):
-    with pytest.raises(UserError, match=r"selection.json; make it first.*anal"):
+    with pytest.raises(
+        UserError, match=r"json.* make them first.*anal"
+    ):
         resolve_anchor_layers("group", 6, str(tmp_path), SETTINGS)
 
 
@@ -111,7 +114,7 @@ def write_selection(folder, rows, labelled=False, store="whisper-0"):
     settings = {"use_target_labels": labelled}
     data = analysed_data(rows, store, labelled)
     content = {"group": [1], "settings": settings, "data": data}
-    (folder / "selection.json").write_text(json.dumps(content))
+    write_checked(folder / "selection.json", content)
     return {
         "anchor_layers": "group",
         "analysis_folder": str(folder),
@@ -157,7 +160,7 @@ def test_the_source_of_a_bound_within_is_not_that_of_the_analysis(tmp_path):
 def test_a_selection_of_an_earlier_version_is_refused(tmp_path):
     hparams = write_selection(tmp_path, rows_of())
     content = {"group": [1], "settings": hparams["selection_settings"]}
-    (tmp_path / "selection.json").write_text(json.dumps(content))
+    write_checked(tmp_path / "selection.json", content)
     with pytest.raises(NotAnalysedError, match="none there, 1 rows now"):
         check_selection(hparams, rows_of(), "whisper-0")
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -25,6 +24,7 @@ from safetensors.torch import save_file
 from lam_sb.corpora.manifests import EMOTIONS, write_manifest
 from lam_sb.features.plan import keys_of, plan_shards, row_key
 from lam_sb.features.store import FORMAT
+from lam_sb.files import write_checked
 
 CHUNKS = 8
 SPEAKERS = 400  # of each corpus
@@ -101,8 +101,8 @@ def write_store(
         }
         save_file(tensors, folder / f"{shard['name']}.safetensors")
     description = {"encoder": encoder, "settings": settings}
-    (folder / "store.json").write_text(json.dumps(description))
-    (folder / "plan.json").write_text(json.dumps({"shards": shards}))
+    write_checked(folder / "store.json", description)
+    write_checked(folder / "plan.json", {"shards": shards})
 
 
 def make(

@@ -22,7 +22,7 @@ from conftest import ROOT, make_corpus
 from doc_pages import PAGES, commands, files, snippets
 
 from lam_sb.__main__ import main
-from lam_sb.files import write_json
+from lam_sb.files import write_checked
 from lam_sb.yaml_text import split_keys
 
 # What cannot run here: other people's programs, and what would start the suite
@@ -179,4 +179,4 @@ def add_seeds(folder: Path) -> None:
     for seed in range(1, 5):
         shutil.copytree(folder / "0", folder / str(seed))
         path = folder / f"{seed}/results.json"
-        write_json(path, json.loads(path.read_text()) | {"seed": seed})
+        write_checked(path, json.loads(path.read_text()) | {"seed": seed})

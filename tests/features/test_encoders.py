@@ -28,12 +28,25 @@ def test_an_utterance_is_the_same_alone_and_in_a_batch(kind, folders, wavs):
     assert batch_error(FrozenEncoder(str(folders[kind])), wavs) < 1e-5
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_a_cpu_no_bit_depends_on_the_batch(kind, folders, wavs):
+    encoder = FrozenEncoder(str(folders[kind]))
+    layers, frames = encoder(wavs, LENS)
+    for size in (1, 2):
+        n = int(LENS[:size].max())
+        part, count = encoder(wavs[:size, :n], LENS[:size])
+        assert count.tolist() == frames[:size].tolist()
+        first = layers[:1, :, : int(count[0])]
+        assert torch.equal(part[:1, :, : int(count[0])], first)
+
+
 def test_a_row_may_be_padded_with_anything(folders, wavs):
     encoder = FrozenEncoder(str(folders["wavlm"]))
     other = wavs.clone()
     for wav, n in zip(other, LENS, strict=True):
         wav[n:] = torch.nan
-    assert torch.equal(encoder(wavs, LENS)[0], encoder(other, LENS)[0])
+    ours, theirs = (encoder.encode_together(x, LENS)[0] for x in (wavs, other))
+    assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -43,7 +56,7 @@ def test_layer_l_is_what_block_l_of_transformers_gives(
 ):
     folder = folders[kind]
     encoder = FrozenEncoder(str(folder), final_norm=final_norm)
-    layers, frames = encoder(wavs, LENS)
+    layers, frames = encoder.encode_together(wavs, LENS)
     assert layers.shape[:2] == (8, 4)
     model = plain_model(folder)
     for row, wav, n, t in zip(layers, wavs, LENS, frames, strict=True):
@@ -116,7 +129,7 @@ def test_dropout_and_layerdrop_never_act(kind, folders, wavs, tmp_path):
 def test_no_parameter_is_ever_trained(folders, wavs):
     encoder = FrozenEncoder(str(folders["wavlm"]))
     assert encoder.train(True) is encoder
-    layers, _ = encoder(wavs.clone().requires_grad_(), LENS)
+    layers, _ = encoder.encode_together(wavs.clone().requires_grad_(), LENS)
     assert list(encoder.parameters())
     assert not any(p.requires_grad for p in encoder.parameters())
     assert not layers.requires_grad
@@ -151,7 +164,7 @@ def test_half_precision_checkpoints_are_read_in_float32(
     assert stored.get("dtype", stored.get("torch_dtype")) == "float16"
 
     encoder = FrozenEncoder(str(folder))
-    layers, frames = encoder(wavs, LENS)
+    layers, frames = encoder.encode_together(wavs, LENS)
     assert layers.dtype == torch.float32
     assert {p.dtype for p in encoder.parameters()} == {torch.float32}
     theirs, _ = plain_layers(
@@ -165,8 +178,8 @@ def test_half_precision_checkpoints_are_read_in_float32(
 
 def test_half_precision_waveforms_are_encoded_in_float32(folders, wavs):
     encoder = FrozenEncoder(str(folders["wavlm"]))
-    layers, _ = encoder(wavs.half(), LENS)
-    expected, _ = encoder(wavs.half().float(), LENS)
+    layers, _ = encoder.encode_together(wavs.half(), LENS)
+    expected, _ = encoder.encode_together(wavs.half().float(), LENS)
     assert torch.equal(layers, expected)
 
 

@@ -69,7 +69,9 @@ def test_long_speech_goes_through_whisper_in_windows(context, folders):
     torch.manual_seed(2)
     window, n = 30 * RATE, 30 * RATE + 1000
     wavs = 0.1 * torch.randn(2, 2 * window + 321)
-    layers, frames = encoder(wavs, torch.tensor([2 * window + 321, n]))
+    layers, frames = encoder.encode_together(
+        wavs, torch.tensor([2 * window + 321, n])
+    )
     # 1500 a window of 30 s; 321 samples need 2 more, 1000 need 4 more.
     assert frames.tolist() == [1500 + 1500 + 2, 1500 + 4]
     assert layers.shape == (2, 4, 3002, 32)

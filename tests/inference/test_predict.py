@@ -14,8 +14,6 @@ import soundfile
 import torch
 from conftest import read_table
 from models import export, load, posteriors_of
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from lam_sb.__main__ import main
 from lam_sb.corpora.manifests import EMOTIONS
@@ -23,6 +21,7 @@ from lam_sb.errors import UserError
 from lam_sb.features.audio import load_audio
 from lam_sb.inference import predict
 from lam_sb.inference.windows import list_windows, windows_of
+from lam_sb.tensors import opened_tensors, save_tensors
 
 COLUMNS = ["path", "start", "end", "label", *EMOTIONS, "confidence"]
 
@@ -150,11 +149,10 @@ def test_rows_of_other_settings_are_never_mixed(
         (exported[1] / "hyperparams.yaml").write_text(text)
     if change == "weights":
         weights = exported[1] / "model.safetensors"
-        with safe_open(weights, "pt") as file:
-            metadata = file.metadata()
-        tensors = load_file(weights)
-        tensors["0.0/std"] += 1
-        save_file(tensors, weights, metadata)
+        with opened_tensors(weights) as file:
+            tensors, content = file.tensors(), file.content
+        tensors["0.0/std"] = tensors["0.0/std"] + 1
+        save_tensors(weights, tensors, content)
     if change == "stamp":
         (tmp_path / "out.csv.settings.json").write_text("{")
     if change == "files":

@@ -15,6 +15,7 @@ from study_tables import (
     texts,
 )
 
+from lam_sb.files import write_checked
 from lam_sb.study.report import notes
 from lam_sb.study.report.calibration_tables import calibration_tables
 from lam_sb.study.report.printed import header_lines, to_latex, to_markdown
@@ -131,7 +132,7 @@ def test_the_error_before_calibration_stands_beside_the_one_after(seeds):
     paths = seeds("lam_gl")
     for path, scores in zip(paths, before, strict=True):
         results = json.loads(path.read_text())
-        path.write_text(json.dumps(results | {"uncalibrated": scores}))
+        write_checked(path, results | {"uncalibrated": scores})
     (table,) = tables_of(*paths, *seeds("cc", HALF))
     (printed,) = calibration_tables(table)
     lines = texts(printed)

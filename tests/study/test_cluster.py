@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from toy_study import RUN_OPTS, jobs_of, study_over_open
 
+from lam_sb.files import write_checked
 from lam_sb.inputs import choose_device, encode, read_rows
 from lam_sb.run_folder import settings_hash
 from lam_sb.study import cluster
@@ -43,7 +43,7 @@ def submitted(monkeypatch):
 def finish(job) -> None:
     job.save_folder.mkdir(parents=True)
     found = {"settings_hash": settings_hash(job.settings), "seconds": 1.0}
-    job.results[0].write_text(json.dumps(found))
+    write_checked(job.results[0], found)
 
 
 @pytest.mark.parametrize("keep", [True, False])

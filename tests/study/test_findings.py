@@ -7,8 +7,9 @@ import pytest
 from made_up import make_run
 
 from lam_sb.analysis.similarity import write_similarity
+from lam_sb.corpora.manifests import FIELDS, write_manifest
 from lam_sb.evaluation.comparisons import Column
-from lam_sb.files import write_json
+from lam_sb.files import write_checked, write_json
 from lam_sb.run_folder import settings_hash
 from lam_sb.study.grid import Study
 from lam_sb.study.job import Job
@@ -101,10 +102,12 @@ def test_what_lies_around_the_runs_is_read_as_far_as_it_is_there(
     (tmp_path / "analysis").mkdir()
     (tmp_path / "right").mkdir()
     jobs = [make_job(0), make_job(1)]
-    rows = {"a": {"gender": "female"}, "b": {"gender": ""}}
-    write_json(tmp_path / "right/test.json", rows)
+    row = dict.fromkeys(FIELDS, "") | {"duration": 1.0, "phones": []}
+    row["emo"] = None
+    rows = [("a", row | {"gender": "female"}), ("b", row)]
+    write_manifest(tmp_path / "right/test.json", rows)
     write_json(tmp_path / "right/prep_report.json", {"steps": []})
-    write_json(tmp_path / "analysis/selection.json", {"group": [1]})
+    write_checked(tmp_path / "analysis/selection.json", {"group": [1]})
     write_similarity(tmp_path / "analysis/similarity.csv", [])
     # Of folds, the first analysis is shown.
     jobs[1].paths["analysis_folder"] = str(tmp_path / "not there")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import permutations
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from toy_study import jobs_of, study_over_open
 from lam_sb.command_line import parse_arguments
 from lam_sb.config import load
 from lam_sb.errors import UserError
+from lam_sb.files import write_checked
 from lam_sb.run import load_run
 from lam_sb.run_folder import settings_hash
 from lam_sb.study.grid import Study, read_study
@@ -92,7 +92,7 @@ def test_a_run_of_two_targets_is_done_with_both_results(read):
     for path in job.results:
         assert not job.is_done()
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(found))
+        write_checked(path, found)
     assert job.is_done()
 
 
@@ -115,7 +115,7 @@ def test_a_result_counts_only_with_equal_settings(read):
     assert not job.is_done()
     job.folder.mkdir(parents=True)
     found = {"settings_hash": settings_hash(job.settings)}
-    job.results[0].write_text(json.dumps(found))
+    write_checked(job.results[0], found)
     assert job.is_done()
     other = jobs_of(read(systems={"cc": {}}, seeds=1, lr=0.5))[0]
     assert other.results == job.results
@@ -194,7 +194,7 @@ def test_runs_wait_for_the_analysis_that_selects_layers(read):
     folder = Path(lam.paths["analysis_folder"])
     folder.mkdir(parents=True)
     selection = {"group": [1, 2], "settings": hparams["selection_settings"]}
-    (folder / "selection.json").write_text(json.dumps(selection))
+    write_checked(folder / "selection.json", selection)
     again = jobs_of(study)[0]
     assert again.settings["anchored_layers"] == [1, 2]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lam_sb.command_line import parse_arguments
+from lam_sb.files import write_checked
 from lam_sb.run_folder import settings_hash
 from lam_sb.study.job import Job, command_line
 
@@ -42,12 +42,12 @@ def test_values_pass_through_the_command_line(job, value):
 
 def test_a_result_of_other_settings_is_not_done(job):
     job.folder.mkdir(parents=True)
-    job.results[0].write_text('{"settings_hash": "0123456789abcdef"}')
+    write_checked(job.results[0], {"settings_hash": "0123456789abcdef"})
     assert not job.is_done()
     job.results[0].write_text("{")
     assert not job.is_done()
     found = settings_hash({"lr": 0.001})
-    job.results[0].write_text(f'{{"settings_hash": "{found}"}}')
+    write_checked(job.results[0], {"settings_hash": found})
     assert job.is_done()
 
 
@@ -67,7 +67,7 @@ def test_a_result_of_another_length_is_not_done(job, epochs, now, differing):
     job = replace(job, values=then | now)
     found = {"epochs": epochs, "settings_hash": settings_hash({"lr": 0.001})}
     job.folder.mkdir(parents=True)
-    job.results[0].write_text(json.dumps(then | found))
+    write_checked(job.results[0], then | found)
     assert job.differing() == differing
     assert job.is_done() == (not differing)
     checkpoint = job.save_folder / "CKPT+1/CKPT.yaml"

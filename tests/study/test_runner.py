@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lam_sb.errors import UserError
+from lam_sb.files import write_checked
 from lam_sb.run_folder import settings_hash
 from lam_sb.stopping import STATUS
 from lam_sb.study.job import Job, command_line
@@ -20,8 +20,9 @@ from lam_sb.study.runner import run_jobs
 
 # Stands for train.py: does what --do says, leaves a result as train.py does.
 TRAIN = """
-import json, os, sys, time
+import os, sys, time
 from pathlib import Path
+from lam_sb.files import write_checked
 keys = dict(word[2:].split("=", 1) for word in sys.argv[2:] if "=" in word)
 folder = Path(keys["folder"])
 folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +37,7 @@ if keys["do"] == "fail":
 (folder / "save").mkdir(exist_ok=True)
 if keys["do"] == "work":
     result = {"settings_hash": keys["hash"], "seconds": 1.0}
-    (folder / "results.json").write_text(json.dumps(result))
+    write_checked(folder / "results.json", result)
 """
 
 
@@ -112,7 +113,7 @@ def test_what_another_process_has_done_is_not_run(make_job, tmp_path):
     job = make_job("a", "fail")
     job.folder.mkdir(parents=True)
     found = {"settings_hash": settings_hash(job.settings)}
-    job.results[0].write_text(json.dumps(found))
+    write_checked(job.results[0], found)
     assert run_jobs([job], 1, [], tmp_path / "logs") == []
     assert started(tmp_path) == []
 

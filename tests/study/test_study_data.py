@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from toy_study import jobs_of, study_over_open
 
 from lam_sb.analysis.anchor_layers import analysed_data
 from lam_sb.errors import UserError
+from lam_sb.files import write_checked
 from lam_sb.inputs import read_rows
 from lam_sb.run_folder import claim_folder, settings_hash
 from lam_sb.study import reproduce
@@ -28,7 +28,7 @@ def finish(job: Job) -> None:
     job.folder.mkdir(parents=True, exist_ok=True)
     claim_folder(job.folder, job.settings, "")
     found = {"settings_hash": settings_hash(job.settings), "seconds": 1.0}
-    job.results[0].write_text(json.dumps(found))
+    write_checked(job.results[0], found)
 
 
 @pytest.fixture
@@ -158,18 +158,18 @@ def test_anchors_selected_on_other_rows_wait_for_the_analysis(study, tmp_path):
     settings |= {"split_seed": 0, "folds": 0, "fold": 0}
     selection = {"group": [1, 2, 4], "settings": settings}
     path = folder / "selection.json"
-    path.write_text(json.dumps(selection))
+    write_checked(path, selection)
     (job,) = jobs_of(study)
     store = job.values["store"]().path.name
     data = analysed_data(read_rows(job.values), store, False)
-    path.write_text(json.dumps(selection | {"data": data}))
+    write_checked(path, selection | {"data": data})
     (ready,) = with_data([job])
     assert ready.settings["anchored_layers"] == [1, 2, 4]
     for changed in (
         data | {"store": "another"},
         data | {"target_train": {"rows": 1, "ids": "x"}},
     ):
-        path.write_text(json.dumps(selection | {"data": changed}))
+        write_checked(path, selection | {"data": changed})
         (waiting,) = with_data([job])
         assert waiting.settings is None
         assert waiting.needs_analysis

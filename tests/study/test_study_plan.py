@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from conftest import HPARAMS
 from toy_study import jobs_of, study_over_open
 
 from lam_sb import __main__ as commands
+from lam_sb.files import write_checked
 from lam_sb.run_folder import settings_hash
 from lam_sb.study.plan import describe_plan, expected_seconds
 
@@ -22,7 +21,7 @@ def test_time_is_estimated_by_system(tmp_path, corpora, wavlm, monkeypatch):
         job.folder.mkdir(parents=True)
         found = {"seconds": seconds, "system": job.system}
         found["settings_hash"] = settings_hash(job.settings)
-        job.results[0].write_text(json.dumps(found))
+        write_checked(job.results[0], found)
     # 3 runs of 100 s and 3 of 10 s, two at a time
     assert expected_seconds(jobs[2:], jobs[:2], 2) == 165
     plan = describe_plan(study, jobs)

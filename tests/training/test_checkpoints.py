@@ -11,7 +11,7 @@ import yaml
 from speechbrain.utils.checkpoints import METAFNAME
 
 from lam_sb.errors import UserError
-from lam_sb.training.checkpoints import SafeCheckpointer
+from lam_sb.training.checkpoints import CHECKSUMS, SafeCheckpointer
 
 
 class Killed(Exception):
@@ -87,7 +87,7 @@ def test_the_meta_file_comes_last(checkpointer, fragile):
     assert METAFNAME not in fragile.seen[0]
     assert "model.ckpt" in fragile.seen[0]
     names = sorted(p.name for p in Path(checkpoint.path).iterdir())
-    assert names == [METAFNAME, "fragile.ckpt", "model.ckpt"]
+    assert names == [METAFNAME, CHECKSUMS, "fragile.ckpt", "model.ckpt"]
 
 
 def test_a_run_killed_while_saving_resumes_from_the_one_before(

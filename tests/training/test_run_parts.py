@@ -17,6 +17,7 @@ from speechbrain.utils.run_opts import RunOptions
 from lam_sb.errors import UserError
 from lam_sb.evaluation.calibration import fit_temperature, with_temperature
 from lam_sb.evaluation.results import read_run, write_predictions
+from lam_sb.files import write_checked
 from lam_sb.losses.confusion import MinimumClassConfusion
 from lam_sb.run import load_run
 from lam_sb.run_parts import FIRST, parts_of, set_emotions
@@ -159,7 +160,7 @@ def test_a_temperature_of_unfinished_runs_is_mended(train_on):
     before = results_of(folder)
     # As if it had been looked at before it was finished.
     other = before | {"temperature": 9.0, "ece": 0.0, "finished": False}
-    (folder / "results.json").write_text(json.dumps(other))
+    write_checked(folder / "results.json", other)
     train_on("[left, third]", "right", **keys)
     mended = results_of(folder)
     for key in ("temperature", "ece", "finished", "uncalibrated"):
