@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from lam_sb.options import CHOICES
-from lam_sb.values import KINDS
+from lam_sb.values import CHOICES, KINDS
 from lam_sb.yaml_text import comments_above, split_keys, without_comments
 
 DOCS = Path(__file__).parent

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from lam_sb.config import check, flatten, suggestion
-from lam_sb.errors import UserError
+from lam_sb.config import check, flatten
+from lam_sb.errors import UserError, suggestion
 from lam_sb.run_options import (
     FLAGS,
     HELP_TEXTS,
@@ -16,8 +16,8 @@ from lam_sb.run_options import (
     check_options,
     read_options,
 )
-from lam_sb.values import KINDS
-from lam_sb.yaml_text import parse_yaml
+from lam_sb.values import KINDS, NAME_KEYS
+from lam_sb.yaml_text import parse_names, parse_yaml
 
 if TYPE_CHECKING:
     from speechbrain.utils.run_opts import RunOptions
@@ -139,8 +139,9 @@ def _split(argv: Sequence[str]) -> tuple[str, list[str], dict[str, object]]:
 
 
 def _value(key: str, text: str) -> object:
+    parse = parse_names if key in NAME_KEYS else parse_yaml
     try:
-        return parse_yaml(text, f"--{key} {text}")
+        return parse(text, f"--{key} {text}")
     except UserError as error:
         takes = KINDS[key].takes if key in KINDS else "a value in YAML"
         raise UserError(f"{error} It takes {takes}.") from None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
+import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
 from pathlib import Path
 
 import yaml
@@ -13,18 +14,26 @@ from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAMLError
 
 from lam_sb.corpora.names import ROLES, joined
-from lam_sb.errors import UserError
+from lam_sb.errors import UserError, suggestion
 from lam_sb.run_options import RUN_OPTIONS
-from lam_sb.values import check_values
+from lam_sb.values import NAME_KEYS, check_values
 from lam_sb.yaml_text import (
     FastLoader,
     comments_above,
     dump,
+    parse_names,
     parse_yaml,
     plain_values,
     split_keys,
     without_comments,
 )
+
+# A text for certain, but for the words of YAML that are something else.
+WORD = re.compile(r"[A-Za-z_/][\w/+ .-]*$", re.ASCII)
+# What holds objects, or values of other keys on lines of its own.
+BUILT = re.compile(r"!(new|name|apply|module):|\n.*!ref")
+MOST_FILES, LARGEST_FILE = 100, 2**20  # bytes
+OTHERS = ("true", "false", "null")
 
 
 def flatten(path: str | Path) -> str:
@@ -62,17 +71,25 @@ def flatten(path: str | Path) -> str:
     lr: 2
     <BLANKLINE>
     """
-    return "".join(_flatten(Path(path), ()).values())
+    return "".join(_flatten(Path(path)).values())
 
 
-def _flatten(path: Path, above: tuple[Path, ...]) -> dict[str, str]:
+def _flatten(
+    path: Path,
+    above: tuple[Path, ...] = (),
+    read: Iterator[int] | None = None,
+) -> dict[str, str]:
+    """Blocks of a file; ``read`` counts the files that have been read."""
+    read = count() if read is None else read
+    if next(read) == MOST_FILES:
+        raise UserError(f"{path}: more than {MOST_FILES} bases stand above it.")
     own, bases = _read(path, above)
     if not bases:
         return own
     above = (*above, path.resolve())
-    merged = _flatten(bases[0], above)
+    merged = _flatten(bases[0], above, read)
     for base in bases[1:]:
-        _replace(merged, _flatten(base, above), str(base))
+        _replace(merged, _flatten(base, above, read), str(base))
     return _replace(merged, own, str(path))
 
 
@@ -85,11 +102,13 @@ def _read(
         raise UserError(f"There is no YAML file {path}{asked}.")
     if path.resolve() in above:
         raise UserError(f"{path} is its own base.")
+    if path.stat().st_size > LARGEST_FILE:
+        raise UserError(f"{path} is too large for a file of settings.")
     try:
         own = split_keys(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not in UTF-8 ({error}).") from error
-    _join_corpora(own, str(path))
+    _keep_names(own, str(path))
     if "base" not in own:
         return own, []
     for line in own.get("", "").splitlines():
@@ -105,13 +124,19 @@ def _read(
     return own, [path.parent / name for name in names]
 
 
-def _join_corpora(own: dict[str, str], where: str) -> None:
-    """Put one text in the place of each list of corpora."""
-    for role in own.keys() & {*ROLES}:
-        value = parse_yaml(own[role], where).get(role)
-        if isinstance(value, list):
-            text = dump({role: joined(value)})
-            own[role] = comments_above(own[role]) + text
+def _keep_names(own: dict[str, str], where: str) -> None:
+    """Write each name as it is typed, and a list of corpora as one text."""
+    for key in own.keys() & NAME_KEYS:
+        body = without_comments(own[key])
+        typed = body.partition(":")[2].partition("#")[0].strip()
+        # What is built is known later; most names are no other type.
+        if "!" in body or (WORD.match(typed) and typed.lower() not in OTHERS):
+            continue
+        value = parse_names(body, where)[key]
+        value = joined(value) if key in ROLES else value
+        if value != parse_yaml(body, where)[key]:
+            text = dump({key: value})
+            own[key] = comments_above(own[key]) + text
 
 
 def recipe_folder(path: str | Path) -> Path:
@@ -183,13 +208,6 @@ def _check_known(
             raise UserError(f"{where}: there is no key '{key}'.{hint}")
 
 
-def suggestion(key: str, known: Sequence[str]) -> str:
-    """Say which key was meant, if one is near."""
-    longer = [name for name in known if name.startswith(key)]
-    near = longer or difflib.get_close_matches(key, known, n=1)
-    return f" Did you mean '{near[0]}'?" if near else ""
-
-
 def load(path: str | Path, overrides: Mapping[str, object]) -> dict:
     """Load a file over its bases, the command line on top.
 
@@ -240,7 +258,7 @@ def _checked_blocks(
     path: str | Path, overrides: Mapping[str, object]
 ) -> dict[str, str]:
     """`key_blocks` of a system, its plain values checked."""
-    blocks = _flatten(Path(path), ())
+    blocks = _flatten(Path(path))
     if "study" in blocks:
         raise UserError(
             f"{path} is a study, no system: python -m lam_sb reproduce {path}"
@@ -309,11 +327,9 @@ def _load_blocks(blocks: Mapping[str, str], path: str | Path) -> dict:
     except UserError:
         raise
     except (
-        YAMLError,
-        yaml.YAMLError,
-        ValueError,
-        TypeError,
-        ImportError,
+        *(YAMLError, yaml.YAMLError, ValueError, TypeError, ImportError),
+        # Of what a file builds, or includes.
+        *(AttributeError, LookupError, RecursionError, OSError, RuntimeError),
     ) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} does not load: {reason}") from error
@@ -358,7 +374,7 @@ def key_blocks(
     UserError
         As `flatten`, or an override of a key that does not exist.
     """
-    return _set_over(_flatten(Path(path), ()), overrides)
+    return _set_over(_flatten(Path(path)), overrides)
 
 
 def _set_over(
@@ -367,6 +383,14 @@ def _set_over(
     """Put the values of the command line in the place of those of files."""
     _check_known(overrides.keys(), blocks, "command line")
     for key, value in overrides.items():
+        if BUILT.search(without_comments(blocks[key])) and (
+            key != "alignment" or value is not None
+        ):
+            raise UserError(
+                f"command line: {key} is built by the file from other keys; "
+                "set those, or write it into a YAML file of your own with "
+                "base: this one."
+            )
         value = joined(value) if key in ROLES else value
         blocks[key] = comments_above(blocks[key]) + dump({key: value})
     return blocks

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class UserError(ValueError):
@@ -32,3 +33,10 @@ def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
     known = list(choices)
     if value not in known:
         raise UserError(f"{key} is '{value}'; use one of {', '.join(known)}.")
+
+
+def suggestion(key: str, known: Sequence[str]) -> str:
+    """Say which key was meant, if one is near."""
+    longer = [name for name in known if name.startswith(key)]
+    near = longer or difflib.get_close_matches(key, known, n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""

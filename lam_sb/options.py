@@ -6,29 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
-from lam_sb.analysis.measures import MEASURES
 from lam_sb.config import own_keys
 from lam_sb.corpora.names import set_by_corpus
 from lam_sb.errors import UserError, check_choice
-from lam_sb.features.resident import FEATURES_ON
 from lam_sb.models.pooling import BEST_ON_SOURCE
 from lam_sb.run_parts import check_parts
 from lam_sb.training.alignment import alignment_parameters
-from lam_sb.training.samplers import BALANCE
-from lam_sb.training.standardisation import NORMALISE
+from lam_sb.values import CHOICES, check_values
 
-CHOICES = {
-    "target_rows": ("four", "all"),
-    "select_on": ("source", "last", "target"),
-    "class_weight": ("balanced", "none"),
-    "fit": ("brain", "episodes", "sklearn"),
-    "bound": ("none", "within", "oracle"),
-    "normalise": NORMALISE,
-    "features_on": FEATURES_ON,
-    "similarity": tuple(MEASURES),
-    "balance": BALANCE,
-    "calibrate": ("none", "temperature"),
-}
 TRAINING_KEYS = {
     *("projection_dim", "projection_norm", "layer_weighting", "num_blocks"),
     *("num_heads", "ffn_dim", "dropout", "number_of_epochs", "max_steps"),
@@ -49,7 +34,6 @@ ALIGNMENT_KEYS = {
     *("segment", "anchor_layers", "scale", "reduce"),
     *("vowels", "negative", "margin"),
 }
-SEGMENTS = ("utterance", "vowels", "consonants")
 SELECTION_KEYS = {"similarity", "use_target_labels", "selection_settings"}
 
 
@@ -142,8 +126,7 @@ def check_options(
     """
     if "system" not in hparams:
         raise UserError(f"{path} is only a part of other files, no system.")
-    for key, choices in CHOICES.items():
-        check_choice(key, hparams[key], choices)
+    check_values({key: hparams[key] for key in CHOICES if key in hparams})
     unused = unused_keys(hparams)
     for where, keys in (("command line", overrides), (path, own_keys(path))):
         for key in sorted(unused & set(keys)):
@@ -159,13 +142,21 @@ def check_options(
         hparams["seeds_averaged"] = 1
     unused |= check_parts(hparams)
     _check_anchors(hparams, overrides, path)
+    if hparams["anchor_layers"] == [] and (
+        hparams["mix_layers"] == "not_anchored"
+        or (hparams["alignment"] is not None and "anchor_layers" not in unused)
+    ):
+        raise UserError(
+            f"anchor_layers: the system {hparams['system']} needs some; for "
+            "no alignment use --gamma 0."
+        )
     # These decide the result only through such a rule; analyse reads them too.
     if hparams["anchor_layers"] not in ANALYSIS_RULES:
         unused |= SELECTION_KEYS
     alignment = alignment_class(hparams["alignment"])
     if alignment is not None:
         alignment_parameters(hparams["alignment"])
-    segments = getattr(alignment, "segments", SEGMENTS)
+    segments = getattr(alignment, "segments", CHOICES["segment"][:3])
     check_choice("segment", hparams["segment"], segments)
     if hparams["bound"] == "oracle" and hparams["fit"] == "episodes":
         raise UserError("bound: oracle has no meaning for fit: episodes.")

@@ -8,6 +8,30 @@ from dataclasses import dataclass
 
 from lam_sb.errors import UserError
 
+# Keys that take one of a few words.
+CHOICES = {
+    "protocol": ("speakers", "transductive"),
+    "target_rows": ("four", "all"),
+    "select_on": ("source", "last", "target"),
+    "class_weight": ("balanced", "none"),
+    "fit": ("brain", "episodes", "sklearn"),
+    "bound": ("none", "within", "oracle"),
+    "normalise": ("none", "source", "domain", "speaker", "residual"),
+    "features_on": ("auto", "gpu", "memory", "disk"),
+    "similarity": (
+        *("centroid", "pairwise", "centred"),
+        *("covariance", "covariance_standardised"),
+    ),
+    "balance": ("corpus", "rows"),
+    "calibrate": ("none", "temperature"),
+    "segment": ("utterance", "vowels", "consonants", "vowel_classes"),
+    "whisper_context": ("full", "valid"),
+    "extract_precision": ("fp32", "fp16", "bf16"),
+    "storage_dtype": ("float16", "float32"),
+    "layer_weighting": ("attention", "mean"),
+    "projection_norm": ("none", "layer"),
+}
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -35,7 +59,8 @@ def whole(least: int, most: float = math.inf) -> Kind:
     """Whole numbers from one on, to another if that is given."""
     to = f"{least} or more" if most == math.inf else f"from {least} to {most}"
     return Kind(
-        f"a whole number, {to}", lambda v: _is_whole(v) and least <= v <= most
+        f"a whole number, {to}",
+        lambda v: _is_whole(v) and least <= v <= min(most, LARGEST),
     )
 
 
@@ -52,6 +77,28 @@ def _is_text(value: object) -> bool:
     return _is_number(value) or (isinstance(value, str) and value.strip() != "")
 
 
+def _is_name(value: object) -> bool:
+    """Whether it can name a folder, and leads nowhere else."""
+    text = str(value)
+    return (
+        _is_text(value)
+        and text.isprintable()
+        and not text.startswith((".", "-", " "))
+        and not {*text} & {*"/\\"}
+        and len(text.encode()) <= LONGEST_NAME
+    )
+
+
+def _are_names(value: object) -> bool:
+    return all(map(_is_name, str(value).split("+"))) and _is_text(value)
+
+
+def one_of(*choices: str) -> Kind:
+    """Give the kind of a few words."""
+    takes = f"one of {', '.join(choices)}"
+    return Kind(takes, lambda v: isinstance(v, str) and v in choices)
+
+
 def _are_layers(value: object) -> bool:
     """Whether it is a list of distinct layers, or a rule by its name."""
     if isinstance(value, list):
@@ -60,10 +107,19 @@ def _are_layers(value: object) -> bool:
     return isinstance(value, str)
 
 
+LARGEST = 2**62  # what int64 holds, sums of two too
+LONGEST_NAME = 200  # bytes; a file system takes 255, and endings follow
 TEXT = Kind("a text", _is_text)
+NAME = Kind(
+    f"a name: no / or \\, no dot, space or - in front, up to {LONGEST_NAME} "
+    "bytes",
+    _is_name,
+)
 PATH = Kind("a path", _is_text)
 CORPORA = Kind(
-    'the name of a corpus, or a list of some, "[ravdess, savee]"', _is_text
+    "the name of a corpus, that of its folder, or a list of some, "
+    '"[ravdess, savee]"',
+    _are_names,
 )
 PATHS = Kind(
     'a path, or, of several corpora, a mapping, "{ravdess: path}"',
@@ -77,7 +133,9 @@ ABOVE_0 = Kind("a number above 0", lambda v: _is_number(v) and 0 < v < math.inf)
 MAPPING = Kind('a mapping, "{one: other}"', lambda v: isinstance(v, Mapping))
 # By key; those with a few names as values are checked where these are used.
 KINDS: dict[str, Kind] = {
-    **dict.fromkeys(("experiment", "system", "encoder_source"), TEXT),
+    **dict.fromkeys(("system", "encoder_source"), TEXT),
+    **dict.fromkeys(("experiment", "study"), NAME),
+    **{key: one_of(*words) for key, words in CHOICES.items()},
     **dict.fromkeys(("source", "target"), CORPORA),
     **dict.fromkeys(
         (
@@ -104,20 +162,23 @@ KINDS: dict[str, Kind] = {
     ),
     "hold_out_shots": SWITCH.or_null(),
     **dict.fromkeys(
-        (
-            *("split_seed", "folds", "fold", "num_blocks", "target_shots"),
-            *("min_steps", "extract_workers"),
-        ),
+        (*("split_seed", "folds", "fold", "target_shots", "min_steps"),),
         whole(0),
     ),
     **dict.fromkeys(
         (
-            *("time_chunks", "episode_shots", "episode_queries", "num_heads"),
-            *("projection_dim", "ffn_dim", "number_of_epochs", "patience"),
-            *("average_last_steps", "eval_batch_size", "seeds_averaged"),
+            *("episode_shots", "episode_queries", "number_of_epochs"),
+            *("patience", "average_last_steps", "eval_batch_size"),
         ),
         whole(1),
     ),
+    # What takes memory or time by itself has a limit that no use comes near.
+    "num_blocks": whole(0, 100),
+    "extract_workers": whole(0, 256),
+    **dict.fromkeys(
+        ("time_chunks", "num_heads", "seeds_averaged"), whole(1, 999)
+    ),
+    **dict.fromkeys(("projection_dim", "ffn_dim"), whole(1, 2**16)),
     **dict.fromkeys(("min_duration", "gamma", "margin", "weight_decay"), SHARE),
     **dict.fromkeys(("extract_batch_seconds", "lr"), ABOVE_0),
     **dict.fromkeys(
@@ -159,6 +220,12 @@ KINDS: dict[str, Kind] = {
         _are_layers,
     ),
 }
+
+
+# Keys whose values are names or paths, as they are typed: 0011 and 1e3 too.
+NAME_KEYS = {
+    key for key, kind in KINDS.items() if kind in (TEXT, NAME, PATH, PATHS)
+} | {"source", "target", "anchors_chosen_on", "label_map"}
 
 
 def check_values(values: Mapping[str, object]) -> None:

@@ -8,6 +8,7 @@ from io import StringIO
 
 import yaml
 from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from lam_sb.errors import UserError
 
@@ -17,6 +18,9 @@ except ImportError:  # no ruamel.yaml.clib
     from ruamel.yaml import Loader as CLoader
     from ruamel.yaml import SafeLoader as CSafeLoader
 
+DEEPEST = 20  # lists and mappings in each other, of names
+MOST_VALUES = 100_000  # in a file, where each alias counts as what it names
+PLAIN = "tag:yaml.org,2002:"  # what begins the tags of YAML's own types
 KEY = re.compile(r"""^["']?([A-Za-z_][\w.-]*)["']?\s*:""")
 
 
@@ -87,17 +91,80 @@ def parse_yaml(text: str, where: str) -> object:
         No YAML; ``where`` says whose text it is.
     """
     try:
-        return YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        reason = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise UserError(f"{where} is no valid YAML: {reason}.") from None
+        return _limited(YAML(typ="safe", pure=True).load(text), where)
+    except UserError:
+        raise
+    except (YAMLError, RecursionError, ValueError) as error:
+        raise _no_yaml(error, where) from None
+
+
+def parse_names(text: str, where: str) -> object:
+    """Read YAML whose scalars are names: each as it is typed.
+
+    ``0011``, ``1e3``, ``2026-11-26`` and ``true`` stay what they are; ``null``
+    is none.
+
+    Raises
+    ------
+    UserError
+        No YAML; ``where`` says whose text it is.
+
+    Example
+    -------
+    >>> parse_names("[0011, 1e3, null]", "it")
+    ['0011', '1e3', None]
+    """
+    try:
+        node = YAML(typ="safe", pure=True).compose(text)
+    except (YAMLError, RecursionError, ValueError) as error:
+        raise _no_yaml(error, where) from None
+    return _as_typed(node, where, 0)
+
+
+def _as_typed(node: Node | None, where: str, depth: int) -> object:
+    if depth > DEEPEST:
+        raise UserError(f"{where} is nested too deeply.")
+    if node is not None and not str(node.ctag).startswith(PLAIN):
+        raise UserError(f"{where}: {node.ctag} builds something; give a name.")
+    if isinstance(node, SequenceNode):
+        return [_as_typed(n, where, depth + 1) for n in node.value]
+    if isinstance(node, MappingNode):
+        pairs = (
+            [_as_typed(part, where, depth + 1) for part in pair]
+            for pair in node.value
+        )
+        return {str(key): value for key, value in pairs}
+    if node is None or str(node.ctag).endswith(":null"):
+        return None
+    return node.value
+
+
+def _limited(content: object, where: str) -> object:
+    """Refuse aliases that multiply, or hold themselves."""
+    waiting, count = [content], 0
+    while waiting:
+        value, count = waiting.pop(), count + 1
+        if count > MOST_VALUES:
+            raise UserError(f"{where} holds too many values.")
+        if isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, (list, tuple, set)):
+            waiting += value
+    return content
+
+
+def _no_yaml(error: Exception, where: str) -> UserError:
+    reason = getattr(error, "problem", None) or " ".join(str(error).split())
+    return UserError(f"{where} is no valid YAML: {reason}.")
 
 
 def _parse_file(text: str, where: str) -> object:
     """`parse_yaml` of much text."""
     try:
-        return yaml.load(text, Loader=_FastSafeLoader)
-    except YAMLError:
+        return _limited(yaml.load(text, Loader=_FastSafeLoader), where)
+    except UserError:
+        raise
+    except (YAMLError, RecursionError, ValueError):
         return parse_yaml(text, where)
 
 

@@ -33,7 +33,7 @@ def analyse(system_keys, encoders, tmp_path) -> Callable[..., Path]:
 def test_layers_are_selected_by_an_analysis_and_anchored(
     train_system, analyse, capsys
 ):
-    with pytest.raises(UserError, match="make it first"):
+    with pytest.raises(UserError, match="make them first"):
         train_system("lam_gl", anchor_layers="group")
     folder = analyse()
     out = capsys.readouterr().out

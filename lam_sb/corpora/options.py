@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lam_sb.corpora.phones import PHONE_SETS
 from lam_sb.errors import UserError, check_choice
-
-PROTOCOLS = ("speakers", "transductive")
+from lam_sb.values import CHOICES
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class PrepOptions:
     phone_set: str = "auto"
 
     def __post_init__(self):
-        check_choice("protocol", self.protocol, PROTOCOLS)
+        check_choice("protocol", self.protocol, CHOICES["protocol"])
         check_choice("phone_set", self.phone_set, ("auto", *PHONE_SETS))
         if self.folds and not (
             self.folds >= 3
@@ -58,6 +58,17 @@ class PrepOptions:
                 f"folds: {self.folds}, fold: {self.fold} and protocol: "
                 f"{self.protocol} do not go together; use at least 3 folds, "
                 "numbered from 0, with the protocol speakers."
+            )
+        if self.fold and not self.folds:
+            raise UserError(
+                f"fold: {self.fold} needs folds, their number, for example "
+                "--folds 5."
+            )
+        if (self.max_duration or math.inf) < self.min_duration:
+            raise UserError(
+                f"No utterance lasts {self.min_duration} seconds or more "
+                f"(min_duration) and {self.max_duration} or less "
+                "(max_duration)."
             )
 
     @property

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from lam_sb.errors import UserError, check_choice
 from lam_sb.features import hub, wav2vec, whisper
 from lam_sb.features.audio import SAMPLE_RATE
+from lam_sb.values import CHOICES
 
 logger = get_logger(__name__)
 # Weights that are not read: used in training only, or behind the blocks.
@@ -84,7 +85,8 @@ class FrozenEncoder(nn.Module):
         feature_folder: str | None = None,
     ):
         super().__init__()
-        check_choice("whisper_context", whisper_context, ("full", "valid"))
+        known = CHOICES["whisper_context"]
+        check_choice("whisper_context", whisper_context, known)
         self.source = str(source)
         self.final_norm = final_norm
         self.whisper_context = whisper_context

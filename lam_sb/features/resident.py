@@ -12,7 +12,6 @@ from lam_sb.errors import UserError
 from lam_sb.features.shards import FeatureRows, held_bytes, hold
 
 logger = get_logger(__name__)
-FEATURES_ON = ("auto", "gpu", "memory", "disk")
 SHARE_OF_GPU = 0.5  # of what is free: the model and other runs need some too
 SHARE_OF_MEMORY = 0.25  # runs side by side each hold their own
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from lam_sb.errors import UserError, check_choice
+from lam_sb.values import CHOICES
 
 BEST_ON_SOURCE = "best_on_source"  # `lam_sb.training.source_folds` chooses it
 
@@ -91,7 +92,9 @@ class LayerPooling(nn.Module):
 
     def __init__(self, layers: list[int], layer_weighting: str = "attention"):
         super().__init__()
-        check_choice("layer_weighting", layer_weighting, ("attention", "mean"))
+        check_choice(
+            "layer_weighting", layer_weighting, CHOICES["layer_weighting"]
+        )
         self.scores = nn.Parameter(
             torch.zeros(len(layers)), layer_weighting == "attention"
         )

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lam_sb.errors import check_choice
+from lam_sb.values import CHOICES
 
 EPSILON = 1e-5  # of LayerNorm's variance
 
@@ -47,7 +48,9 @@ class LayerProjector(nn.Module):
         projection_norm: str = "none",
     ):
         super().__init__()
-        check_choice("projection_norm", projection_norm, ("none", "layer"))
+        check_choice(
+            "projection_norm", projection_norm, CHOICES["projection_norm"]
+        )
         self.projection_norm = projection_norm
         bound = 1 / math.sqrt(input_dim)  # as nn.Linear
         shape = (len(layers), input_dim, projection_dim)

@@ -12,8 +12,6 @@ from torch.utils.data import Sampler
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.errors import UserError
 
-BALANCE = ("corpus", "rows")
-
 
 class DualDomainSampler(Sampler):
     """Batches of B source rows and B target rows.

@@ -17,12 +17,12 @@ from lam_sb.corpora.manifests import UNKNOWN
 from lam_sb.errors import UserError, check_choice
 from lam_sb.files import DamagedError
 from lam_sb.tensors import opened_tensors, save_tensors
+from lam_sb.values import CHOICES
 
 if TYPE_CHECKING:
     from lam_sb.training.rows import DomainRows
 
 logger = get_logger(__name__)
-NORMALISE = ("none", "source", "domain", "speaker", "residual")
 SPEAKER_PRIOR = 20  # rows: how slowly a speaker's own mean is trusted
 SMALLEST_SHARE = 0.02  # that an emotion is taken to have in a corpus
 READ_AT_ONCE = 16  # rows, when statistics stream over a store: fits a cache
@@ -115,7 +115,7 @@ def fit_standardisers(
     UserError
         An unknown ``normalise``.
     """
-    check_choice("normalise", normalise, NORMALISE)
+    check_choice("normalise", normalise, CHOICES["normalise"])
     for part in chain(*source, *target):
         part.standardisers = {}
     if normalise == "none":

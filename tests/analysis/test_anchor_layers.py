@@ -70,9 +70,7 @@ def test_an_unknown_rule_is_refused(folder):
 
 
 def test_a_missing_analysis_is_named_with_the_command(tmp_path):
-    with pytest.raises(
-        UserError, match=r"json.* make them first.*anal"
-    ):
+    with pytest.raises(UserError, match=r"json.* make them first.*anal"):
         resolve_anchor_layers("group", 6, str(tmp_path), SETTINGS)
 
 

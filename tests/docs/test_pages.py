@@ -14,8 +14,8 @@ from doc_pages import PAGES, anchors, blocks, commands, prose
 from lam_sb.__main__ import COMMANDS, USAGE
 from lam_sb.config import check, key_blocks
 from lam_sb.corpora.manifests import EMOTIONS, read_manifest
-from lam_sb.options import CHOICES
 from lam_sb.run_options import RUN_OPTIONS
+from lam_sb.values import CHOICES
 
 DOCS = ROOT / "docs"
 RECIPE = ROOT / "recipes/MSP-BIIC-Podcast/cross_lingual_ser/README.md"

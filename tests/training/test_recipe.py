@@ -350,8 +350,8 @@ def test_a_store_moved_elsewhere_trains_without_the_encoder(
         ({"gama": 1}, "no key 'gama'. Did you mean 'gamma'?"),
         ({"encoder_source": "nobody/nothing"}, "nobody/nothing cannot be read"),
         ({"device": "cuda"}, "no GPU is usable here"),
-        ({"target_rows": "some"}, "use one of four, all"),
-        ({"select_on": "best"}, "use one of source, last, target"),
+        ({"target_rows": "some"}, "one of four, all"),
+        ({"select_on": "best"}, "one of source, last, target"),
         ({"normalise": "corpus"}, "none, source, domain, speaker"),
     ],
 )
