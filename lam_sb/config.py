@@ -16,7 +16,7 @@ from ruamel.yaml import YAMLError
 from lam_sb.corpora.names import ROLES, joined
 from lam_sb.errors import UserError, suggestion
 from lam_sb.run_options import RUN_OPTIONS
-from lam_sb.values import NAME_KEYS, check_values
+from lam_sb.values import KINDS, NAME_KEYS, STUDY_KINDS, check_values
 from lam_sb.yaml_text import (
     FastLoader,
     comments_above,
@@ -47,11 +47,6 @@ def flatten(path: str | Path) -> str:
     ---------
     path : str | Path
         The file; ``base`` is relative to it.
-
-    Returns
-    -------
-    str
-        One plain HyperPyYAML text without ``base``.
 
     Raises
     ------
@@ -244,14 +239,17 @@ def check(
     if not is_study:
         _checked_blocks(path, overrides)
         return
-    blocks = key_blocks(path, {})
+    blocks = study = key_blocks(path, {})
     if "study" not in blocks:
         raise UserError(f"{path} is no study; see hparams/study/.")
     hparams = parse_yaml(blocks["hparams"], str(path))["hparams"]
+    check_values({"hparams": hparams}, STUDY_KINDS)
     folder = (_setter(Path(path), "hparams").parent / hparams).parent
     for file in folder.glob("*.yaml"):
-        blocks |= key_blocks(file, {})
+        blocks = blocks | key_blocks(file, {})
     _check_known(overrides, blocks, "command line")
+    own = {key: overrides[key] for key in overrides.keys() & study.keys()}
+    check_values(own, STUDY_KINDS)
 
 
 def _checked_blocks(
@@ -263,6 +261,7 @@ def _checked_blocks(
         raise UserError(
             f"{path} is a study, no system: python -m lam_sb reproduce {path}"
         )
+    _check_not_built(blocks, overrides)
     blocks = _set_over(blocks, overrides)
     data_folder = blocks.get("data_folder", "")
     if "!PLACEHOLDER" in without_comments(data_folder):
@@ -272,6 +271,19 @@ def _checked_blocks(
         )
     check_values(plain_values(blocks, str(path))[0])
     return blocks
+
+
+def _check_not_built(
+    blocks: Mapping[str, str], overrides: Mapping[str, object]
+) -> None:
+    """Refuse plain values for what the file builds; no alignment is one."""
+    for key in blocks.keys() & overrides.keys() - KINDS.keys():
+        body = without_comments(blocks[key])
+        if BUILT.search(body) and (key, overrides[key]) != ("alignment", None):
+            raise UserError(
+                f"command line: {key} is built by the file from other keys; "
+                "set those, or write it into a YAML file with this as base."
+            )
 
 
 def load_study(
@@ -383,14 +395,6 @@ def _set_over(
     """Put the values of the command line in the place of those of files."""
     _check_known(overrides.keys(), blocks, "command line")
     for key, value in overrides.items():
-        if BUILT.search(without_comments(blocks[key])) and (
-            key != "alignment" or value is not None
-        ):
-            raise UserError(
-                f"command line: {key} is built by the file from other keys; "
-                "set those, or write it into a YAML file of your own with "
-                "base: this one."
-            )
         value = joined(value) if key in ROLES else value
         blocks[key] = comments_above(blocks[key]) + dump({key: value})
     return blocks

@@ -142,14 +142,6 @@ def check_options(
         hparams["seeds_averaged"] = 1
     unused |= check_parts(hparams)
     _check_anchors(hparams, overrides, path)
-    if hparams["anchor_layers"] == [] and (
-        hparams["mix_layers"] == "not_anchored"
-        or (hparams["alignment"] is not None and "anchor_layers" not in unused)
-    ):
-        raise UserError(
-            f"anchor_layers: the system {hparams['system']} needs some; for "
-            "no alignment use --gamma 0."
-        )
     # These decide the result only through such a rule; analyse reads them too.
     if hparams["anchor_layers"] not in ANALYSIS_RULES:
         unused |= SELECTION_KEYS
@@ -168,6 +160,25 @@ def check_options(
     if hparams["bound"] == "within":
         _put_target_for_source(hparams)
     return unused
+
+
+def check_has_anchors(hparams: Mapping) -> None:
+    """Refuse to align no layers, or to leave none out.
+
+    Raises
+    ------
+    UserError
+        ``anchor_layers`` is [], and the system needs some.
+    """
+    alignment = alignment_class(hparams["alignment"])
+    needs = hparams["mix_layers"] == "not_anchored" or (
+        alignment is not None and uses_anchors(alignment, "all")
+    )
+    if needs and hparams["anchor_layers"] == [] and hparams["gamma"]:
+        raise UserError(
+            f"anchor_layers: the system {hparams['system']} needs some; for "
+            "no alignment use --gamma 0."
+        )
 
 
 def _check_corpora(hparams: dict) -> set[str]:

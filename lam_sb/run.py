@@ -15,7 +15,7 @@ from lam_sb.evaluation.results import (
     results_paths,
 )
 from lam_sb.inputs import Rows
-from lam_sb.options import check_options
+from lam_sb.options import check_has_anchors, check_options
 from lam_sb.run_folder import settings_hash
 from lam_sb.training.checkpoints import has_checkpoint
 from lam_sb.training.history import read_finished
@@ -100,6 +100,8 @@ def load_run(
     if stays:  # in a folder that a result may lie in
         settings["debug"] = True
     unused = check_options(hparams, overrides, path)
+    if "anchor_layers" not in unused:
+        check_has_anchors(hparams)
     settings |= {key: hparams[key] for key in RESOLVED}
     settings = {k: v for k, v in settings.items() if k not in unused}
     return hparams, settings

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 
 from lam_sb.errors import UserError
 
@@ -110,11 +111,6 @@ def _are_layers(value: object) -> bool:
 LARGEST = 2**62  # what int64 holds, sums of two too
 LONGEST_NAME = 200  # bytes; a file system takes 255, and endings follow
 TEXT = Kind("a text", _is_text)
-NAME = Kind(
-    f"a name: no / or \\, no dot, space or - in front, up to {LONGEST_NAME} "
-    "bytes",
-    _is_name,
-)
 PATH = Kind("a path", _is_text)
 CORPORA = Kind(
     "the name of a corpus, that of its folder, or a list of some, "
@@ -131,10 +127,15 @@ SHARE = Kind(
 )
 ABOVE_0 = Kind("a number above 0", lambda v: _is_number(v) and 0 < v < math.inf)
 MAPPING = Kind('a mapping, "{one: other}"', lambda v: isinstance(v, Mapping))
+NAMED_FOLDER = Kind(
+    "a name, of a folder, or several with / between them; none begins with a "
+    f"dot, space or -, or has more than {LONGEST_NAME} bytes",
+    lambda v: all(map(_is_name, str(v).split("/"))) and _is_text(v),
+)
 # By key; those with a few names as values are checked where these are used.
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(("system", "encoder_source"), TEXT),
-    **dict.fromkeys(("experiment", "study"), NAME),
+    **dict.fromkeys(("experiment", "study"), NAMED_FOLDER),
     **{key: one_of(*words) for key, words in CHOICES.items()},
     **dict.fromkeys(("source", "target"), CORPORA),
     **dict.fromkeys(
@@ -222,19 +223,139 @@ KINDS: dict[str, Kind] = {
 }
 
 
+# Where and how the runs of a study are started.
+CLUSTER_KEYS = (
+    *("jobs", "cluster", "partition", "gpus", "cpus", "minutes", "requeue"),
+    "sbatch",
+)
 # Keys whose values are names or paths, as they are typed: 0011 and 1e3 too.
 NAME_KEYS = {
-    key for key, kind in KINDS.items() if kind in (TEXT, NAME, PATH, PATHS)
+    key
+    for key, kind in KINDS.items()
+    if kind in (TEXT, NAMED_FOLDER, PATH, PATHS)
 } | {"source", "target", "anchors_chosen_on", "label_map"}
 
 
-def check_values(values: Mapping[str, object]) -> None:
+def _is_template(value: object, fields: Collection[str]) -> bool:
+    """Whether it is a text that names nothing else in braces."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    try:
+        value.format(**dict.fromkeys(fields, "x"))
+    except (LookupError, ValueError, AttributeError):
+        return False
+    return True
+
+
+def template(*fields: str) -> Kind:
+    """Give the kind of a text that other names are put into."""
+    named = ", ".join(f"{{{field}}}" for field in fields)
+    takes = f"a text, which may name {named}"
+    return Kind(takes, lambda v: _is_template(v, fields))
+
+
+def _by_name(value: object, fits: Callable[[object], bool], least: int) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and len(value) >= least
+        and all(_is_name(k) and fits(v) for k, v in value.items())
+    )
+
+
+def _is_side(value: object) -> bool:
+    """Whether it names the corpora of a role, each once."""
+    names = value if isinstance(value, list) else [value]
+    return bool(names) and all(map(_is_name, names)) and _are_distinct(names)
+
+
+def _are_distinct(values: Sequence) -> bool:
+    return len({*map(str, values)}) == len(values)
+
+
+def _is_direction(value: object) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == 2
+        and all(map(_is_side, value))
+    )
+
+
+def _are_seeds(value: object) -> bool:
+    if not isinstance(value, list):
+        return _is_whole(value) and 1 <= value <= MOST_SEEDS
+    seeds = all(KINDS["seed"].fits(seed) for seed in value)
+    return bool(value) and seeds and _are_distinct(value)
+
+
+def _mapping_or_none(value: object) -> bool:
+    return value is None or isinstance(value, Mapping)
+
+
+MOST_SEEDS = 10_000
+# Keys of a study's file; of its clusters' too, which are above.
+STUDY_KINDS: dict[str, Kind] = {
+    **{key: KINDS[key] for key in ("study", "output_root", "dry_run")},
+    **{key: KINDS[key] for key in CLUSTER_KEYS},
+    **dict.fromkeys(
+        (
+            *("leave_one_out", "paper_numbers", "keep_weights"),
+            *("print_commands", "report_only"),
+        ),
+        SWITCH,
+    ),
+    "title": TEXT,
+    "hparams": template("file", "encoder", "system", "study"),
+    "experiment": template("file", "encoder", "system", "study"),
+    "corpora": Kind(
+        "two or more, [one, other]",
+        lambda v: (
+            (isinstance(v, list) and _is_side(v))
+            or _by_name(v, _mapping_or_none, 1)
+        ),
+    ),
+    "encoders": Kind(
+        "some by name, {whisper: openai/whisper-base}",
+        lambda v: _by_name(v, lambda x: x is None or _is_text(x), 1),
+    ),
+    "systems": Kind(
+        "some, [cc, lam_gl], or {lam_gl: {}}",
+        lambda v: (
+            (isinstance(v, list) and _is_side(v))
+            or _by_name(v, _mapping_or_none, 1)
+        ),
+    ),
+    "seeds": Kind(
+        f"their number, from 1 to {MOST_SEEDS}, or a list of seeds, [0, 1]",
+        _are_seeds,
+    ),
+    "directions": Kind(
+        "null, or pairs of corpora, [[one, other]]",
+        lambda v: (
+            v is None or (isinstance(v, list) and all(map(_is_direction, v)))
+        ),
+    ),
+    "include": Kind(
+        "a list of folders",
+        lambda v: isinstance(v, list) and all(isinstance(x, str) for x in v),
+    ),
+    "keys": Kind(
+        "keys of train.py, {normalise: domain}",
+        lambda v: isinstance(v, Mapping),
+    ),
+}
+
+
+def check_values(
+    values: Mapping[str, object], kinds: Mapping[str, Kind] = KINDS
+) -> None:
     """Refuse values that their keys do not take.
 
     Arguments
     ---------
     values : Mapping[str, object]
         Plain values by key, other keys among them.
+    kinds : Mapping[str, Kind]
+        What keys take, those of a run or of a study.
 
     Raises
     ------
@@ -242,6 +363,6 @@ def check_values(values: Mapping[str, object]) -> None:
         A value of the wrong type or size.
     """
     for key, value in values.items():
-        if key in KINDS and not KINDS[key].fits(value):
-            given = "null" if value is None else repr(value)
-            raise UserError(f"{key} is {given}; it takes {KINDS[key].takes}.")
+        if key in kinds and not kinds[key].fits(value):
+            given = "null" if value is None else shorten(repr(value), 200)
+            raise UserError(f"{key} is {given}; it takes {kinds[key].takes}.")

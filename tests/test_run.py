@@ -157,7 +157,7 @@ def test_paths_and_how_far_to_train_are_no_settings(change, toy):
         {"anchor_layers": [2]},
         {"label_map": {"calm": None}},
         {"experiment": "other"},
-        {"counter": None},
+        {"alignment": None},
     ],
 )
 def test_what_decides_the_result_is_a_setting(change, toy):

@@ -29,7 +29,7 @@ from lam_sb.options import draws_tested_shots, unused_keys
 from lam_sb.run import load_run
 from lam_sb.study.data import DATA_KEYS
 from lam_sb.study.job import Job
-from lam_sb.values import check_values
+from lam_sb.values import STUDY_KINDS, check_values
 
 # Keys that a study sets for each run, and what to use instead.
 SET_BY_STUDY = {
@@ -39,28 +39,6 @@ SET_BY_STUDY = {
     **{"source_options": "corpora", "target_options": "corpora"},
     **{"encoder_source": "encoders", "system": "systems", "bound": "systems"},
 }
-# What a study's keys must be, and how to say them.
-KEY_TYPES = {
-    "corpora": (dict, "name two or more, [one, other]"),
-    "encoders": (dict, "name some, {whisper: openai/whisper-base}"),
-    "systems": (dict, "name some, [cc, lam_gl], or {lam_gl: {}}"),
-    "seeds": (list, "give their number or a list"),
-    "include": (list, "give a list of folders"),
-    "keys": (dict, "give keys of train.py, {normalise: domain}"),
-    **dict.fromkeys(
-        (
-            *("keep_weights", "dry_run", "print_commands", "report_only"),
-            "leave_one_out",
-        ),
-        (bool, "use True or False"),
-    ),
-}
-MAY_BE_EMPTY = ("include", "keys")
-# Where and how the runs are started; lam_sb.values says what these take.
-CLUSTER_KEYS = (
-    *("jobs", "cluster", "partition", "gpus", "cpus", "minutes", "requeue"),
-    "sbatch",
-)
 # What of a run's YAML a study has to know.
 PATHS = (
     *("output_folder", "analysis_folder", "encoder_source", "feature_folder"),
@@ -135,23 +113,19 @@ def read_study(path: str, overrides: Mapping[str, object]) -> Study:
     UserError
         A key that the study sets for each run, or a value without sense.
     """
+    check_values(overrides, STUDY_KINDS)
     given = dict(overrides)
     selected = given.get("systems")
     if isinstance(selected, list):
         del given["systems"]
     values, rest = load_study(path, given)
+    check_values(values, STUDY_KINDS)
     if isinstance(selected, list):
         values["systems"] = _select(path, values["systems"], selected)
     if isinstance(values["seeds"], int):
         values["seeds"] = [*range(values["seeds"])]
     if isinstance(values["corpora"], list):
         values["corpora"] = dict.fromkeys(values["corpora"])
-    for key, (kind, hint) in KEY_TYPES.items():
-        value = values[key]
-        needed = kind is not bool and key not in MAY_BE_EMPTY
-        if not isinstance(value, kind) or (needed and not value):
-            raise UserError(f"{path}: {key} is {value!r}; {hint}.")
-    check_values({key: values[key] for key in CLUSTER_KEYS})
     values["keys"] = values["keys"] | rest
     for key in sorted(SET_BY_STUDY.keys() & values["keys"].keys()):
         raise UserError(
@@ -159,15 +133,27 @@ def read_study(path: str, overrides: Mapping[str, object]) -> Study:
             f"{SET_BY_STUDY[key]}."
         )
     study = Study(Path(path), values)
+    bounds = {(own or {}).get("bound") for own in values["systems"].values()}
     for pair in study.directions:
         named = {name for side in pair for name in names_of(side)}
-        if len(pair) != 2 or not named <= values["corpora"].keys():
+        if not named <= values["corpora"].keys():
             raise UserError(
                 f"{path}: the direction {list(pair)} is no pair of the corpora "
                 f"{', '.join(values['corpora'])}."
             )
+        if pair[0] == pair[1] and "within" not in bounds:
+            raise UserError(
+                f"{path}: the direction {list(pair)} is from a corpus to "
+                "itself; the bound within stands for that."
+            )
     if not study.directions:
-        raise UserError(f"{path}: corpora: {KEY_TYPES['corpora'][1]}.")
+        raise UserError(
+            f"{path}: corpora and directions give no pair; name two corpora "
+            "or more, [one, other], and pairs of them, or null for all."
+        )
+    for folder in study["include"]:
+        if next(Path(folder).rglob("results.json"), None) is None:
+            raise UserError(f"{path}: include: {folder} holds no results.json.")
     return study
 
 
