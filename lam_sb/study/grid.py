@@ -133,28 +133,35 @@ def read_study(path: str, overrides: Mapping[str, object]) -> Study:
             f"{SET_BY_STUDY[key]}."
         )
     study = Study(Path(path), values)
-    bounds = {(own or {}).get("bound") for own in values["systems"].values()}
+    _check_sense(study)
+    return study
+
+
+def _check_sense(study: Study) -> None:
+    """Refuse directions and folders to include that are none."""
+    bounds = {(own or {}).get("bound") for own in study["systems"].values()}
     for pair in study.directions:
         named = {name for side in pair for name in names_of(side)}
-        if not named <= values["corpora"].keys():
+        if not named <= study["corpora"].keys():
             raise UserError(
-                f"{path}: the direction {list(pair)} is no pair of the corpora "
-                f"{', '.join(values['corpora'])}."
+                f"{study.path}: the direction {list(pair)} is no pair of the "
+                f"corpora {', '.join(study['corpora'])}."
             )
-        if pair[0] == pair[1] and "within" not in bounds:
+        if pair[0] == pair[1] and bounds != {"within"}:
             raise UserError(
-                f"{path}: the direction {list(pair)} is from a corpus to "
+                f"{study.path}: the direction {list(pair)} is from a corpus to "
                 "itself; the bound within stands for that."
             )
     if not study.directions:
         raise UserError(
-            f"{path}: corpora and directions give no pair; name two corpora "
-            "or more, [one, other], and pairs of them, or null for all."
+            f"{study.path}: corpora and directions give no pair; name two "
+            "corpora or more, [one, other], and pairs of them, or null for all."
         )
     for folder in study["include"]:
         if next(Path(folder).rglob("results.json"), None) is None:
-            raise UserError(f"{path}: include: {folder} holds no results.json.")
-    return study
+            raise UserError(
+                f"{study.path}: include: {folder} holds no results.json."
+            )
 
 
 def _select(path: str, systems: Mapping, names: list) -> dict:
