@@ -9,11 +9,11 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import distributions
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import yaml
 
@@ -21,6 +21,7 @@ from lam_sb.errors import UserError
 from lam_sb.stopping import STATUS, Stopped, signals_stop
 
 T = TypeVar("T")
+WRONG = 2  # as argparse ends
 LOG_CONFIG = Path(__file__).with_name("log-config.yaml")
 OWN_LOGGERS = ("lam_sb", "train", "__main__")
 # Warnings that tell a user nothing: optional packages, weights that are frozen.
@@ -95,13 +96,34 @@ def begin(first: Callable[[Sequence[str]], T], argv: Sequence[str]) -> T:
     Raises
     ------
     SystemExit
-        With code 1 and a message after a `UserError`.
+        With code 2 and a message after a `UserError`.
     """
     signal.signal(signal.SIGINT, _stop)
     try:
         return first(argv)
     except UserError as error:
-        sys.exit(f"error: {error}")
+        _end(str(error))
+    except OSError as error:
+        _end(_say_disk(error))
+
+
+def _end(message: str) -> NoReturn:
+    """End with one sentence; without, where nobody reads it any more."""
+    with suppress(OSError):
+        sys.stdout.flush()
+        print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.exit(WRONG)
+
+
+def _say_disk(error: OSError) -> str:
+    """Say which file or folder the system refused."""
+    names = (error.filename, error.filename2)
+    where = " and ".join(str(name) for name in names if name is not None)
+    reason = error.strerror or str(error) or type(error).__name__
+    return (
+        f"{where or 'A file'} cannot be read or written: {reason}. What is "
+        "done is kept; once that is mended, the same command goes on."
+    )
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -128,8 +150,9 @@ def console(verbose: bool) -> Iterator[None]:
     Raises
     ------
     SystemExit
-        With code 1 and a message after a `UserError`, with 130 after Ctrl-C,
-        with 75 after a signal of a cluster.
+        With code 2 and a message after a `UserError`, or where a disk is full
+        or a file out of reach; with 130 after Ctrl-C, with 75 after a signal
+        of a cluster.
     """
     if signal.getsignal(signal.SIGINT) is _stop:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -139,12 +162,15 @@ def console(verbose: bool) -> Iterator[None]:
         config["root"]["handlers"] = ["console"]
         logging.config.dictConfig(config)
         logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a full disk lacks lines of a log, no more
     try:
         with signals_stop():
             yield
     except UserError as error:
-        sys.stdout.flush()
-        sys.exit(f"error: {error}")
+        _end(str(error))
+    except OSError as error:
+        logging.getLogger(__name__).debug("", exc_info=True)
+        _end(_say_disk(error))
     except KeyboardInterrupt as stop:
         print("Stopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(STATUS if isinstance(stop, Stopped) else 130)

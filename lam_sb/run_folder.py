@@ -51,6 +51,18 @@ def is_part(path: Path) -> bool:
     )
 
 
+def is_held(folder: str | Path) -> bool:
+    """Whether a run is at work in an output folder."""
+    path = Path(folder) / ".lock"
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 @contextmanager
 def held_folder(folder: str | Path) -> Iterator[Path]:
     """Hold an output folder, made if need be, for one process.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -64,9 +65,9 @@ def test_verbose_leaves_the_warnings_of_all():
     assert done.stdout == "The result.\n"
 
 
-def test_a_users_mistake_is_one_message_and_exit_status_1():
+def test_a_users_mistake_is_one_message_and_exit_status_2():
     done = talk("raise UserError('There is no such thing.')")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr == "error: There is no such thing.\n"
 
 
@@ -80,11 +81,23 @@ def test_ctrl_c_says_that_the_same_command_goes_on():
 def test_verbose_ends_in_the_same_way(capsys):
     with pytest.raises(SystemExit) as ended, console(verbose=True):
         raise UserError("no such thing")
-    assert ended.value.code == "error: no such thing"  # to stderr, status 1
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: no such thing\n"
     with pytest.raises(SystemExit) as ended, console(verbose=True):
         raise KeyboardInterrupt
     assert ended.value.code == 130
     assert "goes on from here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ESTALE])
+def test_what_a_disk_refuses_is_one_sentence(number, capsys):
+    with pytest.raises(SystemExit) as ended, console(verbose=False):
+        raise OSError(number, os.strerror(number), "a/log.txt")
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: a/log.txt cannot be read or written: ")
+    assert os.strerror(number) in said
+    assert said.endswith("the same command goes on.\n")
 
 
 def test_other_errors_keep_their_traceback():
@@ -187,7 +200,7 @@ def test_a_mistake_is_answered_before_anything_slow_is_imported(
         text=True,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.startswith("error: ")
 

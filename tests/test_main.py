@@ -41,7 +41,7 @@ def test_help_lists_the_commands_from_any_folder(tmp_path):
 
 def test_a_wrong_command_is_one_message(tmp_path):
     done = call("analyze", "a.yaml", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         "error: The command is analyze; use python -m lam_sb align | extract | "
         "analyse | reproduce | tune | check | compare | contribute | "

@@ -6,15 +6,18 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
 from lam_sb.errors import UserError
+from lam_sb.run_folder import is_held
 from lam_sb.study.job import Job, command_line
 
+logger = get_logger(__name__)
 POLL = 0.2  # seconds between looks at the processes
 GRACE = 20.0  # seconds that a stopped process has to end by itself
 
@@ -76,22 +79,26 @@ def run_jobs(
         No process or log, on a full disk for example.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    waiting, failures = list(reversed(jobs)), []
+    waiting, failures = list(jobs), []
     running: dict[subprocess.Popen, tuple[Job, Path]] = {}
     with tqdm(total=len(jobs), unit="run", disable=not jobs) as bar:
         try:
             while waiting or running:
-                while waiting and len(running) < at_once:
-                    job = waiting.pop()
+                for job in _free(waiting):
+                    if len(running) == at_once:
+                        break
+                    waiting.remove(job)
                     if job.is_done():  # by another process, meanwhile
                         bar.update()
                         continue
                     log = folder / f"{job.name}.log"
-                    process = _start(job, options, log)
-                    running[process] = job, log
+                    running[_start(job, options, log)] = job, log
                 time.sleep(POLL)
                 for process in [p for p in running if p.poll() is not None]:
                     job, log = running.pop(process)
+                    if process.returncode and is_held(job.folder):
+                        waiting.append(job)  # another was first
+                        continue
                     bar.update()
                     if process.returncode or not job.is_done():
                         failures.append(make_failure(job, options, log))
@@ -102,6 +109,18 @@ def run_jobs(
         finally:
             _stop(running)
     return failures
+
+
+def _free(jobs: Sequence[Job]) -> Iterator[Job]:
+    """Those that no other process is at work on, a study's or an orphan's."""
+    for job in [*jobs]:
+        if not is_held(job.folder):
+            yield job
+            continue
+        logger.warning_once(
+            "Another process is at work on runs of this study: they are waited "
+            "for, and done here only if they are left unfinished."
+        )
 
 
 def _start(job: Job, options: Sequence[str], log: Path) -> subprocess.Popen:

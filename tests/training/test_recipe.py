@@ -374,7 +374,7 @@ def test_a_mistake_ends_the_script_with_its_message_alone(arguments):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "fewer than one batch of 400" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")

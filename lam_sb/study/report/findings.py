@@ -18,7 +18,8 @@ from lam_sb.evaluation.comparisons import (
     columns_of,
     make_tables,
 )
-from lam_sb.evaluation.results import Run, read_run
+from lam_sb.evaluation.results import Run, read_results, read_run
+from lam_sb.files import DamagedError
 from lam_sb.run_folder import is_part
 from lam_sb.study.grid import Study
 from lam_sb.study.job import SET_ASIDE, Job
@@ -75,6 +76,10 @@ def _read_runs(
     problems = [
         f"{missing} of the study's {len(jobs)} runs are not done yet."
     ] * bool(missing)
+    for path in (p for job in jobs if job not in done for p in job.results):
+        if path.exists():  # of other settings, or damaged
+            with suppress(FileNotFoundError):
+                problems += _damage(path)
     for folder in study["include"]:
         found = sorted(Path(folder).rglob("results.json"))
         # Those of old data, which a study set aside, stand beside new ones.
@@ -91,6 +96,14 @@ def _read_runs(
         except UserError as error:
             problems.append(str(error))
     return runs, problems
+
+
+def _damage(path: Path) -> list[str]:
+    try:
+        read_results(path)
+    except DamagedError as error:
+        return [f"{error}; give the run's command again."]
+    return []
 
 
 def _analyses(jobs: Sequence[Job]) -> list[Analysis]:
