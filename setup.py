@@ -32,9 +32,10 @@ setup(
     },
     python_requires=">=3.10",
     install_requires=[
-        # torchaudio ends at 2.11, and its wheel needs the torch beside it.
-        "torch>=2.11,<2.12",
-        "torchaudio>=2.11,<2.12",
+        # From what SpeechBrain asks for to where torchaudio ends; its wheel
+        # needs the torch beside it.
+        "torch>=2.7.1,<2.12",
+        "torchaudio>=2.7.1,<2.12",
         "speechbrain>=1.1",
         "transformers>=5",
         "hyperpyyaml>=1.2",

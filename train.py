@@ -225,14 +225,13 @@ def run_system(
     with run_folder.experiment_folder(folder, settings):
         log_to(folder, verbose, __file__)
         logger.info("System %s, results in %s", hparams["system"], folder)
-        run_on_main(prepare, args=[hparams])
-        manifests = inputs.read_rows(hparams)
+        manifests = inputs.with_manifests(hparams, prepare, inputs.read_rows)
         inputs.check_rows(hparams, manifests, make_training_sampler)
         store = hparams["store"]()
         run.add_data(hparams, settings, manifests, store.path.name)
         text = complete_text(path, overrides)
         run_on_main(run_folder.claim_folder, args=[folder, settings, text])
-        run_on_main(run_parts.write_manifests, args=[hparams])
+        inputs.with_manifests(hparams, prepare, run_parts.write_manifests)
         for keys in run_parts.parts_of(hparams, hparams["calibrate"]):
             run_system(path, run_opts, {**overrides, **keys}, verbose)
             log_to(folder, verbose, __file__)

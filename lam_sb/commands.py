@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from speechbrain.utils.distributed import if_main_process, run_on_main
+from speechbrain.utils.distributed import if_main_process
 
 from lam_sb.analysis.analyse import analyse_corpora
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES, analysed_data
 from lam_sb.command_line import parse_arguments
 from lam_sb.config import load, recipe_folder
 from lam_sb.features.store import FeatureStore
-from lam_sb.inputs import READERS, Rows, choose_device, encode, read_rows
+from lam_sb.inputs import (
+    READERS,
+    Rows,
+    choose_device,
+    encode,
+    read_rows,
+    with_manifests,
+)
 from lam_sb.options import check_options
 from lam_sb.processes import start_processes
 from lam_sb.training.rows import DomainRows
@@ -23,14 +31,14 @@ def extract(argv: Sequence[str]) -> None:
 
     Started by torchrun, the processes share the work.
     """
-    hparams, _, store = encoded_rows(argv)
+    hparams, _, _, store = encoded_rows(argv)
     corpora = ", ".join((*hparams["sources"], *hparams["targets"]))
     print(f"Features of {corpora}: {store.path}")
 
 
 def encoded_rows(
     argv: Sequence[str], unused: Sequence[str] = ()
-) -> tuple[dict, Rows, FeatureStore]:
+) -> tuple[dict, Rows, Rows, FeatureStore]:
     """Prepare and encode all corpora of a YAML file.
 
     Arguments
@@ -44,8 +52,10 @@ def encoded_rows(
     -------
     hparams : dict
         Values of the file.
+    manifests : Rows
+        All rows by part and corpus.
     rows : Rows
-        Manifest rows by part and corpus.
+        Those that could be encoded.
     store : FeatureStore
         Their features.
     """
@@ -55,15 +65,17 @@ def encoded_rows(
     hparams = load(path, overrides | {"anchor_layers": []})
     hparams["anchors_chosen_on"] = None  # nothing is aligned here
     check_options(hparams, overrides, path)
-    if not hparams["skip_prep"]:
-        folder = recipe_folder(path) / READERS
-        run_on_main(hparams["prepare"], kwargs={"readers_folder": folder})
-    rows = read_rows(hparams)
-    for part in unused:
-        del rows[part]
+    manifests = with_manifests(hparams, partial(_prepare, path), read_rows)
+    rows = {part: r for part, r in manifests.items() if part not in unused}
     store = hparams["store"]()
     rows, _ = encode(store, rows, choose_device(run_opts))
-    return hparams, rows, store
+    return hparams, manifests, rows, store
+
+
+def _prepare(path: str, hparams: dict) -> None:
+    """Write the manifests of a YAML file, unless they are to be trusted."""
+    if not hparams["skip_prep"]:
+        hparams["prepare"](readers_folder=recipe_folder(path) / READERS)
 
 
 def analyse(argv: Sequence[str]) -> None:
@@ -72,7 +84,7 @@ def analyse(argv: Sequence[str]) -> None:
     Leaves similarity.csv, selection.json and Figure 1 in the analysis folder.
     """
     unused = ("source_valid", "valid", "target_test")
-    hparams, rows, store = encoded_rows(argv, unused)
+    hparams, manifests, rows, store = encoded_rows(argv, unused)
     labelled = hparams["use_target_labels"]
     source, target = (
         [DomainRows(p, store.rows(p), seen) for p in rows[part].values()]
@@ -88,8 +100,7 @@ def analyse(argv: Sequence[str]) -> None:
         labelled,
         folder,
         hparams["selection_settings"],
-        # As a run finds them, also those whose audio cannot be decoded.
-        analysed_data(read_rows(hparams), store.path.name, labelled),
+        analysed_data(manifests, store.path.name, labelled),
     )
     for rule in ANALYSIS_RULES:
         stability = selection["stability"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import xxhash
@@ -16,6 +18,7 @@ from safetensors import SafetensorError
 from lam_sb.errors import UserError
 
 CHECKSUM = "checksum"  # key of a file's own
+STALE = re.compile(r"\.[0-9a-f]{16}\.tmp$")  # ends what `whole_file` writes
 NO_MAPPING = (ValueError, TypeError, AttributeError)  # of JSON of other shape
 
 
@@ -67,6 +70,24 @@ def whole_file(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_stale(folder: Path, days: float = 0.0) -> None:
+    """Remove what killed processes left half-written below a folder.
+
+    Arguments
+    ---------
+    folder : Path
+        Of which nobody else writes any file, or
+    days : float
+        none for so long.
+    """
+    for path in folder.rglob("*.tmp"):
+        with suppress(OSError):  # another process was first
+            if STALE.search(path.name) and (
+                time.time() - path.stat().st_mtime >= days * 86400
+            ):
+                path.unlink()
 
 
 def _sync(path: Path) -> None:

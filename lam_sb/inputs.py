@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from speechbrain.utils.distributed import infer_device
+from filelock import FileLock
+from speechbrain.utils.distributed import (
+    ddp_barrier,
+    if_main_process,
+    infer_device,
+    run_on_main,
+)
 from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import RunOptions
 
@@ -16,11 +24,13 @@ from lam_sb.corpora.prep_report import REPORT, read_report
 from lam_sb.corpora.prepare import MISSING_AUDIO_LIMIT
 from lam_sb.errors import UserError
 from lam_sb.features.store import FeatureStore
+from lam_sb.files import remove_stale
 from lam_sb.processes import gather_lists, process_rank
 from lam_sb.training.rows import class_labels, with_emotion
 from lam_sb.training.shots import draw_shots, shot_candidates
 
 logger = get_logger(__name__)
+T = TypeVar("T")
 READERS = "data_prep"  # folder beside train.py with the corpora's readers
 PARTS = ("source_train", "source_valid", "target_train", "target_test")
 # Rows by part, corpus and id.
@@ -32,6 +42,42 @@ def validation_manifest(
 ) -> object:
     """Path of the manifest that the weights are selected on, or of several."""
     return target_valid if select_on == "target" else source_valid
+
+
+def with_manifests(
+    hparams: Mapping,
+    prepare: Callable[[Mapping], None],
+    use: Callable[[Mapping], T],
+) -> T:
+    """Prepare the manifests, and use them before any other run changes them.
+
+    Runs of other options, ``max_duration`` for example, may share the folder:
+    each prepares it for itself, one after the other.
+
+    Arguments
+    ---------
+    hparams : Mapping
+        Values of the run.
+    prepare : Callable
+        Writes the manifests, in the main process.
+    use : Callable
+        Reads them, in all processes.
+    """
+    folder, lock = Path(hparams["manifest_folder"]), None
+    if if_main_process():
+        with suppress(OSError):  # where nobody may write, nothing changes
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / ".lock")
+            lock.acquire()
+            remove_stale(folder)
+    try:
+        run_on_main(prepare, args=[hparams])
+        used = use(hparams)
+        ddp_barrier()  # all have read
+    finally:
+        if lock is not None:
+            lock.release()
+    return used
 
 
 def read_rows(hparams: Mapping) -> dict[str, dict[str, dict]]:

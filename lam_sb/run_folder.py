@@ -15,7 +15,7 @@ from speechbrain.utils.distributed import if_main_process
 
 from lam_sb.data import differing_data
 from lam_sb.errors import UserError
-from lam_sb.files import whole_file
+from lam_sb.files import remove_stale, whole_file
 from lam_sb.training.history import FINISHED
 
 # Folders of the runs that a run is made of.
@@ -73,9 +73,9 @@ def held_folder(folder: str | Path) -> Iterator[Path]:
         Another run is at work there.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock", timeout=0)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise UserError(
@@ -83,6 +83,7 @@ def held_folder(folder: str | Path) -> Iterator[Path]:
             "--experiment NAME for a folder of its own."
         ) from None
     try:
+        remove_stale(folder)
         yield folder
     finally:
         lock.release()

@@ -11,7 +11,7 @@ from statistics import fmean
 
 import numpy as np
 import torch
-from speechbrain.utils.distributed import ddp_barrier
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
 from torch.nn.functional import one_hot
 
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
@@ -103,7 +103,7 @@ def write_manifests(hparams: Mapping) -> None:
     They hold all rows of the target that the run reads, and the labels of
     those alone that the run itself tests.
     """
-    if not _has_first(hparams):
+    if not _has_first(hparams) or not if_main_process():
         return
     folder = Path(_places(hparams, "first")["output_folder"])
     folder.mkdir(parents=True, exist_ok=True)

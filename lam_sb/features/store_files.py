@@ -13,7 +13,12 @@ from speechbrain.utils.logger import get_logger
 from lam_sb.errors import UserError
 from lam_sb.features.plan import named_shard, read_plan
 from lam_sb.features.shards import Shard
-from lam_sb.files import DamagedError, read_checked, write_checked
+from lam_sb.files import (
+    DamagedError,
+    read_checked,
+    remove_stale,
+    write_checked,
+)
 from lam_sb.tensors import opened_tensors, save_tensors
 
 logger = get_logger(__name__)
@@ -48,6 +53,7 @@ class StoreFiles:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{self.folder} cannot be made: {error}") from error
+        remove_stale(self.folder, days=1)  # others may be at work
 
     @property
     def _plan(self) -> Path:

@@ -17,12 +17,12 @@ from lam_sb.config import recipe_folder
 from lam_sb.data import describe_data
 from lam_sb.errors import UserError
 from lam_sb.features.encoders import FrozenEncoder
-from lam_sb.inputs import PARTS, READERS, read_rows
+from lam_sb.inputs import PARTS, READERS, read_rows, with_manifests
 from lam_sb.study.job import Job
 
 logger = get_logger(__name__)
 # What of a run's values says how its manifests are written.
-PREP_KEYS = ("prepare", "skip_prep")
+PREP_KEYS = ("prepare", "skip_prep", "manifest_folder")
 # And which of their rows it reads.
 ROW_KEYS = (
     *(*PREP_KEYS, *PARTS),
@@ -110,20 +110,19 @@ class _Look:
 
     def __init__(self):
         self.seen: dict[str, object] = {}
-        self.prepared = ""  # how the manifests are written now
 
     def describe(self, job: Job) -> tuple[dict, dict[bool, dict]]:
         """Say what a run and, with labels and without, its analysis rest on.
 
         Its manifests may be those of a run that was prepared otherwise.
         """
-        name = _name(job, PREP_KEYS)
-        if name != self.prepared and not job.values["skip_prep"]:
-            self.prepared = ""  # nobody knows, if that fails
-            folder = recipe_folder(job.file) / READERS
-            job.values["prepare"](readers_folder=folder)
-            self.prepared = name
-        rows = read_rows(job.values)
+
+        def prepare(values: Mapping) -> None:
+            if not values["skip_prep"]:
+                folder = recipe_folder(job.file) / READERS
+                values["prepare"](readers_folder=folder)
+
+        rows = with_manifests(job.values, prepare, read_rows)
         analysed = {x: analysed_data(rows, "", x) for x in (True, False)}
         return describe_data(job.values, rows, ""), analysed
 

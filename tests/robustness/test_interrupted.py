@@ -1,0 +1,142 @@
+"""A run that is killed, stopped, or finds its disk full ends as unbroken."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import HPARAMS, SMALL
+from forked import fork, run
+from runs import folder_of, outcome
+
+import train
+
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.copyfile")
+
+
+def at_change(folder: Path, number: int, act: Callable, log: Path) -> Callable:
+    """Give what does something before a process changes its folder again.
+
+    Before the change of this number, and each after it; log counts them all.
+    """
+
+    def install() -> None:
+        seen = [0]
+
+        def hook(event: str, given: tuple) -> None:
+            opened = event == "open" and isinstance(given[2], int)
+            is_change = event in CHANGES or (opened and given[2] & WRITES)
+            if not is_change or str(folder) not in str(given[:2]):
+                return
+            seen[0] += 1
+            if str(log) not in str(given[:2]):
+                os.write(counted, b".")
+            if seen[0] >= number:
+                act(given[0])
+
+        counted = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        sys.addaudithook(hook)
+
+    return install
+
+
+def kill(_path: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fill(path: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def lock_up(path: object) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, corpora, wavlm):
+    """Command in a folder, its outcome, and how often it changes the folder."""
+    root = tmp_path_factory.mktemp("unbroken")
+    log = tmp_path_factory.mktemp("log") / "count"
+
+    def words(root: Path) -> list[str]:
+        folders = {
+            **{"data_folder": corpora, "encoder_source": wavlm},
+            **{
+                "feature_folder": root / "features",
+                "output_root": root / "out",
+            },
+        }
+        given = [f"--{k}={v}" for k, v in (SMALL | folders).items()]
+        return [str(HPARAMS / "small/lam_gl.yaml"), "--noprogressbar", *given]
+
+    before = at_change(root, 10**9, kill, log)
+    assert run(words(root), before=before).code == 0
+    return words, outcome(folder_of(words(root))), log.stat().st_size
+
+
+def check_goes_on(words: Callable, root: Path, expected: tuple) -> None:
+    """The same command ends as unbroken, and leaves nothing half-written."""
+    ended = run(words(root))
+    assert ended.code == 0, ended.said
+    results, rows = outcome(folder_of(words(root)))
+    assert rows == expected[1]
+    for key in ("files", "checksum"):
+        results.pop(key, None)
+    assert results == {k: v for k, v in expected[0].items() if k in results}
+    left = [p for p in root.rglob("*.tmp") if "features" not in str(p)]
+    assert not left
+    saved = {p.name for p in (folder_of(words(root)) / "save").iterdir()}
+    assert saved == {
+        "finished.json",
+        "inference.safetensors",
+        "tested.safetensors",
+    }
+
+
+@pytest.mark.parametrize(
+    "tries", [5, pytest.param(131, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("act", [kill, fill, lock_up])
+def test_at_any_change_of_a_file(tries, act, unbroken, tmp_path):
+    words, expected, changes = unbroken
+    draw = random.Random(tries)
+    numbers = [*range(1, changes + 1)]
+    for number in draw.sample(numbers, min(tries, len(numbers))):
+        root = tmp_path / str(number)
+        root.mkdir()
+        before = at_change(root, number, act, tmp_path / "count")
+        ended = run(words(root), before=before)
+        if act is kill:
+            assert ended.code == -signal.SIGKILL
+        else:
+            assert ended.is_clean, (number, ended.said)
+        check_goes_on(words, root, expected)
+        shutil.rmtree(root)
+
+
+@pytest.mark.parametrize("tries", [2, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_at_any_moment(tries, number, unbroken, tmp_path):
+    words, expected, _ = unbroken
+    draw = random.Random(tries)
+    for n in range(tries):
+        root = tmp_path / str(n)
+        wait = fork(train.main, words(root))
+        time.sleep(draw.uniform(0.05, 3.0))
+        sent = time.monotonic()
+        os.kill(wait.number, number)
+        ended = wait()
+        assert time.monotonic() - sent < 10
+        assert "Traceback" not in ended.said, ended.said
+        assert ended.code in (0, 75, 130, -number), ended.said
+        check_goes_on(words, root, expected)
+        shutil.rmtree(root)
