@@ -66,6 +66,7 @@ setup(
         "test": [
             *("pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", *DEMO, *ONNX),
             *("nbclient>=0.10", "ipykernel>=6"),  # run the tutorial
+            "hypothesis>=6.100",  # makes up broken inputs
         ],
     },
 )

@@ -11,10 +11,12 @@ from lam_sb.corpora.file_cache import Stamps, read_files
 from lam_sb.corpora.manifests import Utterance
 from lam_sb.corpora.options import PrepOptions
 from lam_sb.corpora.phones import ESPEAK, detect_phone_set, phone_class
-from lam_sb.corpora.prep_report import PrepReport
+from lam_sb.corpora.prep_report import LONGER, PrepReport
 from lam_sb.corpora.textgrids import check_alignment
 from lam_sb.errors import UserError
 
+# Where phones may end, in parts of the audio and, besides, in seconds.
+BEYOND, SLACK = 1.05, 1.0
 Alignments = Mapping[str | None, Mapping]
 
 
@@ -24,8 +26,13 @@ def read_alignments(
     save_folder: Path,
     stamps: Stamps,
     options: PrepOptions,
+    seconds: Mapping[str, float],
 ) -> Alignments:
-    """Read what each TextGrid holds; drop rows without phones, if asked."""
+    """Read what each TextGrid holds; drop rows without phones, if asked.
+
+    Phones that end behind the audio, of so many ``seconds`` by utterance, are
+    none: of another file, or in milliseconds.
+    """
     paths = sorted({u.alignment for u in report.kept if u.alignment})
     alignments: dict[str | None, dict] = read_files(
         folder,
@@ -36,6 +43,10 @@ def read_alignments(
         prefer="processes",  # parsing holds Python's lock
     )
     alignments[None] = {"problem": "missing alignment"}
+    for u in report.kept:
+        phones = phones_of(alignments, u)
+        if phones and phones[-1][2] > BEYOND * seconds[u.id] + SLACK:
+            alignments[u.alignment] = {"problem": LONGER}
     counts = Counter(
         alignments[u.alignment].get("problem", "with phones")
         for u in report.kept

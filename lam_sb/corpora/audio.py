@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-BLOCK = 2**18  # frames that are decoded at once
+from lam_sb.features.audio import RATES
+
+BLOCK = 2**18  # samples that are decoded at once
 # Formats that libsndfile does not read, by a file's beginning or its suffix.
 UNSUPPORTED_BEGINNING = re.compile(
     rb".{4}ftyp|\x30\x26\xb2\x75|#!AMR|\x1a\x45\xdf\xa3", re.DOTALL
@@ -38,25 +40,34 @@ def check_audio(path: Path) -> dict:
         beginning of the SHA-256 of the file, 16 digits; ``signal_sha``, that
         of its samples, which are the same in any lossless format.
     """
-    content = b""
+    beginning = b""
     try:
-        content = path.read_bytes()
-        if not content:
+        if not path.is_file():  # a pipe would be waited for
+            return {"problem": "unreadable audio"}
+        with open(path, "rb") as file:
+            beginning = part = file.read(BLOCK)
+            digest = hashlib.sha256()
+            while part:
+                digest.update(part)
+                part = file.read(BLOCK)
+        if not beginning:
             return {"problem": "empty audio file"}
         with soundfile.SoundFile(path) as file:
-            return _decode(file) | {
-                "audio_sha": hashlib.sha256(content).hexdigest()[:16]
-            }
-    except (soundfile.SoundFileError, OSError, TypeError):  # .raw
+            return _decode(file) | {"audio_sha": digest.hexdigest()[:16]}
+    # TypeError: .raw
+    except (soundfile.SoundFileError, OSError, TypeError, MemoryError):
         is_other = path.suffix.lower() in UNSUPPORTED_SUFFIXES or (
-            UNSUPPORTED_BEGINNING.match(content)
+            UNSUPPORTED_BEGINNING.match(beginning)
         )
         return {"problem": UNSUPPORTED if is_other else "unreadable audio"}
 
 
 def _decode(file: soundfile.SoundFile) -> dict:
+    if file.samplerate not in RATES:
+        return {"problem": "audio with a sample rate that is none of speech"}
     frames, digest = 0, hashlib.sha256(f"{file.samplerate}".encode())
-    while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+    size = max(1, BLOCK // file.channels)
+    while len(block := file.read(size, dtype="float32", always_2d=True)):
         if not np.isfinite(block).all():
             return {"problem": "audio with samples that are no numbers"}
         frames += len(block)

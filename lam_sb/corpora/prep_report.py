@@ -20,6 +20,7 @@ from lam_sb.corpora.manifests import (
 from lam_sb.corpora.options import PrepOptions
 
 REPORT = "prep_report.json"
+LONGER = "alignment that is longer than its audio"
 
 
 def read_report(folder: str | Path) -> dict:
@@ -108,6 +109,7 @@ class PrepReport:
         }
         limits = [self._absent(absent), self._unknown_speakers()]
         limits += [self.phones.get("problem"), self._approximate()]
+        limits.append(self._longer())
         return {
             "corpus": self.corpus,
             "options": asdict(options),
@@ -126,6 +128,16 @@ class PrepReport:
             },
             "skipped": dict(sorted(self.skipped.items())),
         }
+
+    def _longer(self) -> str:
+        count = self.alignments.get(LONGER, 0)
+        if not count:
+            return ""
+        return (
+            f"The alignments of {count} utterances of {self.corpus} end behind "
+            "the audio, and are not used: are they of other files, or are "
+            "their times in milliseconds instead of seconds?"
+        )
 
     def _absent(self, absent: Mapping[str, Sequence[str]]) -> str:
         """Say which emotions nobody can learn; of the tested, the run does."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -190,7 +191,10 @@ def write_corpus(
         )
     report = PrepReport(corpus, utterances, dropped)
     _drop_unusable(report, folder, audio, options)
-    alignments = read_alignments(report, folder, save_folder, stamps, options)
+    seconds = {u.id: audio[u.path]["duration"] for u in report.kept}
+    alignments = read_alignments(
+        *(report, folder, save_folder, stamps, options), seconds
+    )
     phone_set = find_phone_set(report, alignments, options)
     splits = split_utterances(report.kept, options)
     _check_splits(report, splits, options)
@@ -217,9 +221,17 @@ def _check_texts(corpus: str, utterances: Sequence[Utterance]) -> None:
         )
     for u in utterances:
         for text in (u.path, u.id, u.speaker, u.gender, u.language):
-            if set("{}") & set(text):
+            if set("{}") & set(text) or not text.isprintable():
                 raise UserError(
-                    f"{corpus}: braces in {text}, which manifests cannot hold."
+                    f"{corpus}: {text!r} has braces or control characters, "
+                    "which manifests cannot hold."
+                )
+        for path in filter(None, (u.path, u.alignment)):
+            if os.path.normpath(path).startswith(".."):  # not by its full name
+                raise UserError(
+                    f"{corpus}: {path} of the row {u.id} leads out of "
+                    "the corpus's folder; name the file from / on, or link "
+                    "its folder into that."
                 )
 
 

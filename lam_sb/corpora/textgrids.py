@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ ROUNDING = 1e-3  # seconds that phones may overlap by
 # What praatio raises on a file that is no TextGrid, or half of one.
 BROKEN = (
     *(PraatioException, ValueError, LookupError, TypeError, AttributeError),
-    OSError,
+    *(OSError, RecursionError, MemoryError),
 )
 
 
@@ -74,6 +75,8 @@ def _in_order(tier: Sequence) -> list[list]:
     phones: list[list] = []
     for start, end, label in entries:
         last = phones[-1][2] if phones else start
+        if not (start + ROUNDING >= 0 and end < math.inf):  # or no numbers
+            raise ValueError(f"{label} at {start} is at no time")
         if start >= end or last - start > ROUNDING + 1e-9:
             raise ValueError(f"{label} at {start} overlaps another phone")
         if end > last or start >= last:

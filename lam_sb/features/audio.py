@@ -13,6 +13,7 @@ from speechbrain.dataio import audio_io
 from lam_sb.errors import UserError
 
 SAMPLE_RATE = 16000  # of all encoders
+RATES = range(4000, 400_001)  # Hz that speech comes in
 # Raised when waveforms of other rates come out otherwise.
 # 1: what lies near the lower Nyquist frequency was damped, or folded back.
 RESAMPLING_REVISION = 1
@@ -48,6 +49,8 @@ def load_audio(
         numbers.
     """
     part = {}
+    if not Path(path).is_file():  # a pipe would be waited for
+        raise UnreadableAudioError(f"{path} cannot be read: it is no file.")
     try:
         if start or end is not None:
             rate = audio_io.info(str(path)).sample_rate
@@ -63,6 +66,8 @@ def load_audio(
     if not wav.isfinite().all():
         raise UnreadableAudioError(f"{path} holds samples that are no numbers.")
     wav = wav.mean(0)
+    if rate not in RATES:
+        raise UnreadableAudioError(f"{path} has {rate} samples a second.")
     if rate != SAMPLE_RATE:
         wav = _resample(wav, rate)
     return wav
