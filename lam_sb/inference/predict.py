@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -56,9 +56,26 @@ def predict(argv: Sequence[str]) -> None:
     if given.adapt:  # before anything is written
         _check_adaptable(model, len(windows))
     table = PredictionTable(Path(given.csv), model.labels)
-    done = table.resume(windows, _settings(given, model, windows))
-    encoded = _adapt(model, windows) if given.adapt else {}
-    waiting = [w for w in windows if place_of(w) not in done]
+    with table.held():
+        done = table.resume(windows, _settings(given, model, windows))
+        encoded = _adapt(model, windows) if given.adapt else {}
+        waiting = [w for w in windows if place_of(w) not in done]
+        _fill(table, model, given, waiting, encoded, unusable)
+        rows = table.order(windows)
+        if given.plot:
+            print(f"Plots: {draw_files(table.path, model.labels)}")
+    _report(table.path, rows, unusable)
+
+
+def _fill(
+    table: PredictionTable,
+    model: EmotionClassifier,
+    given: Namespace,
+    waiting: Sequence[Row],
+    encoded: Mapping,
+    unusable: dict[str, str],
+) -> None:
+    """Add the rows of the windows that wait; say what cannot be decoded."""
     with (
         open(table.path, "a", encoding="utf-8", newline="") as file,
         tqdm(total=len(waiting), unit="window", disable=None) as bar,
@@ -72,10 +89,6 @@ def predict(argv: Sequence[str]) -> None:
                 why = f"cannot be decoded from {window['window'][0]:.1f} s on"
                 unusable.setdefault(path, why)
             bar.update(len(batch) + len(lost))
-    rows = table.order(windows)
-    if given.plot:
-        print(f"Plots: {draw_files(table.path, model.labels)}")
-    _report(table.path, rows, unusable)
 
 
 def load_model(given: Namespace) -> EmotionClassifier:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from lam_sb.errors import UserError
 from lam_sb.features.plan import Row
@@ -37,6 +40,30 @@ class PredictionTable:
         self.stamp = path.with_name(f"{path.name}.settings.json")
         self.columns = ["path", "start", "end", "label", *labels, "confidence"]
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let one command write the table.
+
+        Raises
+        ------
+        UserError
+            Another one does.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{self.path}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UserError(
+                f"Another command is writing {self.path}: wait for it, or name "
+                "another --csv."
+            ) from None
+        try:
+            yield
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+
     def resume(
         self, windows: Sequence[Row], settings: Mapping[str, object]
     ) -> set[Place]:
@@ -60,7 +87,6 @@ class PredictionTable:
         files = {path: file_stamp(Path(path)) for path, _, _ in wanted}
         rows = self._rows_of(settings, files) if self.path.exists() else []
         rows = [row for row in rows if _place(row) in wanted]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.stamp, {"settings": settings, "files": files})
         self._write(rows)
         return {_place(row) for row in rows}

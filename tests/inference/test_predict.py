@@ -20,6 +20,7 @@ from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.errors import UserError
 from lam_sb.features.audio import load_audio
 from lam_sb.inference import predict
+from lam_sb.inference.table import PredictionTable
 from lam_sb.inference.windows import list_windows, windows_of
 from lam_sb.tensors import opened_tensors, save_tensors
 
@@ -347,3 +348,13 @@ def test_the_table_is_read_by_pandas(call, tmp_path):
     assert settings["settings"]["min_confidence"] == 0
     with open(tmp_path / "out.csv", newline="") as file:
         assert len(list(csv.reader(file))) == 3
+
+
+def test_a_table_is_written_by_one_command_at_a_time(call, three, tmp_path):
+    path = tmp_path / "out.csv"
+    held = PredictionTable(path, EMOTIONS).held()
+    with held, pytest.raises(UserError, match="Another command is writing"):
+        call(three / "right")
+    assert not path.exists()
+    assert call(three / "right")
+    assert not list(tmp_path.glob("*.lock"))
