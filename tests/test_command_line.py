@@ -219,3 +219,15 @@ def test_options_go_on_to_other_processes_as_they_were_given():
     assert words == ["--debug", "--device=cpu"]
     _, again, overrides = parse_arguments(["a.yaml", *words])
     assert (again.debug, again.device, overrides) == (True, "cpu", {})
+
+
+@pytest.mark.parametrize("name", ["2026-11-26", "0011", "1e3", "true", "no"])
+def test_names_stay_as_they_are_typed(name):
+    words = ["a.yaml", "--experiment", name, f"--source=[{name}, b]"]
+    overrides = parse_arguments(words)[2]
+    assert overrides == {"experiment": name, "source": [name, "b"]}
+
+
+def test_a_name_that_builds_something_is_refused():
+    with pytest.raises(UserError, match="give a name"):
+        parse_arguments(["a.yaml", "--experiment", "!new:os.system [ls]"])

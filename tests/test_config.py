@@ -300,3 +300,56 @@ def test_files_of_other_editors_and_systems(tmp_path):
     path.write_text("# schön\nlr: 1\n", encoding="latin-1")
     with pytest.raises(UserError, match="is not in UTF-8"):
         flatten(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("experiment: 0011", "0011"),
+        ("experiment: 2026-11-26  # the day", "2026-11-26"),
+        ("experiment: 1e3", "1e3"),
+        ("experiment: true", "true"),
+        ("experiment: 'null'", "null"),
+        ("experiment: plain_name", "plain_name"),
+    ],
+)
+def test_a_name_stays_as_it_is_typed(line, name, toy):
+    path = over(toy, f"{line}\n")
+    assert load(path, {"data_folder": "/d"})["experiment"] == name
+
+
+def test_bases_that_multiply_end_at_once(toy):
+    path = toy
+    for n in range(24):
+        text = f"base: [{path.name}, {path.name}]\n"
+        path = write(toy.parent / f"{n}.yaml", text)
+    with pytest.raises(UserError, match="more than 100 bases"):
+        flatten(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gamma: &a [*a]", "holds too many values"),
+        ("label_map: " + "[" * 3000, "is no valid YAML"),
+        ("lr: !include:ablation.yaml", "does not load"),
+        ("counter: " + "x" * 2**21, "is too large"),
+    ],
+    ids=["self", "deep", "include", "large"],
+)
+def test_files_without_end_are_one_sentence(text, message, toy):
+    path = over(toy, f"{text}\n")
+    with pytest.raises(UserError, match=message):
+        load(path, {"data_folder": "/d"})
+
+
+def test_aliases_that_multiply_are_refused(toy):
+    names = [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40)]
+    path = over(toy, f"anchor_layers: {{a0: &a0 [1, 1], {', '.join(names)}}}\n")
+    with pytest.raises(UserError, match="holds too many values"):
+        load(path, {"data_folder": "/d"})
+
+
+def test_what_a_file_builds_takes_no_plain_value(toy):
+    with pytest.raises(UserError, match="counter is built by the file"):
+        load(toy, {"data_folder": "/d", "counter": None})

@@ -79,6 +79,7 @@ def contribute(argv: Sequence[str]) -> None:
     clone = _clone()
     _check_tree(tree)
     texts = _texts(clone)
+    written: list[Path] = []
     temporary = tree / f".lam_sb.{secrets.token_hex(4)}.tmp"
     try:
         for name, text in texts.items():
@@ -89,7 +90,10 @@ def contribute(argv: Sequence[str]) -> None:
         for name in WRITTEN:
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / name).rename(tree / name)
+            written.append(tree / name)
     except (OSError, SafetensorError) as error:
+        for path in written:
+            _remove(path)
         raise UserError(
             f"{tree} cannot be written ({error}); nothing was left there."
         ) from error
@@ -125,6 +129,13 @@ def _texts(clone: Path) -> dict[str, str]:
         rows.append(_row(path, name, scripts[1:], experiments))
         texts[f"{RECIPE}/hparams/{name}"] = flat_file(path, train)
     return texts | {ROWS: _table(rows)}
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _clone() -> Path:

@@ -19,12 +19,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from lam_sb.corpora.manifests import EMOTIONS, write_manifest
 from lam_sb.features.plan import keys_of, plan_shards, row_key
 from lam_sb.features.store import FORMAT
-from lam_sb.files import write_checked
+from lam_sb.features.store_files import StoreFiles
 
 CHUNKS = 8
 SPEAKERS = 400  # of each corpus
@@ -70,7 +69,8 @@ def write_store(
     folder: Path, rows: list[tuple[str, dict]], layers: int, dim: int
 ) -> None:
     """Write shards of random features, each layer at another place."""
-    folder.mkdir(parents=True)
+    files = StoreFiles(folder)
+    files.make_folder()
     settings = {
         "format": FORMAT,
         "transformers": version("transformers"),
@@ -99,10 +99,9 @@ def write_store(
             "utterance": chunks.mean(1).half().cpu(),
             "utterance.frames": torch.full((n,), 240, dtype=torch.int32),
         }
-        save_file(tensors, folder / f"{shard['name']}.safetensors")
-    description = {"encoder": encoder, "settings": settings}
-    write_checked(folder / "store.json", description)
-    write_checked(folder / "plan.json", {"shards": shards})
+        files.save(shard, tensors)
+    files.describe({"encoder": encoder, "settings": settings})
+    files.write_plan(shards)
 
 
 def make(

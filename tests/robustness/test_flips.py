@@ -13,7 +13,7 @@ from runs import folder_of, outcome
 
 import train
 
-SOME = [3, pytest.param(40, marks=pytest.mark.slow)]
+SOME = [2, pytest.param(40, marks=pytest.mark.slow)]
 HEADER = 200  # bytes
 
 
@@ -125,7 +125,7 @@ def test_weights_are_refused(
         restore(whole, attacked)
 
 
-@pytest.mark.parametrize("tries", [8, pytest.param(96, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tries", [4, pytest.param(96, marks=pytest.mark.slow)])
 def test_checkpoints_are_refused(tries, whole, attacked, corpora, wavlm):
     draw = random.Random(tries)
     for _ in range(tries):
@@ -145,7 +145,7 @@ def studied(tmp_path_factory, corpora, wavlm) -> tuple[Path, list[str]]:
     file = root / "mine.yaml"
     file.write_text(f"base: {HPARAMS / 'study/open.yaml'}\nstudy: mine\n")
     keys = {
-        **{"hparams": f"{HPARAMS}/small/{{file}}.yaml", "seeds": 2},
+        **{"hparams": f"{HPARAMS}/small/{{file}}.yaml", "seeds": 1},
         **{"systems": "[layer_atn, lam_gl]", "directions": "[[left, right]]"},
         **{"corpora": "[left, right]", "encoders": f"{{tiny: {wavlm}}}"},
         **{"data_folder": corpora, "feature_folder": root / "features"},

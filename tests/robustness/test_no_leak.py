@@ -12,7 +12,7 @@ from conftest import HPARAMS, RATE, SMALL, make_corpus, read_table, write_table
 from forked import run
 from runs import folder_of, outcome, results_of
 
-QUICK = ("cc", "lam_gl")  # in every call; the others under -m slow
+QUICK = ("cc", "ensemble", "lam_gl")  # in every call; the others under -m slow
 SYSTEMS = [
     pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
     for name in sorted(path.stem for path in (HPARAMS / "small").glob("*.yaml"))

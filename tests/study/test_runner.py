@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from lam_sb.errors import UserError
 from lam_sb.files import write_checked
-from lam_sb.run_folder import settings_hash
+from lam_sb.run_folder import held_folder, settings_hash
 from lam_sb.stopping import STATUS
 from lam_sb.study.job import Job, command_line
 from lam_sb.study.runner import run_jobs
@@ -163,3 +164,16 @@ def test_a_signal_ends_the_runs_at_work(make_job, tmp_path, number, status):
     for _, pid in lines:
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid), 0)
+
+
+def test_a_run_that_another_process_is_at_is_waited_for(make_job, tmp_path):
+    jobs = [make_job("a"), make_job("b")]
+    with ThreadPoolExecutor(1) as pool:
+        with held_folder(jobs[0].folder):
+            running = pool.submit(run_jobs, jobs, 2, [], tmp_path / "logs")
+            while not jobs[1].is_done():
+                time.sleep(0.05)
+            assert not running.done()
+            assert [name for name, *_ in started(tmp_path)] == ["b"]
+        assert running.result(60) == []
+    assert jobs[0].is_done()
