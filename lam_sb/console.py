@@ -60,11 +60,14 @@ def log_to(folder: Path, verbose: bool, script: str) -> None:
     from speechbrain.core import DEFAULT_LOG_CONFIG
     from speechbrain.utils.distributed import if_main_process
 
-    sb.create_experiment_directory(
-        folder,
-        log_config=DEFAULT_LOG_CONFIG if verbose else str(LOG_CONFIG),
-        save_env_desc=False,  # by pip, which takes seconds
-    )
+    try:
+        sb.create_experiment_directory(
+            folder,
+            log_config=DEFAULT_LOG_CONFIG if verbose else str(LOG_CONFIG),
+            save_env_desc=False,  # by pip, which takes seconds
+        )
+    except ValueError as error:  # of logging, where log.txt cannot be opened
+        raise error.__cause__ or error from None
     if if_main_process():
         # SpeechBrain copies the module that calls it, which is this one.
         (folder / Path(__file__).name).unlink(missing_ok=True)

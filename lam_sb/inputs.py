@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from speechbrain.utils.distributed import (
     ddp_barrier,
     if_main_process,
@@ -68,7 +68,7 @@ def with_manifests(
         with suppress(OSError):  # where nobody may write, nothing changes
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / ".lock")
-            lock.acquire()
+            _wait_for(lock)
             remove_stale(folder)
     try:
         run_on_main(prepare, args=[hparams])
@@ -78,6 +78,17 @@ def with_manifests(
         if lock is not None:
             lock.release()
     return used
+
+
+def _wait_for(lock: FileLock) -> None:
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        logger.info(
+            f"Another run is preparing corpora in {Path(lock.lock_file).parent}"
+            ": it is waited for."
+        )
+        lock.acquire()
 
 
 def read_rows(hparams: Mapping) -> dict[str, dict[str, dict]]:

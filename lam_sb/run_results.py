@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES
+from lam_sb.evaluation.result_files import read_results
 from lam_sb.evaluation.results import (
     finished_result,
-    read_results,
     results_paths,
     score,
     score_notes,

@@ -12,6 +12,7 @@ import xxhash
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from lam_sb.errors import UserError
 from lam_sb.files import (
     CHECKSUM,
     NO_MAPPING,
@@ -117,7 +118,7 @@ def opened_tensors(
             _checked[str(path)] = stamp
         with safe_open(path, framework="pt", device=str(device)) as file:
             yield TensorFile(file)
-    except (FileNotFoundError, DamagedError):
+    except (FileNotFoundError, UserError):
         raise
     except (OSError, SafetensorError, LookupError, *NO_MAPPING) as error:
         raise DamagedError(f"{path} is damaged ({error})") from error

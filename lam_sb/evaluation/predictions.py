@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pandas as pd
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.errors import UserError
 from lam_sb.evaluation.metrics import check_classes
+from lam_sb.evaluation.result_files import read_results
+from lam_sb.files import DamagedError
 
 UNKNOWN = -1  # class of a row without a label
 CLASSES = {e: n for n, e in enumerate(EMOTIONS)} | {"": UNKNOWN}
@@ -116,11 +119,15 @@ class Predictions:
 def _read(path: Path) -> pd.DataFrame:
     """Read a predictions.csv, names as they are written."""
     try:
+        with suppress(FileNotFoundError):  # of another program
+            read_results(path.with_name("results.json"))
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         for column in ("label", "prediction"):
             if not table[column].isin(CLASSES).all():
                 raise ValueError(f"a {column} is no emotion")
         table[[*EMOTIONS]] = table[[*EMOTIONS]].astype(float)
+    except DamagedError as error:
+        raise UserError(f"{error}; give the run's command again.") from None
     except (OSError, LookupError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     return table

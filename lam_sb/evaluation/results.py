@@ -18,17 +18,12 @@ from lam_sb.errors import UserError
 from lam_sb.evaluation.calibration import calibration_scores, check_posteriors
 from lam_sb.evaluation.metrics import scores
 from lam_sb.evaluation.predictions import Predictions
+from lam_sb.evaluation.result_files import checksums_beside, read_results
 from lam_sb.evaluation.statistics import (
     FEW_CLUSTERS,
     interval,
 )
-from lam_sb.files import (
-    DamagedError,
-    file_checksum,
-    read_checked,
-    write_checked,
-    write_csv,
-)
+from lam_sb.files import DamagedError, write_checked, write_csv
 from lam_sb.run_folder import read_settings
 from lam_sb.training.rows import UNLABELLED, DomainRows
 
@@ -46,13 +41,6 @@ SCORES = (  # keys of results.json that need labels
 # Keys that say how far to train; settings.yaml lacks them, for they may grow.
 TRAINING_LENGTH = ("number_of_epochs", "patience")
 PACKAGES = ("speechbrain", "torch", "torchaudio", "transformers")
-# Files beside results.json, or in the run's folder, that a report reads.
-CHECKED = (
-    "predictions.csv",
-    "settings.yaml",
-    "history.csv",
-    "layer_weights.csv",
-)
 
 
 def score(rows: DomainRows, posteriors: np.ndarray) -> dict:
@@ -181,33 +169,6 @@ def finished_result(path: Path, settings_hash: str) -> dict:
     return there if there.get("settings_hash") == settings_hash else {}
 
 
-def read_results(path: Path) -> dict:
-    """Read results.json, and check the files that it was written with.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is none.
-    DamagedError
-        It, or a file beside it, is not as the run left it.
-    """
-    results = read_checked(path)
-    for name, checksum in results.get("files", {}).items():
-        file = _beside(path, results, name)
-        if file.is_file() and file_checksum(file) != checksum:
-            raise DamagedError(
-                f"{file} is not the one that {path} was written with"
-            )
-    return results
-
-
-def _beside(path: Path, results: Mapping, name: str) -> Path:
-    """Path of a file that belongs to a results.json."""
-    if name == "predictions.csv" or len(results.get("targets") or ()) < 2:
-        return path.with_name(name)
-    return path.parent.parent / name
-
-
 def other_length(there: Mapping, values: Mapping) -> dict[str, int]:
     """Values of `TRAINING_LENGTH` under which a finished run was trained.
 
@@ -278,14 +239,13 @@ def write_predictions(
 def write_results(path: Path, content: Mapping) -> None:
     """Write results.json; add its schema, and the versions it was made with.
 
-    And checksums of the files of `CHECKED` that are there.
+    And checksums of the files that belong to it.
     """
     versions = {package: version(package) for package in PACKAGES}
-    files = {name: _beside(path, content, name) for name in CHECKED}
     ending = {
         "versions": versions,
         "git": _git_commit(),
-        "files": {n: file_checksum(f) for n, f in files.items() if f.is_file()},
+        "files": checksums_beside(path, content),
     }
     write_checked(path, {"schema": SCHEMA, **content, **ending})
 
@@ -306,10 +266,11 @@ def read_posteriors(path: Path, ids: Sequence[str]) -> np.ndarray:
     Raises
     ------
     UserError
-        They are not there, or the rows are not among them.
+        They are not there or damaged, or the rows are not among them.
     """
-    path = path.with_name("predictions.csv")
+    results, path = path, path.with_name("predictions.csv")
     try:
+        read_results(results)
         with open(path, encoding="utf-8", newline="") as file:
             rows = {row["id"]: row for row in csv.DictReader(file)}
         values = [[float(rows[i][e]) for e in EMOTIONS] for i in ids]

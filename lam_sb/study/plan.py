@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from statistics import mean
 
-from lam_sb.evaluation.results import read_results
+from lam_sb.evaluation.result_files import read_results
 from lam_sb.study.grid import Study
 from lam_sb.study.job import Job
 

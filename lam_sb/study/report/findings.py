@@ -18,7 +18,8 @@ from lam_sb.evaluation.comparisons import (
     columns_of,
     make_tables,
 )
-from lam_sb.evaluation.results import Run, read_results, read_run
+from lam_sb.evaluation.result_files import read_results
+from lam_sb.evaluation.results import Run, read_run
 from lam_sb.files import DamagedError
 from lam_sb.run_folder import is_part
 from lam_sb.study.grid import Study
