@@ -26,11 +26,11 @@ def read_alignments(
     save_folder: Path,
     stamps: Stamps,
     options: PrepOptions,
-    seconds: Mapping[str, float],
+    audio: Mapping[str, Mapping],
 ) -> Alignments:
     """Read what each TextGrid holds; drop rows without phones, if asked.
 
-    Phones that end behind the audio, of so many ``seconds`` by utterance, are
+    Phones that end behind the ``audio``, which has a duration by path, are
     none: of another file, or in milliseconds.
     """
     paths = sorted({u.alignment for u in report.kept if u.alignment})
@@ -45,7 +45,8 @@ def read_alignments(
     alignments[None] = {"problem": "missing alignment"}
     for u in report.kept:
         phones = phones_of(alignments, u)
-        if phones and phones[-1][2] > BEYOND * seconds[u.id] + SLACK:
+        most = BEYOND * audio[u.path]["duration"] + SLACK
+        if phones and phones[-1][2] > most:
             alignments[u.alignment] = {"problem": LONGER}
     counts = Counter(
         alignments[u.alignment].get("problem", "with phones")

@@ -191,10 +191,8 @@ def write_corpus(
         )
     report = PrepReport(corpus, utterances, dropped)
     _drop_unusable(report, folder, audio, options)
-    seconds = {u.id: audio[u.path]["duration"] for u in report.kept}
-    alignments = read_alignments(
-        *(report, folder, save_folder, stamps, options), seconds
-    )
+    places = folder, save_folder
+    alignments = read_alignments(report, *places, stamps, options, audio)
     phone_set = find_phone_set(report, alignments, options)
     splits = split_utterances(report.kept, options)
     _check_splits(report, splits, options)
