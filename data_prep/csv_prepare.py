@@ -14,6 +14,7 @@ Authors
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -139,6 +140,11 @@ def _ids(lines: Sequence[Mapping[str, str]]) -> list[str]:
     for line, path in zip(lines, paths, strict=True):
         if not path.name:
             raise UserError(f"A row of labels.csv has no path: {line}.")
+        if os.path.normpath(path).startswith(".."):  # not by its full name
+            raise UserError(
+                f"labels.csv: {path} leads out of the corpus's folder; name "
+                "the file from / on, or link its folder into that."
+            )
     ids = [path.stem for path in paths]
     for name_of in (lambda path: path.with_suffix(""), lambda path: path):
         counts = Counter(ids)

@@ -16,8 +16,8 @@ from lam_sb.run_options import (
     check_options,
     read_options,
 )
-from lam_sb.values import KINDS, NAME_KEYS
-from lam_sb.yaml_text import parse_names, parse_yaml
+from lam_sb.values import KINDS
+from lam_sb.yaml_names import read_value
 
 if TYPE_CHECKING:
     from speechbrain.utils.run_opts import RunOptions
@@ -139,9 +139,8 @@ def _split(argv: Sequence[str]) -> tuple[str, list[str], dict[str, object]]:
 
 
 def _value(key: str, text: str) -> object:
-    parse = parse_names if key in NAME_KEYS else parse_yaml
     try:
-        return parse(text, f"--{key} {text}")
+        return read_value(key, text, f"--{key} {text}")
     except UserError as error:
         takes = KINDS[key].takes if key in KINDS else "a value in YAML"
         raise UserError(f"{error} It takes {takes}.") from None

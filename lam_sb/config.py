@@ -16,19 +16,19 @@ from ruamel.yaml import YAMLError
 from lam_sb.corpora.names import ROLES, joined
 from lam_sb.errors import UserError, suggestion
 from lam_sb.run_options import RUN_OPTIONS
-from lam_sb.values import KINDS, NAME_KEYS, STUDY_KINDS, check_values
+from lam_sb.values import KINDS, STUDY_KINDS, check_values
+from lam_sb.yaml_names import BY_NAME, NAMES, read_value
 from lam_sb.yaml_text import (
     FastLoader,
     comments_above,
     dump,
-    parse_names,
     parse_yaml,
     plain_values,
     split_keys,
     without_comments,
 )
 
-# A text for certain, but for the words of YAML that are something else.
+# A text for certain, but for YAML's own words.
 WORD = re.compile(r"[A-Za-z_/][\w/+ .-]*$", re.ASCII)
 # What holds objects, or values of other keys on lines of its own.
 BUILT = re.compile(r"!(new|name|apply|module):|\n.*!ref")
@@ -121,17 +121,18 @@ def _read(
 
 def _keep_names(own: dict[str, str], where: str) -> None:
     """Write each name as it is typed, and a list of corpora as one text."""
-    for key in own.keys() & NAME_KEYS:
+    for key in own.keys() & {*NAMES, *BY_NAME, "keys"}:
         body = without_comments(own[key])
-        typed = body.partition(":")[2].partition("#")[0].strip()
-        # What is built is known later; most names are no other type.
-        if "!" in body or (WORD.match(typed) and typed.lower() not in OTHERS):
+        text = body.partition(":")[2]
+        typed = text.partition("#")[0].strip()
+        is_word = WORD.match(typed) and typed.lower() not in OTHERS
+        if is_word or {*"!&*"} & {*body}:  # built, or named, elsewhere
             continue
-        value = parse_names(body, where)[key]
-        value = joined(value) if key in ROLES else value
-        if value != parse_yaml(body, where)[key]:
-            text = dump({key: value})
-            own[key] = comments_above(own[key]) + text
+        value = parse_yaml(body, where)[key]
+        kept = read_value(key, text, where) if value is not None else None
+        kept = joined(kept) if key in ROLES else kept
+        if kept != value:
+            own[key] = comments_above(own[key]) + dump({key: kept})
 
 
 def recipe_folder(path: str | Path) -> Path:
@@ -214,11 +215,6 @@ def load(path: str | Path, overrides: Mapping[str, object]) -> dict:
         The YAML file.
     overrides : Mapping[str, object]
         Values by key.
-
-    Returns
-    -------
-    dict
-        Values and objects by key.
 
     Raises
     ------

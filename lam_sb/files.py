@@ -163,7 +163,9 @@ def read_checked(path: str | Path) -> dict:
     except FileNotFoundError:
         raise
     except KeyError:
-        raise DamagedError(f"{path} is damaged (it has no checksum)") from None
+        raise DamagedError(
+            f"{path} has no checksum: it is damaged, or of an older lam_sb"
+        ) from None
     except (OSError, RecursionError, *NO_MAPPING) as error:
         raise DamagedError(f"{path} is damaged ({error})") from None
     return content

@@ -69,7 +69,8 @@ def with_manifests(
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / ".lock")
             _wait_for(lock)
-            remove_stale(folder)
+            for corpus in hparams["source_folder"] | hparams["target_folder"]:
+                remove_stale(folder / corpus)
     try:
         run_on_main(prepare, args=[hparams])
         used = use(hparams)

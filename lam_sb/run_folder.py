@@ -18,6 +18,7 @@ from lam_sb.errors import UserError
 from lam_sb.files import remove_stale, whole_file
 from lam_sb.training.history import FINISHED
 
+LOOK = 0.5  # seconds that a lock may be held by who only looks at it
 # Folders of the runs that a run is made of.
 PART = re.compile(r"first|seed_\d+|without_.+")
 
@@ -73,7 +74,7 @@ def held_folder(folder: str | Path) -> Iterator[Path]:
         Another run is at work there.
     """
     folder = Path(folder)
-    lock = FileLock(folder / ".lock", timeout=0)
+    lock = FileLock(folder / ".lock", timeout=LOOK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()

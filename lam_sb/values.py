@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import shorten
@@ -78,12 +79,17 @@ def _is_text(value: object) -> bool:
     return _is_number(value) or (isinstance(value, str) and value.strip() != "")
 
 
+def is_writable(text: str) -> bool:
+    """Whether a text has no control characters, nor halves of others."""
+    return not any(unicodedata.category(c) in ("Cc", "Cs") for c in text)
+
+
 def _is_name(value: object) -> bool:
     """Whether it can name a folder, and leads nowhere else."""
     text = str(value)
     return (
         _is_text(value)
-        and text.isprintable()
+        and is_writable(text)
         and not text.startswith((".", "-", " "))
         and not {*text} & {*"/\\"}
         and len(text.encode()) <= LONGEST_NAME
@@ -130,7 +136,7 @@ MAPPING = Kind('a mapping, "{one: other}"', lambda v: isinstance(v, Mapping))
 NAMED_FOLDER = Kind(
     "a name, of a folder, or several with / between them; none begins with a "
     f"dot, space or -, or has more than {LONGEST_NAME} bytes",
-    lambda v: all(map(_is_name, str(v).split("/"))) and _is_text(v),
+    lambda v: all(map(_is_name, str(v).rstrip("/").split("/"))) and _is_text(v),
 )
 # By key; those with a few names as values are checked where these are used.
 KINDS: dict[str, Kind] = {
@@ -258,7 +264,7 @@ def _by_name(value: object, fits: Callable[[object], bool], least: int) -> bool:
     return (
         isinstance(value, Mapping)
         and len(value) >= least
-        and all(_is_name(k) and fits(v) for k, v in value.items())
+        and all(_is_text(k) and fits(v) for k, v in value.items())
     )
 
 

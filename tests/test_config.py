@@ -353,3 +353,8 @@ def test_aliases_that_multiply_are_refused(toy):
 def test_what_a_file_builds_takes_no_plain_value(toy):
     with pytest.raises(UserError, match="counter is built by the file"):
         load(toy, {"data_folder": "/d", "counter": None})
+
+
+def test_aliases_of_one_key_serve_another(toy):
+    path = over(toy, "experiment: &name 0011\nlast: *name\n")
+    assert load(path, {"data_folder": "/d"})["last"] == 11  # YAML's own

@@ -72,6 +72,7 @@ def test_the_values_of_our_files_are_taken(path):
         ("source", "a+../x", "the name of a corpus"),
         ("source", "a+", "the name of a corpus"),
         ("encoder_source", " ", "a text"),
+        ("experiment", "a\x1bb", "a name"),
         ("time_chunks", 10**6, "a whole number, from 1 to 999"),
         ("max_steps", 10**30, "a whole number, 1 or more, or null"),
         ("feature_folder", None, "a path"),

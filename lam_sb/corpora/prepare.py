@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,6 +36,7 @@ from lam_sb.files import (
     write_checked,
     write_json,
 )
+from lam_sb.values import is_writable
 
 MISSING_AUDIO_LIMIT = 0.05
 # Raised by hand when the same files give other manifests: those that are there
@@ -219,17 +219,10 @@ def _check_texts(corpus: str, utterances: Sequence[Utterance]) -> None:
         )
     for u in utterances:
         for text in (u.path, u.id, u.speaker, u.gender, u.language):
-            if set("{}") & set(text) or not text.isprintable():
+            if set("{}") & set(text) or not is_writable(text):
                 raise UserError(
                     f"{corpus}: {text!r} has braces or control characters, "
                     "which manifests cannot hold."
-                )
-        for path in filter(None, (u.path, u.alignment)):
-            if os.path.normpath(path).startswith(".."):  # not by its full name
-                raise UserError(
-                    f"{corpus}: {path} of the row {u.id} leads out of "
-                    "the corpus's folder; name the file from / on, or link "
-                    "its folder into that."
                 )
 
 

@@ -124,8 +124,9 @@ def read_study(path: str, overrides: Mapping[str, object]) -> Study:
         values["systems"] = _select(path, values["systems"], selected)
     if isinstance(values["seeds"], int):
         values["seeds"] = [*range(values["seeds"])]
-    if isinstance(values["corpora"], list):
-        values["corpora"] = dict.fromkeys(values["corpora"])
+    for key in ("corpora", "systems"):
+        if isinstance(values[key], list):
+            values[key] = dict.fromkeys(values[key])
     values["keys"] = values["keys"] | rest
     for key in sorted(SET_BY_STUDY.keys() & values["keys"].keys()):
         raise UserError(

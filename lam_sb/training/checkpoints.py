@@ -140,9 +140,11 @@ def _files(folder: Path) -> list[Path]:
 def _check(folder: Path) -> None:
     """Refuse a checkpoint whose files are not those that were saved."""
     try:
+        if not (folder / CHECKSUMS).exists():
+            raise DamagedError(f"{folder} is damaged, or of an older lam_sb")
         saved = read_checked(folder / CHECKSUMS)
         now = {path.name: file_checksum(path) for path in _files(folder)}
-        wrong = sorted(n for n in saved | now if saved.get(n) != now.get(n))
+        wrong = sorted(n for n in saved if saved[n] != now.get(n))
         if wrong:
             raise DamagedError(f"{folder / wrong[0]} is damaged")
     except (OSError, DamagedError) as error:

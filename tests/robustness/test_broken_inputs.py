@@ -299,3 +299,13 @@ def test_manifests(corpus, content, cut):
 @given(content=st.one_of(JSON, ROWS), cut=CUTS)
 def test_many_manifests(corpus, content, cut):
     check_manifest(corpus, content, cut)
+
+
+@pytest.mark.parametrize("name", ["録音　一", "گوینده‌اول", "no\u00a0break"])
+def test_speakers_have_names_of_any_script(name, tmp_path):
+    corpus = make_corpus(tmp_path / "toy", speakers=2)
+    text = (corpus / "labels.csv").read_text().replace(",s00", f",{name}")
+    (corpus / "labels.csv").write_text(text)
+    _prepare(corpus, tmp_path / "out")
+    rows = read_manifest(tmp_path / "out/test.json", corpus)
+    assert {row["speaker"] for row in rows.values()} == {name, "s01"}

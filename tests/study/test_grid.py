@@ -355,3 +355,21 @@ def test_calibrate_is_dropped_where_no_source_can_be_left_out(
         assert ("calibrate" in job.keys) == several
         assert ("seeds_averaged" in job.keys) == (job.system != "ensemble")
     assert len(jobs) == 6
+
+
+def test_names_in_a_study_stay_as_they_are_typed(tmp_path):
+    path = tmp_path / "mine.yaml"
+    text = f"base: {HPARAMS / 'study/open.yaml'}\nstudy: 0011\n"
+    text += "corpora: [0011, left]\ndirections: [[0011, left]]\n"
+    text += "systems: [cc]\nencoders: {1e3: tiny}\n"
+    text += "keys: {data_folder: 0012, gamma: 0.1, label_map: {01: neutral}}\n"
+    path.write_text(text)
+    study = read_study(str(path), {})
+    assert study["study"] == "0011"
+    assert study.directions == [("0011", "left")]
+    assert study["systems"] == {"cc": None}
+    assert study["encoders"] == {"1e3": "tiny"}
+    assert study["keys"] == {
+        **{"data_folder": "0012", "gamma": 0.1},
+        "label_map": {"01": "neutral"},
+    }

@@ -259,3 +259,12 @@ def test_a_full_disk_is_said_in_a_sentence(model, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"vs 0\). Is the disk full\?"):
         checkpointer.save_checkpoint()
     assert len(checkpointer.list_checkpoints()) == 1
+
+
+def test_files_of_others_beside_a_checkpoint_are_no_damage(
+    checkpointer, model, fragile, tmp_path
+):
+    checkpoint = save(checkpointer, 1.0)
+    (Path(checkpoint.path) / ".DS_Store").write_text("of a file browser")
+    again = make_checkpointer(tmp_path, model, fragile)
+    assert again.recover_if_possible().meta["loss"] == 1.0
