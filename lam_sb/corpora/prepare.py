@@ -165,15 +165,14 @@ def write_corpus(
         Two rows of one id, too much audio missing, filters that leave no row,
         required phones of no one set, or an empty split.
     """
-    utterances = list(utterances)
-    dropped, facts = dict(dropped or {}), dict(facts or {})
+    utterances, facts = list(utterances), dict(facts or {})
+    dropped = dict(dropped or {})
     _check_texts(corpus, utterances)
     save_folder.mkdir(parents=True, exist_ok=True)
     files = [f for u in utterances for f in (u.path, u.alignment) if f]
     stamps = file_stamps(folder, files)
-    given = (corpus, options, dropped, facts, [*notes], utterances)
-    inputs = (FORMAT, *given, stamps)
-    fingerprint = hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]
+    given = (corpus, options, dropped, facts, [*notes], utterances, stamps)
+    fingerprint = _fingerprint(*given)
     if _is_done(save_folder, fingerprint):
         return
     audio = read_files(
@@ -191,8 +190,8 @@ def write_corpus(
         )
     report = PrepReport(corpus, utterances, dropped)
     _drop_unusable(report, folder, audio, options)
-    places = folder, save_folder
-    alignments = read_alignments(report, *places, stamps, options, audio)
+    places = folder, save_folder, stamps
+    alignments = read_alignments(report, *places, options, audio)
     phone_set = find_phone_set(report, alignments, options)
     splits = split_utterances(report.kept, options)
     _check_splits(report, splits, options)
@@ -206,6 +205,11 @@ def write_corpus(
     write_json(save_folder / "prep_report.json", content)
     done = {"inputs": fingerprint, "outputs": _outputs(save_folder)}
     write_checked(save_folder / "prep_stamp.json", done)
+
+
+def _fingerprint(*given: object) -> str:
+    text = repr((FORMAT, *given))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _check_texts(corpus: str, utterances: Sequence[Utterance]) -> None:
