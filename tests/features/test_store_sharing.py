@@ -124,7 +124,6 @@ def run_extract(command, corpora, wavlm, folder) -> FeatureStore:
     return store
 
 
-@pytest.mark.slow
 def test_torchrun_writes_the_bytes_of_one_process(wavlm, tmp_path):
     for seed, name in enumerate(("left", "right")):
         corpus = tmp_path / "corpora" / name

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import HPARAMS, SMALL
-from forked import fork, run
+from forked import Ended, call, command, fork, run
 from runs import folder_of, outcome
 
 import train
@@ -141,3 +141,31 @@ def test_a_signal_at_any_moment(tries, number, unbroken, tmp_path):
         assert ended.code in (0, expected_code), ended.said
         check_goes_on(words, root, expected)
         shutil.rmtree(root)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("act", [kill, fill])
+def test_an_export_at_any_change_of_a_file(act, unbroken, tmp_path):
+    words, *_ = unbroken
+    root = tmp_path / "run"
+    root.mkdir()
+    assert run(words(root)).code == 0
+    given = ["export", str(folder_of(words(root)))]
+
+    def export(folder: Path, number: int) -> Ended:
+        before = at_change(folder.parent, number, act, tmp_path / "count")
+        return fork(command, [*given, str(folder)], before=before)()
+
+    assert export(tmp_path / "0/model", 10**9).code == 0
+    changes = (tmp_path / "count").stat().st_size
+    expected = _bytes_of(tmp_path / "0/model")
+    for number in range(1, changes + 1):
+        folder = tmp_path / f"{number}/model"
+        ended = export(folder, number)
+        assert ended.code == -signal.SIGKILL if act is kill else ended.is_clean
+        assert call(*given, folder).code == 0
+        assert _bytes_of(folder) == expected
+
+
+def _bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

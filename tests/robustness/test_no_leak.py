@@ -52,7 +52,7 @@ def relabel(data: Path, corpus: str, how: str) -> None:
 def learned(folder: Path) -> tuple:
     """Weights and posteriors."""
     rows = outcome(folder)[1]
-    return results_of(folder)["weights_hash"], [
+    return results_of(folder).get("weights_hash"), [
         {k: v for k, v in row.items() if k != "label"} for row in rows
     ]
 

@@ -80,7 +80,6 @@ def scores(root: Path) -> dict[tuple, str]:
         }
 
 
-@pytest.mark.slow
 def test_stopped_it_goes_on_where_it_was(arguments, root, capsys):
     process = subprocess.Popen(
         [sys.executable, "-m", "lam_sb", *arguments],

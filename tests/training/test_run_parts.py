@@ -251,6 +251,7 @@ def test_the_targets_emotions_are_those_of_the_first_run(tmp_path):
     write_predictions(
         tmp_path / "first/predictions.csv", both, posteriors, "right"
     )
+    write_checked(tmp_path / "first/results.json", {"targets": ["right"]})
     hparams = {
         **{"output_folder": tmp_path, "save_folder": tmp_path / "save"},
         "targets": ["right"],
