@@ -11,13 +11,13 @@ from speechbrain.utils.distributed import if_main_process
 from lam_sb.analysis.analyse import analyse_corpora
 from lam_sb.analysis.anchor_layers import ANALYSIS_RULES, analysed_data
 from lam_sb.command_line import parse_arguments
-from lam_sb.config import load, recipe_folder
+from lam_sb.config import load
 from lam_sb.features.store import FeatureStore
 from lam_sb.inputs import (
-    READERS,
     Rows,
     choose_device,
     encode,
+    prepare_manifests,
     read_rows,
     with_manifests,
 )
@@ -65,17 +65,13 @@ def encoded_rows(
     hparams = load(path, overrides | {"anchor_layers": []})
     hparams["anchors_chosen_on"] = None  # nothing is aligned here
     check_options(hparams, overrides, path)
-    manifests = with_manifests(hparams, partial(_prepare, path), read_rows)
+    manifests = with_manifests(
+        hparams, partial(prepare_manifests, path), read_rows
+    )
     rows = {part: r for part, r in manifests.items() if part not in unused}
     store = hparams["store"]()
     rows, _ = encode(store, rows, choose_device(run_opts))
     return hparams, manifests, rows, store
-
-
-def _prepare(path: str, hparams: dict) -> None:
-    """Write the manifests of a YAML file, unless they are to be trusted."""
-    if not hparams["skip_prep"]:
-        hparams["prepare"](readers_folder=recipe_folder(path) / READERS)
 
 
 def analyse(argv: Sequence[str]) -> None:

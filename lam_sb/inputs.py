@@ -19,6 +19,7 @@ from speechbrain.utils.distributed import (
 from speechbrain.utils.logger import get_logger
 from speechbrain.utils.run_opts import RunOptions
 
+from lam_sb.config import recipe_folder
 from lam_sb.corpora.manifests import read_manifest
 from lam_sb.corpora.prep_report import REPORT, read_report
 from lam_sb.corpora.prepare import MISSING_AUDIO_LIMIT
@@ -42,6 +43,12 @@ def validation_manifest(
 ) -> object:
     """Path of the manifest that the weights are selected on, or of several."""
     return target_valid if select_on == "target" else source_valid
+
+
+def prepare_manifests(path: str, hparams: Mapping) -> None:
+    """Write the manifests of a YAML file, unless they are to be trusted."""
+    if not hparams["skip_prep"]:
+        hparams["prepare"](readers_folder=recipe_folder(path) / READERS)
 
 
 def with_manifests(

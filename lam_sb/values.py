@@ -260,10 +260,10 @@ def template(*fields: str) -> Kind:
     return Kind(takes, lambda v: _is_template(v, fields))
 
 
-def _by_name(value: object, fits: Callable[[object], bool], least: int) -> bool:
+def _by_name(value: object, fits: Callable[[object], bool]) -> bool:
     return (
         isinstance(value, Mapping)
-        and len(value) >= least
+        and len(value) > 0
         and all(_is_text(k) and fits(v) for k, v in value.items())
     )
 
@@ -293,8 +293,11 @@ def _are_seeds(value: object) -> bool:
     return bool(value) and seeds and _are_distinct(value)
 
 
-def _mapping_or_none(value: object) -> bool:
-    return value is None or isinstance(value, Mapping)
+def _are_named(value: object) -> bool:
+    """Whether it lists names, or says something of each in a mapping."""
+    if isinstance(value, list):
+        return _is_side(value)
+    return _by_name(value, lambda own: own is None or isinstance(own, Mapping))
 
 
 MOST_SEEDS = 10_000
@@ -312,24 +315,12 @@ STUDY_KINDS: dict[str, Kind] = {
     "title": TEXT,
     "hparams": template("file", "encoder", "system", "study"),
     "experiment": template("file", "encoder", "system", "study"),
-    "corpora": Kind(
-        "two or more, [one, other]",
-        lambda v: (
-            (isinstance(v, list) and _is_side(v))
-            or _by_name(v, _mapping_or_none, 1)
-        ),
-    ),
+    "corpora": Kind("two or more, [one, other]", _are_named),
     "encoders": Kind(
         "some by name, {whisper: openai/whisper-base}",
-        lambda v: _by_name(v, lambda x: x is None or _is_text(x), 1),
+        lambda v: _by_name(v, lambda x: x is None or _is_text(x)),
     ),
-    "systems": Kind(
-        "some, [cc, lam_gl], or {lam_gl: {}}",
-        lambda v: (
-            (isinstance(v, list) and _is_side(v))
-            or _by_name(v, _mapping_or_none, 1)
-        ),
-    ),
+    "systems": Kind("some, [cc, lam_gl], or {lam_gl: {}}", _are_named),
     "seeds": Kind(
         f"their number, from 1 to {MOST_SEEDS}, or a list of seeds, [0, 1]",
         _are_seeds,

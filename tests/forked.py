@@ -43,6 +43,7 @@ def fork(
     function: Callable, *given, before: Callable[[], None] = lambda: None
 ) -> Callable[[float], Ended]:
     """Start a command; what is returned waits for it, and kills it if late."""
+    # The file is read, and closed, with what is returned.
     start, output = time.monotonic(), tempfile.TemporaryFile()  # noqa: SIM115
     sys.stdout.flush()
     sys.stderr.flush()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from conftest import HPARAMS, over
 
+from lam_sb.analysis.measures import MEASURES
 from lam_sb.config import key_blocks, load
 from lam_sb.errors import UserError
+from lam_sb.features.encoding import DTYPES, PRECISIONS
 from lam_sb.options import check_options
 from lam_sb.values import CHOICES, KINDS, check_values
 from lam_sb.yaml_text import plain_values
@@ -122,3 +124,9 @@ def test_a_name_that_does_not_exist_is_refused(key, wavlm, tmp_path):
     given |= {"anchor_layers": [1], "feature_folder": str(tmp_path)}
     with pytest.raises(UserError, match=f"^{key} is 'best'; .* one of "):
         use(str(HPARAMS / f"{file}.yaml"), given)
+
+
+def test_the_choices_are_those_that_the_code_knows():
+    assert CHOICES["similarity"] == MEASURES
+    assert CHOICES["extract_precision"] == tuple(PRECISIONS)
+    assert CHOICES["storage_dtype"] == tuple(DTYPES)

@@ -10,10 +10,10 @@ import torch
 from scipy import fft
 from speechbrain.dataio import audio_io
 
+from lam_sb.corpora.audio import RATES
 from lam_sb.errors import UserError
 
 SAMPLE_RATE = 16000  # of all encoders
-RATES = range(4000, 400_001)  # Hz that speech comes in
 # Raised when waveforms of other rates come out otherwise.
 # 1: what lies near the lower Nyquist frequency was damped, or folded back.
 RESAMPLING_REVISION = 1

@@ -13,11 +13,10 @@ from lam_sb.analysis.anchor_layers import (
     analysed_data,
     changed_selection,
 )
-from lam_sb.config import recipe_folder
 from lam_sb.data import describe_data
 from lam_sb.errors import UserError
 from lam_sb.features.encoders import FrozenEncoder
-from lam_sb.inputs import PARTS, READERS, read_rows, with_manifests
+from lam_sb.inputs import PARTS, prepare_manifests, read_rows, with_manifests
 from lam_sb.study.job import Job
 
 logger = get_logger(__name__)
@@ -116,12 +115,7 @@ class _Look:
 
         Its manifests may be those of a run that was prepared otherwise.
         """
-
-        def prepare(values: Mapping) -> None:
-            if not values["skip_prep"]:
-                folder = recipe_folder(job.file) / READERS
-                values["prepare"](readers_folder=folder)
-
+        prepare = partial(prepare_manifests, job.file)
         rows = with_manifests(job.values, prepare, read_rows)
         analysed = {x: analysed_data(rows, "", x) for x in (True, False)}
         return describe_data(job.values, rows, ""), analysed
