@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from glob import escape
 from pathlib import Path
 
 import torch
@@ -15,9 +16,12 @@ from lam_sb.arguments import export_arguments
 from lam_sb.errors import UserError
 from lam_sb.evaluation.results import Run
 from lam_sb.evaluation.run_settings import of_equal_settings
+from lam_sb.files import DamagedError, file_checksum
 from lam_sb.inference.card import BY_SPEAKER, model_card
 from lam_sb.inference.interface import EmotionClassifier
 from lam_sb.inference.onnx_file import write_onnx
+from lam_sb.run import settings_of
+from lam_sb.run_folder import read_settings
 from lam_sb.tensors import save_tensors
 from lam_sb.training.kept import FinishedRun, KeptSystem, read_finished_run
 from lam_sb.training.weights import copy_stored
@@ -25,6 +29,8 @@ from lam_sb.yaml_text import dump, split_keys, without_comments
 
 HYPERPARAMS = "hyperparams.yaml"
 WEIGHTS = "model.safetensors"
+LABELS = "label_encoder.txt"
+CHECKED = {".yaml", ".txt", ".skops"}  # what the weights are of no use without
 REFERENCE = re.compile(r"<(\w+)")  # in the text of a YAML key
 CUSTOM_INTERFACE = '''\
 """Lets SpeechBrain load this model without naming its class.
@@ -109,6 +115,8 @@ def export(argv: Sequence[str]) -> None:
     used = runs[0].results["encoder"]
     source = given.encoder_source or _public_name(used)
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    for left in folder.parent.glob(f".{escape(folder.name)}.*.tmp"):
+        shutil.rmtree(left, ignore_errors=True)  # of one that was killed
     try:
         temporary.mkdir(parents=True)
         write_model(temporary, runs, source)
@@ -191,7 +199,8 @@ def write_model(
     folder : Path
         Gets hyperparams.yaml, model.safetensors, with scikit-learn's
         ensembles one ensemble_<n>.skops a run, label_encoder.txt,
-        custom_interface.py, and the model card, README.md.
+        custom_interface.py, and the model card, README.md. The weights hold
+        checksums of the files that decide what they say.
     runs : Sequence[FinishedRun]
         Runs that are averaged.
     encoder_source : str
@@ -206,23 +215,25 @@ def write_model(
     blocks = _blocks(systems[0])  # those of all: they are alike
     content = systems[0].content
     card = model_card(runs, encoder_source)
-    tensors, bases = _tensors(runs)
-    save_tensors(folder / WEIGHTS, tensors, bases)
     if content["fit"] == "sklearn":
         for n, system in enumerate(systems):
             shutil.copyfile(system.ensemble, folder / f"ensemble_{n}.skops")
     labels = CategoricalEncoder()
     labels.update_from_iterable(content["labels"], sequence_input=False)
-    labels.save(folder / "label_encoder.txt")
+    labels.save(folder / LABELS)
     text = _hyperparams(runs, blocks, encoder_source)
-    for path in folder.iterdir():  # whoever may read the folder
-        path.chmod(0o644)
     for name, content in (
         (HYPERPARAMS, text),
         ("custom_interface.py", CUSTOM_INTERFACE),
         ("README.md", card),
     ):
         (folder / name).write_text(content, encoding="utf-8")
+    tensors, bases = _tensors(runs)
+    files = [p for p in sorted(folder.iterdir()) if p.suffix in CHECKED]
+    checksums = {path.name: file_checksum(path) for path in files}
+    save_tensors(folder / WEIGHTS, tensors, bases | {"files": checksums})
+    for path in folder.iterdir():  # whoever may read the folder
+        path.chmod(0o644)
 
 
 def _blocks(system: KeptSystem) -> dict[str, str]:
@@ -246,7 +257,24 @@ def _blocks(system: KeptSystem) -> dict[str, str]:
             needed.add(key)
             waiting += REFERENCE.findall(there[key])
     blocks = {key: there[key] for key in there if key in needed}
+    _check_blocks(path, blocks)
     return blocks | {"encoding": dump({"encoding": content["encoding"]})}
+
+
+def _check_blocks(path: Path, blocks: Mapping[str, str]) -> None:
+    """Refuse a hyperparams.yaml that is not what the run was made with.
+
+    Its folders may be other ones; what decides a result stands in
+    settings.yaml too.
+    """
+    settings = read_settings(path.with_name("settings.yaml"))
+    for key, value in settings_of(blocks).items():
+        if key != "layers" and value != settings.get(key):
+            raise DamagedError(
+                f"{path} and settings.yaml beside it differ in {key}: one of "
+                "them was changed, or is damaged. Give the run's command "
+                "again, which writes both, then export."
+            )
 
 
 def _tensors(

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from speechbrain.inference.interfaces import Pretrained
 
-from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.errors import UserError
 from lam_sb.features.audio import SAMPLE_RATE, load_audio
 from lam_sb.features.encoding import Waveforms, encode_batch, exact_matmul
@@ -39,11 +38,6 @@ class EmotionClassifier(Pretrained):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._is_checked = False
-        if self.labels != list(EMOTIONS):
-            raise UserError(
-                f"label_encoder.txt names {', '.join(self.labels)}, not "
-                f"{', '.join(EMOTIONS)}: export or download the model again."
-            )
 
     @property
     def labels(self) -> list[str]:

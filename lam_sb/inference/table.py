@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
@@ -13,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from lam_sb.errors import UserError
 from lam_sb.features.plan import Row
-from lam_sb.files import file_stamp, whole_file, write_json
+from lam_sb.files import file_stamp, read_checked, whole_file, write_checked
 
 Place = tuple[str, str, str]  # path, start and end, as the table writes them
 
@@ -87,16 +86,16 @@ class PredictionTable:
         files = {path: file_stamp(Path(path)) for path, _, _ in wanted}
         rows = self._rows_of(settings, files) if self.path.exists() else []
         rows = [row for row in rows if _place(row) in wanted]
-        write_json(self.stamp, {"settings": settings, "files": files})
+        write_checked(self.stamp, {"settings": settings, "files": files})
         self._write(rows)
         return {_place(row) for row in rows}
 
     def _rows_of(self, settings: Mapping, files: Mapping) -> list[dict]:
         """Rows that are there, of files that have not changed."""
         try:
-            there = json.loads(self.stamp.read_text(encoding="utf-8"))
+            there = read_checked(self.stamp)
             same, known = there["settings"] == settings, there["files"]
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, UserError, LookupError):
             same, known = False, {}
         if not same:
             raise UserError(

@@ -317,15 +317,6 @@ def test_damaged_weights_are_one_sentence(run, tmp_path):
         export(tmp_path, run)
 
 
-def test_labels_in_another_order_are_refused(run, wavlm, tmp_path):
-    folder = export(tmp_path, run)
-    path = folder / "label_encoder.txt"
-    text = path.read_text().replace("neutral", "x").replace("sad", "neutral")
-    path.write_text(text.replace("'x'", "'sad'"))
-    with pytest.raises(UserError, match=r"label_encoder.txt names sad, happy"):
-        load(folder, wavlm)
-
-
 def test_an_unfinished_run_is_not_exported(run, tmp_path):
     results = results_of(run) | {"finished": False}
     del results["checksum"]
@@ -345,3 +336,51 @@ def test_a_finished_run_that_is_tested_again_keeps_what_export_needs(
     assert path.read_bytes() == before
     assert not (run / "save/weights").exists()
     export(tmp_path, run)
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("hyperparams.yaml", "num_heads: 2", "num_heads: 4"),
+        ("hyperparams.yaml", "temperatures: [1.0]", "temperatures: [3.0]"),
+        ("label_encoder.txt", "'happy'", "'sad'"),
+    ],
+)
+def test_a_file_that_was_changed_since_is_refused(
+    name, before, after, run, wavlm, tmp_path
+):
+    folder = export(tmp_path, run)
+    text = (folder / name).read_text()
+    assert before in text
+    (folder / name).write_text(text.replace(before, after))
+    with pytest.raises(UserError, match=f"{name} is not the one that was expo"):
+        load(folder, wavlm)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("num_heads: 2", "num_heads: 4"),
+        ("projection_norm: layer", "projection_norm: none"),
+        ("head: !new:lam_sb.models.head", "head: !new:lam_sb.models.hear"),
+    ],
+)
+def test_a_run_whose_files_differ_is_refused(before, after, run, tmp_path):
+    path = run / "hyperparams.yaml"
+    assert before in path.read_text()
+    path.write_text(path.read_text().replace(before, after))
+    key = before.partition(":")[0]
+    with pytest.raises(UserError, match=rf"settings\.yaml beside.* in {key}:"):
+        export(tmp_path, run)
+    assert not [p for p in tmp_path.iterdir() if "exported" in p.name]
+
+
+def test_what_a_killed_export_left_goes(run, tmp_path):
+    left = tmp_path / ".exported.0123abcd.tmp"
+    other = tmp_path / ".exported2.0123abcd.tmp"
+    for folder in (left, other):
+        folder.mkdir()
+        (folder / "hyperparams.yaml").write_text("half")
+    export(tmp_path, run)
+    assert not left.exists()
+    assert other.exists()

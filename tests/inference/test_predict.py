@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from lam_sb.__main__ import main
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.errors import UserError
 from lam_sb.features.audio import load_audio
+from lam_sb.files import file_checksum
 from lam_sb.inference import predict
 from lam_sb.inference.table import PredictionTable
 from lam_sb.inference.windows import list_windows, windows_of
@@ -128,6 +130,21 @@ def test_it_goes_on_where_it_was_stopped(call, three, tmp_path, monkeypatch):
     assert {w[0] for w in encoded} == {row["path"] for row in whole[4:]}
 
 
+def other_model(folder: Path, change: str) -> None:
+    """Make a model another one: its temperature, or its weights."""
+    weights, hyperparams = folder / "model.safetensors", "hyperparams.yaml"
+    with opened_tensors(weights) as file:
+        tensors, content = file.tensors(), file.content
+    if change == "weights":
+        tensors["0.0/std"] = tensors["0.0/std"] + 1
+    else:
+        text = (folder / hyperparams).read_text()
+        text = text.replace("temperatures: [1.0]", "temperatures: [2.0]")
+        (folder / hyperparams).write_text(text)
+        content["files"][hyperparams] = file_checksum(folder / hyperparams)
+    save_tensors(weights, tensors, content)
+
+
 @pytest.mark.parametrize(
     "change", ["model", "weights", "option", "foreign", "stamp", "files"]
 )
@@ -144,16 +161,8 @@ def test_rows_of_other_settings_are_never_mixed(
     before, options = out.read_text(), {}
     if change == "option":
         options = {"min_confidence": 0.9}
-    if change == "model":
-        text = (exported[1] / "hyperparams.yaml").read_text()
-        text = text.replace("temperatures: [1.0]", "temperatures: [2.0]")
-        (exported[1] / "hyperparams.yaml").write_text(text)
-    if change == "weights":
-        weights = exported[1] / "model.safetensors"
-        with opened_tensors(weights) as file:
-            tensors, content = file.tensors(), file.content
-        tensors["0.0/std"] = tensors["0.0/std"] + 1
-        save_tensors(weights, tensors, content)
+    if change in ("model", "weights"):
+        other_model(exported[1], change)
     if change == "stamp":
         (tmp_path / "out.csv.settings.json").write_text("{")
     if change == "files":
