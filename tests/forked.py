@@ -97,6 +97,14 @@ def _be_the_command(
         os._exit(code)
 
 
+def until(happens: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)
+
+
 def run(arguments: Sequence[str], **options) -> Ended:
     """Give train.py these arguments, and wait."""
     return fork(train.main, [*arguments], **options)()

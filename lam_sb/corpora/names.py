@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lam_sb.errors import UserError
+from lam_sb.values import PATH
 
 ROLES = ("source", "target")
 # What keys of each role end in that hold something for each corpus.
@@ -99,7 +100,8 @@ def set_by_corpus(hparams: dict) -> None:
     Raises
     ------
     UserError
-        A corpus that is named twice or not at all, or without manifests.
+        A corpus that is named twice or not at all, or without manifests, or a
+        path that is none.
     """
     for role in ROLES:
         corpora = hparams[role]
@@ -115,6 +117,7 @@ def set_by_corpus(hparams: dict) -> None:
         for key in keys:
             if key in hparams:
                 hparams[key] = by_corpus(key, hparams[key], corpora)
+                _check_paths(key, hparams[key])
         for name, folder in hparams[f"{role}_folder"].items():
             if folder is None:
                 folder = f"{hparams['data_folder']}/{name}"
@@ -123,6 +126,15 @@ def set_by_corpus(hparams: dict) -> None:
         for name, path in hparams.get(key, {}).items():
             if path is None:
                 raise UserError(f"{key} names no manifest of {name}.")
+
+
+def _check_paths(key: str, given: Mapping[str, object]) -> None:
+    for name, path in given.items():
+        fits = key.endswith("_options") or path is None or PATH.fits(path)
+        if not fits:
+            raise UserError(
+                f"{key} of {name} is {path!r}; it takes {PATH.takes}."
+            )
 
 
 def role_keys(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
 
 import pytest
 from conftest import HPARAMS, SMALL
-from forked import call, fork, run
+from forked import call, command, fork, run, until
 from runs import folder_of, outcome
+from small_studies import study_words
 
 import train
 
@@ -79,7 +79,7 @@ def test_extraction_and_training_fill_one_store(tries, words, tmp_path):
         shutil.rmtree(tmp_path / "out")
         extract = ["extract", words()[0], *words()[1:]]
         waits = [fork(train.main, words())]
-        waits += [fork(_command, extract) for _ in range(2)]
+        waits += [fork(command, extract) for _ in range(2)]
         for ended in (wait() for wait in waits):
             assert ended.code == 0, ended.said
         assert outcome(folder_of(words()))[1] == expected
@@ -87,33 +87,15 @@ def test_extraction_and_training_fill_one_store(tries, words, tmp_path):
         assert {p.name: p.read_bytes() for p in found} == whole
 
 
-def _command(given: list) -> None:
-    from lam_sb.__main__ import main
-
-    main(given)
-
-
 @pytest.mark.slow
 def test_two_studies_at_once_and_orphans_end_in_one_report(
     tmp_path, corpora, wavlm
 ):
-    file = tmp_path / "mine.yaml"
-    file.write_text(f"base: {HPARAMS / 'study/open.yaml'}\nstudy: mine\n")
-    keys = {
-        **{"hparams": f"{HPARAMS}/small/{{file}}.yaml", "seeds": 2},
-        **{"systems": "[layer_atn]", "directions": "[[left, right]]"},
-        **{"corpora": "[left, right]", "encoders": f"{{tiny: {wavlm}}}"},
-        **{"data_folder": corpora, "feature_folder": tmp_path / "features"},
-        **{"output_root": tmp_path / "out", "batch_size": 8, "jobs": 2},
-        **{"max_steps": 6, "average_last_steps": 3, "num_heads": 2},
-        **{"projection_dim": 16, "ffn_dim": 16},
-    }
-    given = ["reproduce", str(file), *(f"--{k}={v}" for k, v in keys.items())]
-    killed = fork(_command, given)
-    while not list((tmp_path / "out").rglob("train_log.txt")):
-        time.sleep(0.01)
+    given = study_words(tmp_path, corpora, wavlm, seeds=2)
+    killed = fork(command, given)
+    until(lambda: [*(tmp_path / "out").rglob("train_log.txt")])
     os.kill(killed.number, signal.SIGKILL)  # its runs go on as orphans
-    waits = [fork(_command, given) for _ in range(2)]
+    waits = [fork(command, given) for _ in range(2)]
     for ended in (wait() for wait in waits):
         assert ended.code == 0, ended.said
     page = (tmp_path / "out/study/mine/report.html").read_text()

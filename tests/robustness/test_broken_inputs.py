@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
-import struct
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from conftest import EMOTIONS, RATE, make_corpus, write_table
+from broken_audio import BEGUN, READABLE, broken_audio
+from conftest import (
+    EMOTIONS,
+    HPARAMS,
+    make_corpus,
+    make_encoder,
+    write_table,
+)
+from encoder_kinds import KINDS
+from forked import call
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from speechbrain.utils.importutils import LazyModule
 
 from lam_sb.corpora.audio import check_audio
@@ -44,67 +51,18 @@ def some(number: int) -> Callable:
 few, many = some(60), some(2000)
 
 
-def wav_header(rate: int, channels: int = 1, size: int = 3200) -> bytes:
-    return struct.pack(
-        "<4sI4s4sIHHIIHH4sI",
-        *(b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, channels, rate),
-        *((rate * 2 * channels) % 2**32, 2 * channels % 2**16, 16),
-        *(b"data", size),
-    )
-
-
-def broken_audio(folder: Path) -> dict[str, Path]:
-    """Write files of many kinds that are no speech; by name."""
-    tone = 0.1 * np.sin(np.arange(8000) / 9)
-    for suffix in ("wav", "flac", "ogg", "mp3"):
-        soundfile.write(folder / f"whole.{suffix}", tone, RATE)
-        content = (folder / f"whole.{suffix}").read_bytes()
-        for name, part in {
-            "half": content[: len(content) // 2],
-            "header": content[:40],
-            "one_byte": content[:1],
-            "turned": content[::-1],
-            "no_end": content[:-1000],
-        }.items():
-            (folder / f"{name}.{suffix}").write_bytes(part)
-        (folder / f"whole.{suffix}").unlink()
-    for name, value in {"nan": np.nan, "inf": np.inf, "minus": -np.inf}.items():
-        samples = tone.copy()
-        samples[4000] = value
-        soundfile.write(folder / f"{name}.wav", samples, RATE, subtype="FLOAT")
-    for rate in (0, 1, 3, 2**31 - 1, 2**32 - 1):
-        path = folder / f"rate_{rate}.wav"
-        path.write_bytes(wav_header(rate) + bytes(3200))
-    for channels in (0, 1024, 65535):
-        path = folder / f"channels_{channels}.wav"
-        path.write_bytes(wav_header(RATE, channels) + bytes(3200))
-    (folder / "promise.wav").write_bytes(wav_header(RATE, 1, 2**30) + bytes(99))
-    (folder / "empty.wav").touch()
-    (folder / "zeros.wav").write_bytes(bytes(5000))
-    (folder / "text.wav").write_text("path,emotion,speaker\n" * 99)
-    (folder / "samples.raw").write_bytes(bytes(5000))
-    (folder / "samples.pcm").write_bytes(bytes(5000))
-    (folder / "pickle.wav").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
-    (folder / "folder.wav").mkdir()
-    os.mkfifo(folder / "pipe.wav")
-    (folder / "loop.wav").symlink_to(folder / "loop.wav")
-    (folder / "gone.wav").symlink_to(folder / "nowhere.wav")
-    (folder / "device.wav").symlink_to("/dev/zero")
-    return {path.name: path for path in folder.iterdir()}
-
-
 def test_broken_audio_is_counted_and_never_encoded(tmp_path):
     files = broken_audio(tmp_path)
-    assert len(files) > 35
+    assert len(files) > 65
     for name, path in files.items():
         found = check_audio(path)
         if "problem" not in found:  # what is left can be read as speech
-            assert name.split(".")[0] in ("no_end", "half", "channels_1024")
+            assert name.split(".")[0] in READABLE
             wav = load_audio(path)
             assert wav.isfinite().all()
             assert len(wav) <= 8000
             continue
-        if name.split(".")[0] not in ("no_end", "half", "promise", "header"):
+        if name.split(".")[0] not in BEGUN:
             with pytest.raises(UnreadableAudioError):
                 load_audio(path)
 
@@ -121,6 +79,34 @@ def test_one_broken_file_does_not_stop_a_corpus(tmp_path):
         _prepare(corpus, tmp_path / "out")
         report = json.loads((tmp_path / "out/prep_report.json").read_text())
         assert len(report["skipped"]) <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "family", ["wavlm", "hubert", "wav2vec2", "wav2vec2_stable", "whisper"]
+)
+def test_no_broken_file_reaches_a_store(family, tmp_path):
+    kind, keys = KINDS[family]
+    encoder = make_encoder(tmp_path / "encoder", kind, **keys)
+    data = tmp_path / "data"
+    corpora = [make_corpus(data / name, seed=n) for n, name in enumerate("ab")]
+    (tmp_path / "broken").mkdir()
+    table = (corpora[0] / "labels.csv").read_text()
+    for name, path in broken_audio(tmp_path / "broken").items():
+        shutil.move(path, corpora[0] / "audio" / name)
+        line = f"audio/{name},sad,s00\n"
+        (corpora[0] / "labels.csv").write_text(table + line)
+        out = tmp_path / "out"
+        words = {"source": "a", "target": "b", "encoder_source": encoder}
+        words |= {"data_folder": data, "output_root": out}
+        words |= {"manifest_folder": out / "m", "feature_folder": out / "f"}
+        given = [f"--{key}={value}" for key, value in words.items()]
+        ended = call("extract", HPARAMS / "small/layer_atn.yaml", *given)
+        assert ended.code == 0, (name, ended.said)
+    shards = list((out / "f").rglob("????????????????.safetensors"))
+    assert shards
+    for shard in shards:
+        assert all(x.isfinite().all() for x in load_file(shard).values())
 
 
 def _prepare(corpus: Path, out: Path, **given) -> None:

@@ -10,6 +10,7 @@ import pytest
 from conftest import HPARAMS, SMALL
 from forked import call, run
 from runs import folder_of, outcome
+from small_studies import study_words, tables
 
 import train
 
@@ -142,27 +143,11 @@ def test_checkpoints_are_refused(tries, whole, attacked, corpora, wavlm):
 def studied(tmp_path_factory, corpora, wavlm) -> tuple[Path, list[str]]:
     """Root of a finished study, and the command that made it."""
     root = tmp_path_factory.mktemp("studied")
-    file = root / "mine.yaml"
-    file.write_text(f"base: {HPARAMS / 'study/open.yaml'}\nstudy: mine\n")
-    keys = {
-        **{"hparams": f"{HPARAMS}/small/{{file}}.yaml", "seeds": 1},
-        **{"systems": "[layer_atn, lam_gl]", "directions": "[[left, right]]"},
-        **{"corpora": "[left, right]", "encoders": f"{{tiny: {wavlm}}}"},
-        **{"data_folder": corpora, "feature_folder": root / "features"},
-        **{"output_root": root / "out", "batch_size": 8, "jobs": 2},
-        **{"max_steps": 6, "average_last_steps": 3, "num_heads": 2},
-        **{"projection_dim": 16, "ffn_dim": 16},
-    }
-    command = ["reproduce", file, *(f"--{k}={v}" for k, v in keys.items())]
-    command.append("--noprogressbar")
+    systems = "[layer_atn, lam_gl]"
+    command = study_words(root, corpora, wavlm, systems=systems)
     ended = call(*command)
     assert ended.code == 0, ended.said
     return root, command
-
-
-def tables(root: Path) -> dict[str, str]:
-    folder = root / "out/study/mine"
-    return {p.name: p.read_text() for p in sorted(folder.glob("*.csv"))}
 
 
 FILES = (

@@ -10,14 +10,17 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import HPARAMS, SMALL
-from forked import Ended, call, command, fork, run
+from forked import Ended, call, command, fork, run, until
 from runs import folder_of, outcome
+from small_studies import outcomes, study_words, tables
 
 import train
+from lam_sb.features.encoders import FrozenEncoder
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.copyfile")
@@ -140,6 +143,62 @@ def test_a_signal_at_any_moment(tries, number, unbroken, tmp_path):
         expected_code = 75 if number == signal.SIGTERM else 130
         assert ended.code in (0, expected_code), ended.said
         check_goes_on(words, root, expected)
+        shutil.rmtree(root)
+
+
+def test_an_encoder_that_takes_long_is_not_waited_for(unbroken, tmp_path):
+    words, expected, _ = unbroken
+    mark = tmp_path / "mark"
+
+    def slow_down() -> None:
+        def sleep(*_given):
+            mark.touch()
+            time.sleep(60)
+
+        FrozenEncoder.forward = sleep  # of this process alone
+
+    wait = fork(train.main, words(tmp_path), before=slow_down)
+    until(mark.exists)
+    os.kill(wait.number, signal.SIGTERM)
+    ended = wait(patience=50)
+    assert ended.code == 75, ended.said
+    check_goes_on(words, tmp_path, expected)
+
+
+def test_a_long_training_ends_after_a_step(unbroken, tmp_path):
+    words, *_ = unbroken
+    wait = fork(train.main, [*words(tmp_path), "--number_of_epochs=100000"])
+    until(lambda: [*tmp_path.rglob("train_log.txt")])
+    os.kill(wait.number, signal.SIGTERM)
+    ended = wait(patience=60)
+    assert ended.code == 75, ended.said
+    assert list(tmp_path.rglob("CKPT*/model.ckpt"))
+
+
+@pytest.mark.parametrize("tries", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_study_killed_at_any_moment(tries, tmp_path, corpora, wavlm):
+    """With all its runs, or alone, so that they go on as orphans."""
+    keys = {"systems": "[layer_atn, lam_gl]", "seeds": 2}
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    ended = call(*study_words(whole, corpora, wavlm, **keys))
+    assert ended.code == 0, ended.said
+    expected = tables(whole), outcomes(whole)
+    draw = random.Random(tries)
+    for n in range(tries):
+        root = tmp_path / str(n)
+        root.mkdir()
+        given = study_words(root, corpora, wavlm, **keys)
+        wait = fork(command, given, before=os.setsid)
+        time.sleep(draw.uniform(0.1, 0.95 * ended.seconds))
+        stop = os.kill if n % 2 else os.killpg
+        with suppress(ProcessLookupError):  # it was done
+            stop(wait.number, signal.SIGKILL)
+        wait()
+        again = call(*given)
+        assert again.code == 0, again.said
+        assert (tables(root), outcomes(root)) == expected
+        assert not list((root / "out").rglob("*.tmp"))
         shutil.rmtree(root)
 
 

@@ -1,0 +1,58 @@
+"""Training in two processes that is killed ends as if unbroken."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import HPARAMS, ROOT, SMALL
+from runs import folder_of, outcome
+
+LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+
+
+def start(words: list[str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *LAUNCHER, str(ROOT / "train.py"), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(tmp_path, corpora, wavlm):
+    def words(name: str) -> list[str]:
+        keys = SMALL | {
+            **{"data_folder": corpora, "encoder_source": wavlm},
+            **{"feature_folder": tmp_path / name / "features"},
+            **{"output_root": tmp_path / name / "out", "number_of_epochs": 6},
+        }
+        given = [f"--{key}={value}" for key, value in keys.items()]
+        return [str(HPARAMS / "small/lam_gl.yaml"), "--noprogressbar", *given]
+
+    def finish(name: str) -> tuple:
+        process = start(words(name))
+        said, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, said[-2000:]
+        results, rows = outcome(folder_of(words(name)))
+        results.pop("files")  # settings.yaml names the store's folder
+        return results, rows
+
+    begin = time.monotonic()
+    expected = finish("whole")
+    span = time.monotonic() - begin
+    draw = random.Random(0)
+    for n in range(10):
+        process = start(words(str(n)))
+        time.sleep(draw.uniform(0.35, 0.98) * span)
+        # torchrun's processes have sessions of their own.
+        found = ["pkill", f"-{signal.SIGKILL.value}", "-f", f"{tmp_path}/{n}/"]
+        subprocess.run(found, check=False)
+        process.communicate()
+        assert finish(str(n)) == expected
