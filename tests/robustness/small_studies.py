@@ -26,9 +26,9 @@ def study_words(root: Path, corpora: Path, wavlm: Path, **keys) -> list[str]:
 
 
 def tables(root: Path) -> dict[str, str]:
-    """Tables of the study, by name."""
-    folder = root / "out/study/mine"
-    return {p.name: p.read_text() for p in sorted(folder.glob("*.csv"))}
+    """Tables of the study, by name; paths in them begin at its root."""
+    paths = sorted((root / "out/study/mine").glob("*.csv"))
+    return {p.name: p.read_text().replace(str(root), "") for p in paths}
 
 
 def outcomes(root: Path) -> dict[str, tuple]:

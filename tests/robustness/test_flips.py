@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from runs import folder_of, outcome
 from small_studies import study_words, tables
 
 import train
+from lam_sb.files import DamagedError, read_checked
 
 SOME = [2, pytest.param(40, marks=pytest.mark.slow)]
 HEADER = 200  # bytes
@@ -137,6 +140,29 @@ def test_checkpoints_are_refused(tries, whole, attacked, corpora, wavlm):
         shutil.move(attacked / "half/small_lam_gl", attacked / "out")
         check(whole, attacked, words(attacked, corpora, wavlm), what)
         restore(whole, attacked)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("out/**/results.json", "out/**/save/finished.json"),
+        *("features/*/plan.json", "features/*/store.json"),
+        *("out/**/selection.json",),
+    ],
+)
+def test_another_digit_in_json_is_noticed(pattern, studied):
+    root, _ = studied
+    path = next(iter(sorted(root.glob(pattern))))
+    text = path.read_text()
+    place = re.search(r"[0-9](?=[\",\n])", text).start()
+    other = str((int(text[place]) + 1) % 10)
+    try:
+        path.write_text(text[:place] + other + text[place + 1 :])
+        json.loads(path.read_text())  # nothing else is wrong with it
+        with pytest.raises(DamagedError, match="its checksum differs"):
+            read_checked(path)
+    finally:
+        path.write_text(text)
 
 
 @pytest.fixture(scope="module")

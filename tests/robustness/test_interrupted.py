@@ -175,17 +175,17 @@ def test_a_long_training_ends_after_a_step(unbroken, tmp_path):
     assert list(tmp_path.rglob("CKPT*/model.ckpt"))
 
 
-@pytest.mark.parametrize("tries", [1, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_study_killed_at_any_moment(tries, tmp_path, corpora, wavlm):
+@pytest.mark.slow
+def test_a_study_killed_at_any_moment(tmp_path, corpora, wavlm):
     """With all its runs, or alone, so that they go on as orphans."""
-    keys = {"systems": "[layer_atn, lam_gl]", "seeds": 2}
+    keys = {"systems": "[layer_atn, lam_gl]"}
     whole = tmp_path / "whole"
     whole.mkdir()
     ended = call(*study_words(whole, corpora, wavlm, **keys))
     assert ended.code == 0, ended.said
     expected = tables(whole), outcomes(whole)
-    draw = random.Random(tries)
-    for n in range(tries):
+    draw = random.Random(0)
+    for n in range(12):
         root = tmp_path / str(n)
         root.mkdir()
         given = study_words(root, corpora, wavlm, **keys)
