@@ -246,3 +246,14 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
         choose_device(options)
     assert choose_device(RunOptions(device="cpu")) == "cpu"
     assert choose_device(RunOptions()) == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("source", "given"),
+    [("a", {"b": "x"}), ("a", {}), ("a+b", {"a": "x", "b": {"c": "x"}})],
+)
+def test_a_mapping_where_a_path_belongs_is_refused(source, given):
+    hparams = {"source": source, "target": "c", "select_on": "last"}
+    hparams |= {"source_folder": given, "target_folder": "x"}
+    with pytest.raises(UserError, match="source_folder of . is {.*takes a pat"):
+        set_by_corpus(hparams)
