@@ -255,5 +255,5 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
 def test_a_mapping_where_a_path_belongs_is_refused(source, given):
     hparams = {"source": source, "target": "c", "select_on": "last"}
     hparams |= {"source_folder": given, "target_folder": "x"}
-    with pytest.raises(UserError, match="source_folder of . is {.*takes a pat"):
+    with pytest.raises(UserError, match=r"source_folder of . is \{.*a path"):
         set_by_corpus(hparams)
