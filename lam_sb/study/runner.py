@@ -96,7 +96,9 @@ def run_jobs(
                 time.sleep(POLL)
                 for process in [p for p in running if p.poll() is not None]:
                     job, log = running.pop(process)
-                    if process.returncode and is_held(job.folder):
+                    if process.returncode and (
+                        is_held(job.folder) or job.is_done()
+                    ):
                         waiting.append(job)  # another was first
                         continue
                     bar.update()
@@ -126,7 +128,8 @@ def _free(jobs: Sequence[Job]) -> Iterator[Job]:
 def _start(job: Job, options: Sequence[str], log: Path) -> subprocess.Popen:
     """Start a run in a session of its own, so that Ctrl-C is ours to handle."""
     try:
-        with open(log, "w", encoding="utf-8") as file:
+        log.write_text("")
+        with open(log, "a") as file:  # an orphan may still write to it
             return subprocess.Popen(
                 [sys.executable, job.script, *job.arguments, *options],
                 stdin=subprocess.DEVNULL,

@@ -167,7 +167,8 @@ def test_an_encoder_that_takes_long_is_not_waited_for(unbroken, tmp_path):
 
 def test_a_long_training_ends_after_a_step(unbroken, tmp_path):
     words, *_ = unbroken
-    wait = fork(train.main, [*words(tmp_path), "--number_of_epochs=100000"])
+    endless = ["--number_of_epochs=1000000", "--max_steps=1000000"]
+    wait = fork(train.main, [*words(tmp_path), *endless])
     until(lambda: [*tmp_path.rglob("train_log.txt")])
     os.kill(wait.number, signal.SIGTERM)
     ended = wait(patience=60)

@@ -33,6 +33,10 @@ if keys["do"] != "nothing":
     print("Loading.", flush=True)
 if keys["do"] == "wait":
     time.sleep(60)
+if keys["do"] == "second":  # while another holds the folder, and is done
+    result = {"settings_hash": keys["hash"], "seconds": 1.0}
+    write_checked(folder / "results.json", result)
+    sys.exit("error: Another run is at work")
 if keys["do"] == "fail":
     sys.exit("error: the disk is full")
 (folder / "save").mkdir(exist_ok=True)
@@ -117,6 +121,24 @@ def test_what_another_process_has_done_is_not_run(make_job, tmp_path):
     write_checked(job.results[0], found)
     assert run_jobs([job], 1, [], tmp_path / "logs") == []
     assert started(tmp_path) == []
+
+
+def test_a_run_that_was_second_is_none_that_failed(make_job, tmp_path):
+    jobs = [make_job("a", "second"), make_job("b", "fail")]
+    (failure,) = run_jobs(jobs, 2, [], tmp_path / "logs")
+    assert failure.reason == "error: the disk is full"
+    assert len(started(tmp_path)) == 2
+
+
+def test_a_log_is_whole_where_an_orphan_writes_to_it(make_job, tmp_path):
+    log = tmp_path / "logs/a-a-b-0.log"
+    log.parent.mkdir()
+    with open(log, "a") as orphan:
+        orphan.write("from the orphan, before\n" * 9)
+        orphan.flush()
+        assert run_jobs([make_job("a")], 1, [], log.parent) == []
+        orphan.write("and after\n")
+    assert log.read_text() == "Loading.\nand after\n"
 
 
 STUDY = """
