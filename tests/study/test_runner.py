@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from forked import until
 
 from lam_sb.errors import UserError
 from lam_sb.files import write_checked
 from lam_sb.run_folder import held_folder, settings_hash
 from lam_sb.stopping import STATUS
 from lam_sb.study.job import Job, command_line
-from lam_sb.study.runner import run_jobs
+from lam_sb.study.runner import _start, run_jobs
 
 # Stands for train.py: does what --do says, leaves a result as train.py does.
 TRAIN = """
@@ -31,6 +32,10 @@ with open(folder.parent / "started", "a") as file:
     file.write(f"{folder.name} {os.getpid()}\\n")
 if keys["do"] != "nothing":
     print("Loading.", flush=True)
+if keys["do"] == "late":
+    while not Path("go").exists():
+        time.sleep(0.01)
+    print("late")
 if keys["do"] == "wait":
     time.sleep(60)
 if keys["do"] == "second":  # while another holds the folder, and is done
@@ -131,14 +136,14 @@ def test_a_run_that_was_second_is_none_that_failed(make_job, tmp_path):
 
 
 def test_a_log_is_whole_where_an_orphan_writes_to_it(make_job, tmp_path):
-    log = tmp_path / "logs/a-a-b-0.log"
-    log.parent.mkdir()
-    with open(log, "a") as orphan:
-        orphan.write("from the orphan, before\n" * 9)
-        orphan.flush()
-        assert run_jobs([make_job("a")], 1, [], log.parent) == []
-        orphan.write("and after\n")
-    assert log.read_text() == "Loading.\nand after\n"
+    log = tmp_path / "a.log"
+    orphan = _start(make_job("a", "late"), [], log)
+    until(lambda: "Loading." in log.read_text())
+    own = _start(make_job("a", "nothing"), [], log)
+    assert own.wait() == 0
+    (tmp_path / "go").touch()
+    assert orphan.wait() == 0
+    assert log.read_text() == "late\n"
 
 
 STUDY = """
