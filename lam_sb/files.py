@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import xxhash
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from lam_sb.errors import UserError
@@ -70,6 +71,33 @@ def whole_file(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def one_writer(path: Path) -> Iterator[None]:
+    """Let one command write a file or folder, by a lock beside it.
+
+    Raises
+    ------
+    UserError
+        Another one does, or its folder cannot be made.
+    """
+    lock = FileLock(f"{path}.lock", timeout=0)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"Another command is writing {path}: wait for it, or give another "
+            "name."
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error}") from error
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def remove_stale(folder: Path, days: float = 0.0) -> None:

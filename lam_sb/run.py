@@ -94,7 +94,7 @@ def load_run(
         if hparams["normalise"] == "residual":  # takes a run before it
             own["normalise"] = "speaker"
         hparams = load(path, {**overrides, **own, "calibrate": "none"})
-    settings = settings_of(key_blocks(path, overrides))
+    settings = _settings(key_blocks(path, overrides))
     given = DECIDING_OPTIONS & run_opts.overridden_args
     settings |= {option: run_opts[option] for option in given}
     if stays:  # in a folder that a result may lie in
@@ -107,14 +107,8 @@ def load_run(
     return hparams, settings
 
 
-def settings_of(blocks: Mapping[str, str]) -> dict[str, object]:
-    """Give plain values, and the text of what has a tag, by key that decides.
-
-    Arguments
-    ---------
-    blocks : Mapping[str, str]
-        As of `key_blocks`.
-    """
+def _settings(blocks: Mapping[str, str]) -> dict[str, object]:
+    """Plain values, and the text of what has a tag, by key."""
     kept = {k: block for k, block in blocks.items() if k not in MAY_DIFFER}
     plain, tagged = plain_values(kept, "the YAML")
     return plain | tagged

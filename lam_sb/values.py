@@ -180,7 +180,7 @@ KINDS: dict[str, Kind] = {
         whole(1),
     ),
     # What takes memory or time by itself has a limit that no use comes near.
-    "num_blocks": whole(0, 100),
+    "num_blocks": whole(1, 100),
     "extract_workers": whole(0, 256),
     **dict.fromkeys(
         ("time_chunks", "num_heads", "seeds_averaged"), whole(1, 999)

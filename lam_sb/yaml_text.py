@@ -199,7 +199,7 @@ def plain_values(
     tagged, plain = {}, []
     for key, block in blocks.items():
         body = without_comments(block)
-        lines = [re.sub(r"\s+#.*$", "", x) for x in body.splitlines()]
+        lines = [re.sub(r"(^|\s+)#.*$", "", x) for x in body.splitlines()]
         body = "\n".join(x.rstrip() for x in lines if x.strip())
         if "!" in body:
             tagged[key] = body.partition(":")[2].strip()

@@ -42,7 +42,10 @@ class Ended:
 def fork(
     function: Callable, *given, before: Callable[[], None] = lambda: None
 ) -> Callable[[float], Ended]:
-    """Start a command; what is returned waits for it, and kills it if late."""
+    """Start a command; what is returned waits for it, and kills it if late.
+
+    Its patience begins when it is called.
+    """
     # The file is read, and closed, with what is returned.
     start, output = time.monotonic(), tempfile.TemporaryFile()  # noqa: SIM115
     sys.stdout.flush()
@@ -52,12 +55,12 @@ def fork(
         _be_the_command(function, given, before, output.fileno())
 
     def wait(patience: float = 120.0) -> Ended:
-        code = None
+        code, end = None, time.monotonic() + patience
         while code is None:
             done, status = os.waitpid(number, os.WNOHANG)
             if done:
                 code = os.waitstatus_to_exitcode(status)
-            elif time.monotonic() - start > patience:
+            elif time.monotonic() > end:
                 os.kill(number, signal.SIGKILL)
                 os.waitpid(number, 0)
                 code = 999  # it hung

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 import shutil
-from collections.abc import Mapping, Sequence
-from glob import escape
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,22 +13,19 @@ from lam_sb.arguments import export_arguments
 from lam_sb.errors import UserError
 from lam_sb.evaluation.results import Run
 from lam_sb.evaluation.run_settings import of_equal_settings
-from lam_sb.files import DamagedError, file_checksum
+from lam_sb.files import one_writer
 from lam_sb.inference.card import BY_SPEAKER, model_card
 from lam_sb.inference.interface import EmotionClassifier
 from lam_sb.inference.onnx_file import write_onnx
-from lam_sb.run import settings_of
-from lam_sb.run_folder import read_settings
 from lam_sb.tensors import save_tensors
-from lam_sb.training.kept import FinishedRun, KeptSystem, read_finished_run
+from lam_sb.training.kept import FinishedRun, read_finished_run
 from lam_sb.training.weights import copy_stored
-from lam_sb.yaml_text import dump, split_keys, without_comments
+from lam_sb.yaml_text import dump, plain_values, split_keys
 
 HYPERPARAMS = "hyperparams.yaml"
 WEIGHTS = "model.safetensors"
-LABELS = "label_encoder.txt"
-CHECKED = {".yaml", ".txt", ".skops"}  # what the weights are of no use without
-REFERENCE = re.compile(r"<(\w+)")  # in the text of a YAML key
+# Keys of hyperparams.yaml that say where things lie.
+MAY_DIFFER = ("encoder_source", "feature_folder")
 CUSTOM_INTERFACE = '''\
 """Lets SpeechBrain load this model without naming its class.
 
@@ -104,7 +98,7 @@ def export(argv: Sequence[str]) -> None:
         folder that holds something.
     """
     given = export_arguments(argv)
-    folder = Path(given.folder)
+    folder = Path(given.folder).absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(
             f"{folder} holds something already: name another folder, or remove "
@@ -114,21 +108,8 @@ def export(argv: Sequence[str]) -> None:
     check_alike([run.run for run in runs])
     used = runs[0].results["encoder"]
     source = given.encoder_source or _public_name(used)
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
-    for left in folder.parent.glob(f".{escape(folder.name)}.*.tmp"):
-        shutil.rmtree(left, ignore_errors=True)  # of one that was killed
-    try:
-        temporary.mkdir(parents=True)
-        write_model(temporary, runs, source)
-        if given.onnx:
-            _add_onnx(temporary, used)
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with one_writer(folder):
+        _write_whole(folder, runs, source, used if given.onnx else None)
     if source != used and not given.encoder_source:
         print(
             f"The encoder was read from a folder; the model calls it {source}. "
@@ -143,6 +124,26 @@ def export(argv: Sequence[str]) -> None:
             "UAR. Its card says so."
         )
     print(f"Model: {folder}")
+
+
+def _write_whole(
+    folder: Path, runs: Sequence[FinishedRun], source: str, onnx: str | None
+) -> None:
+    """Write a model that is whole or not there; ONNX through that encoder."""
+    temporary = folder.with_name(f".{folder.name}.lam_sb.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)  # of one that was killed
+        temporary.mkdir()
+        write_model(temporary, runs, source)
+        if onnx is not None:
+            _add_onnx(temporary, onnx)
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_alike(runs: Sequence[Run]) -> None:
@@ -199,8 +200,8 @@ def write_model(
     folder : Path
         Gets hyperparams.yaml, model.safetensors, with scikit-learn's
         ensembles one ensemble_<n>.skops a run, label_encoder.txt,
-        custom_interface.py, and the model card, README.md. The weights hold
-        checksums of the files that decide what they say.
+        custom_interface.py, and the model card, README.md. The weights hold the
+        plain values of hyperparams.yaml, which are compared on loading.
     runs : Sequence[FinishedRun]
         Runs that are averaged.
     encoder_source : str
@@ -212,69 +213,27 @@ def write_model(
         A file of a run that cannot be read.
     """
     systems = [system for run in runs for system in run.systems]
-    blocks = _blocks(systems[0])  # those of all: they are alike
-    content = systems[0].content
+    content = systems[0].content  # but for statistics, that of all
     card = model_card(runs, encoder_source)
+    text = _hyperparams(runs, encoder_source)
+    values, _ = plain_values(split_keys(text), HYPERPARAMS)
+    values = {k: v for k, v in values.items() if k not in MAY_DIFFER}
+    tensors, bases = _tensors(runs)
+    save_tensors(folder / WEIGHTS, tensors, bases | {"values": values})
     if content["fit"] == "sklearn":
         for n, system in enumerate(systems):
             shutil.copyfile(system.ensemble, folder / f"ensemble_{n}.skops")
     labels = CategoricalEncoder()
     labels.update_from_iterable(content["labels"], sequence_input=False)
-    labels.save(folder / LABELS)
-    text = _hyperparams(runs, blocks, encoder_source)
+    labels.save(folder / "label_encoder.txt")
+    for path in folder.iterdir():  # whoever may read the folder
+        path.chmod(0o644)
     for name, content in (
         (HYPERPARAMS, text),
         ("custom_interface.py", CUSTOM_INTERFACE),
         ("README.md", card),
     ):
         (folder / name).write_text(content, encoding="utf-8")
-    tensors, bases = _tensors(runs)
-    files = [p for p in sorted(folder.iterdir()) if p.suffix in CHECKED]
-    checksums = {path.name: file_checksum(path) for path in files}
-    save_tensors(folder / WEIGHTS, tensors, bases | {"files": checksums})
-    for path in folder.iterdir():  # whoever may read the folder
-        path.chmod(0o644)
-
-
-def _blocks(system: KeptSystem) -> dict[str, str]:
-    """Text of the YAML keys that build a system, references followed."""
-    path, content = system.folder / HYPERPARAMS, system.content
-    try:
-        there = split_keys(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    there = {key: without_comments(block) for key, block in there.items()}
-    there["feature_folder"] = dump({"feature_folder": None})
-    there["layers"] = f"layers: {content['layers']}\n"
-    there["encoder_source"] = ""  # named on top, as others find it
-    trained = content["fit"] != "sklearn"
-    waiting = ["layers", "encoder"]
-    waiting += ["projector", "pooling", "head"] if trained else []
-    needed: set[str] = set()
-    while waiting:
-        key = waiting.pop()
-        if key in there and key not in needed:
-            needed.add(key)
-            waiting += REFERENCE.findall(there[key])
-    blocks = {key: there[key] for key in there if key in needed}
-    _check_blocks(path, blocks)
-    return blocks | {"encoding": dump({"encoding": content["encoding"]})}
-
-
-def _check_blocks(path: Path, blocks: Mapping[str, str]) -> None:
-    """Refuse a hyperparams.yaml that is not what the run was made with.
-
-    Its folders may be other ones; what decides a result stands in
-    settings.yaml too.
-    """
-    settings = read_settings(path.with_name("settings.yaml"))
-    for key, value in settings_of(blocks).items():
-        if key != "layers" and value != settings.get(key):
-            raise DamagedError(
-                f"{path} and settings.yaml beside it differ in {key}: one of "
-                "them was changed, or is damaged. Give the run's command "
-                "again, which writes both, then export."
-            )
 
 
 def _tensors(
@@ -297,13 +256,12 @@ def _tensors(
     return tensors, bases
 
 
-def _hyperparams(
-    runs: Sequence[FinishedRun], blocks: dict[str, str], encoder_source: str
-) -> str:
+def _hyperparams(runs: Sequence[FinishedRun], encoder_source: str) -> str:
     """Text of the file that SpeechBrain builds the model from."""
     system = runs[0].systems[0]
     temperatures = [run.results["temperature"] or 1.0 for run in runs]
-    own = "".join(blocks.values())
+    own = "".join(system.content["model"].values())
+    own += dump({"encoding": system.content["encoding"]})
     top = TOP.format(
         source=encoder_source,
         digest=system.content["digest"],

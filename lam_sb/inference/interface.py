@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from speechbrain.inference.interfaces import Pretrained
 
+from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.errors import UserError
 from lam_sb.features.audio import SAMPLE_RATE, load_audio
 from lam_sb.features.encoding import Waveforms, encode_batch, exact_matmul
@@ -38,6 +39,19 @@ class EmotionClassifier(Pretrained):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._is_checked = False
+        if self.labels != list(EMOTIONS):
+            raise UserError(
+                f"label_encoder.txt names {', '.join(self.labels)}, not "
+                f"{', '.join(EMOTIONS)}: export or download the model again."
+            )
+        for key, value in self.mods.classifier.values.items():
+            here = getattr(self.hparams, key, None)
+            if here != value:
+                raise UserError(
+                    f"{key} is {here!r}, but the model was exported with "
+                    f"{value!r}: leave hyperparams.yaml as it was, but for "
+                    "encoder_source, or export or download the model again."
+                )
 
     @property
     def labels(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +11,6 @@ from torch import nn
 
 from lam_sb.errors import UserError
 from lam_sb.evaluation.calibration import SMALLEST
-from lam_sb.files import DamagedError, file_checksum
 from lam_sb.losses.prototypes import prototype_logits
 from lam_sb.tensors import TensorFile, opened_tensors
 from lam_sb.training.ensemble import read_ensemble, vote_shares
@@ -44,6 +43,7 @@ class EmotionModel(nn.Module):
     """
 
     segment = "chunks"  # what is classified, as a feature store names it
+    values: dict | None = None  # of the YAML keys that it was exported with
 
     def __init__(
         self,
@@ -198,7 +198,7 @@ def load_model(model: EmotionModel, path: str | Path) -> None:
     """
     try:
         with opened_tensors(path) as file:
-            _check_beside(Path(path), file.content["files"])
+            model.values = file.content.get("values")
             for place, system in model.systems().items():
                 for own, value in _values(file, place, system):
                     if value.shape != own.shape:
@@ -210,18 +210,8 @@ def load_model(model: EmotionModel, path: str | Path) -> None:
             "export or download it again, and give the encoder that it was "
             "trained with."
         ) from error
-
-
-def _check_beside(path: Path, checksums: Mapping[str, str]) -> None:
-    """Refuse files beside the weights that are not those of the export."""
-    for name, checksum in checksums.items():
-        file = path.with_name(name)
-        if file.is_file() and file_checksum(file) != checksum:
-            raise DamagedError(
-                f"{file} is not the one that was exported: export or download "
-                "the model again, and say what is to be other in the call "
-                "(overrides={...}, or options of predict)."
-            )
+    if model.values is None:
+        raise UserError(f"{path} is of an older lam_sb: export it again.")
 
 
 def _values(

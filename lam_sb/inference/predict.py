@@ -18,7 +18,7 @@ from lam_sb.arguments import predict_arguments
 from lam_sb.errors import UserError
 from lam_sb.features.encoding import read_ahead
 from lam_sb.features.plan import Row
-from lam_sb.files import file_stamp
+from lam_sb.files import file_stamp, one_writer
 from lam_sb.inference.interface import EmotionClassifier
 from lam_sb.inference.plot import draw_files
 from lam_sb.inference.table import PredictionTable, place_of
@@ -56,7 +56,7 @@ def predict(argv: Sequence[str]) -> None:
     if given.adapt:  # before anything is written
         _check_adaptable(model, len(windows))
     table = PredictionTable(Path(given.csv), model.labels)
-    with table.held():
+    with one_writer(table.path):
         done = table.resume(windows, _settings(given, model, windows))
         encoded = _adapt(model, windows) if given.adapt else {}
         waiting = [w for w in windows if place_of(w) not in done]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from lam_sb.errors import UserError
 from lam_sb.features.plan import Row
@@ -38,30 +35,6 @@ class PredictionTable:
         self.path = path
         self.stamp = path.with_name(f"{path.name}.settings.json")
         self.columns = ["path", "start", "end", "label", *labels, "confidence"]
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Let one command write the table.
-
-        Raises
-        ------
-        UserError
-            Another one does.
-        """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{self.path}.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise UserError(
-                f"Another command is writing {self.path}: wait for it, or name "
-                "another --csv."
-            ) from None
-        try:
-            yield
-        finally:
-            Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
 
     def resume(
         self, windows: Sequence[Row], settings: Mapping[str, object]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,14 @@ from lam_sb.tensors import opened_tensors, save_tensors
 from lam_sb.training.ensemble import KEPT_ENSEMBLE
 from lam_sb.training.keeping import KEPT_PROTOTYPES
 from lam_sb.training.rows import DomainRows, segments_of
+from lam_sb.yaml_text import dump, split_keys, without_comments
 
 KEPT = "inference.safetensors"
 CONTENT = {  # what that file says
     *("fit", "normalise", "labels", "layers", "segment", "epochs", "digest"),
-    "encoding",
+    *("encoding", "model"),
 }
+REFERENCE = re.compile(r"<(\w+)")  # in the text of a YAML key
 # Settings of a store that other speech is encoded with.
 ENCODING = ("time_chunks", "extract_precision", "storage_dtype")
 
@@ -37,7 +40,8 @@ def keep_statistics(
     """Write inference.safetensors into a run's ``save``.
 
     It holds each target's statistics, and says which layers and segment they
-    are of, which epochs are tested, and what the encoder was. A run of averaged
+    are of, which epochs are tested, what the encoder was, and by what YAML the
+    model is built. A run of averaged
     seeds has none: its parts do.
 
     Arguments
@@ -74,9 +78,30 @@ def keep_statistics(
         "digest": store.settings.get("digest"),
         "encoding": {key: store.settings[key] for key in ENCODING},
     }
+    path = Path(hparams["output_folder"]) / "hyperparams.yaml"
+    content["model"] = _model_keys(path, content)
     folder = Path(hparams["save_folder"])
     folder.mkdir(parents=True, exist_ok=True)  # an ensemble has no other file
     save_tensors(folder / KEPT, tensors, content)
+
+
+def _model_keys(path: Path, content: Mapping) -> dict[str, str]:
+    """Text of the YAML keys that build a model, references followed."""
+    there = split_keys(path.read_text(encoding="utf-8"))
+    there = {key: without_comments(block) for key, block in there.items()}
+    there["feature_folder"] = dump({"feature_folder": None})
+    there["layers"] = f"layers: {content['layers']}\n"
+    there["encoder_source"] = ""  # named by who exports, as others find it
+    waiting = ["layers", "encoder"]
+    if content["fit"] != "sklearn":
+        waiting += ["projector", "pooling", "head"]
+    needed: set[str] = set()
+    while waiting:
+        key = waiting.pop()
+        if key in there and key not in needed:
+            needed.add(key)
+            waiting += REFERENCE.findall(there[key])
+    return {key: there[key] for key in there if key in needed}
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ from lam_sb.__main__ import main
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.errors import UserError
 from lam_sb.features.audio import load_audio
-from lam_sb.files import file_checksum
+from lam_sb.files import one_writer
 from lam_sb.inference import predict
-from lam_sb.inference.table import PredictionTable
 from lam_sb.inference.windows import list_windows, windows_of
 from lam_sb.tensors import opened_tensors, save_tensors
 
@@ -141,7 +140,7 @@ def other_model(folder: Path, change: str) -> None:
         text = (folder / hyperparams).read_text()
         text = text.replace("temperatures: [1.0]", "temperatures: [2.0]")
         (folder / hyperparams).write_text(text)
-        content["files"][hyperparams] = file_checksum(folder / hyperparams)
+        content["values"]["temperatures"] = [2.0]
     save_tensors(weights, tensors, content)
 
 
@@ -361,8 +360,10 @@ def test_the_table_is_read_by_pandas(call, tmp_path):
 
 def test_a_table_is_written_by_one_command_at_a_time(call, three, tmp_path):
     path = tmp_path / "out.csv"
-    held = PredictionTable(path, EMOTIONS).held()
-    with held, pytest.raises(UserError, match="Another command is writing"):
+    with (
+        one_writer(path),
+        pytest.raises(UserError, match="Another command is writing"),
+    ):
         call(three / "right")
     assert not path.exists()
     assert call(three / "right")
