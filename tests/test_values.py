@@ -46,6 +46,7 @@ def test_the_values_of_our_files_are_taken(path):
         ("seed", 2**32, "a whole number, from 0 to 4294967295"),
         ("seed", True, "a whole number, from 0 to 4294967295"),
         ("episode_shots", 0, "a whole number, 1 or more"),
+        ("num_blocks", 0, "a whole number, from 1 to 100"),
         ("batch_size", 1, "a whole number, 2 or more"),
         ("max_steps", "none", "a whole number, 1 or more, or null"),
         ("max_duration", [9], "a number above 0, or null"),

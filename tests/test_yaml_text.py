@@ -34,6 +34,13 @@ def test_a_value_is_the_same_by_each_way(value, toy):
     assert repr(built["last"]) == repr(expected)
 
 
+def test_a_comment_at_the_end_is_part_of_no_value():
+    blocks = split_keys("a: !new:x.Y\n    b: c # d\n# Wow!\n")
+    assert plain_values(blocks, "here") == ({}, {"a": "!new:x.Y\n    b: c"})
+    blocks = split_keys("a: 0.3\n# Wow!\n")
+    assert plain_values(blocks, "here") == ({"a": 0.3}, {})
+
+
 def test_a_tuple_is_a_text_among_plain_values(toy):
     load_hyperpyyaml("a: (1, 2)")  # from now on, ruamel knows tuples
     path = over(toy, "last: (1, 2)\n")
