@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,14 @@ from conftest import read_table
 from lam_sb.__main__ import main
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.inference import EmotionClassifier
+
+
+def finished_run(train_on: Callable, three: Path, tmp_path: Path) -> Path:
+    """Give a finished run, made once and copied, in tmp_path/results."""
+    if not (three / "run").exists():
+        train_on("left", "right", output_root=three / "run")
+    shutil.copytree(three / "run", tmp_path / "results")
+    return tmp_path / "results/small_lam_gl/left-right/0"
 
 
 def export(tmp_path: Path, *runs: Path, **options) -> Path:
