@@ -136,8 +136,8 @@ def test_a_signal_at_any_moment(tries, number, unbroken, tmp_path):
     for n in range(tries):
         root = tmp_path / str(n)
         wait = fork(train.main, words(root))
-        # Its handlers stand within half a second, on a busy machine too.
-        time.sleep(0.5 + (n + draw.random()) / tries * seconds * 0.8)
+        until(root.exists)  # its handlers stand
+        time.sleep((n + draw.random()) / tries * seconds * 0.6)
         sent = time.monotonic()
         os.kill(wait.number, number)
         ended = wait()
