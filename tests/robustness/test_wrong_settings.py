@@ -151,12 +151,11 @@ def test_files_of_another_shape(content, command, words, folder):
     assert ended.code == 2, ended.said
 
 
-@pytest.mark.parametrize("times", [24])
-def test_bases_that_double(times, words, folder):
+def test_bases_that_double(words, folder):
     (folder / "b0.yaml").write_text(f"base: {FILE}\n")
-    for n in range(times):
+    for n in range(24):
         text = f"base: [b{n}.yaml, b{n}.yaml]\n"
         (folder / f"b{n + 1}.yaml").write_text(text)
-    ended = run([f"b{times}.yaml", *written(words)], before=bounded)
-    check(ended, folder, times)
+    ended = run(["b24.yaml", *written(words)], before=bounded)
+    check(ended, folder, "b24.yaml")
     assert ended.code == 2, ended.said
