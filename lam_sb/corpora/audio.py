@@ -21,8 +21,12 @@ UNSUPPORTED_SUFFIXES = (
 UNSUPPORTED = "audio of a format that is not supported"
 # What libsndfile says of a file that ends before its header says it does.
 SIZES = re.compile(
-    r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE
+    r"^ *(?:data|SSND|Data Size +|Riff size|riff) : (\d+) \(should be (\d+)\)",
+    re.MULTILINE,
 )
+CUT_OGG = re.compile("^Ogg ?: Junk after the last page", re.MULTILINE)
+# Frames that a NIST SPHERE file promises, of which libsndfile says nothing.
+SPHERE = re.compile(rb"NIST_1A\n.*?^sample_count -i (\d+)", re.DOTALL | re.M)
 STREAMED = 0x7FFFFF00  # bytes or frames; what writes to a pipe claims more
 WHOLE = 0.95  # of what a header promises: those of whole files are a bit off
 
@@ -52,7 +56,8 @@ def check_audio(path: Path) -> dict:
         if not beginning:
             return {"problem": "empty audio file"}
         with soundfile.SoundFile(path) as file:
-            return _decode(file) | {"audio_sha": digest.hexdigest()[:16]}
+            facts = _decode(file, beginning)
+        return facts | {"audio_sha": digest.hexdigest()[:16]}
     # TypeError: .raw
     except (soundfile.SoundFileError, OSError, TypeError, MemoryError):
         is_other = path.suffix.lower() in UNSUPPORTED_SUFFIXES or (
@@ -61,7 +66,7 @@ def check_audio(path: Path) -> dict:
         return {"problem": UNSUPPORTED if is_other else "unreadable audio"}
 
 
-def _decode(file: soundfile.SoundFile) -> dict:
+def _decode(file: soundfile.SoundFile, beginning: bytes) -> dict:
     if file.samplerate not in RATES:
         return {"problem": "audio with a sample rate that is none of speech"}
     frames, digest = 0, hashlib.sha256(f"{file.samplerate}".encode())
@@ -73,14 +78,23 @@ def _decode(file: soundfile.SoundFile) -> dict:
         digest.update(f"{block.shape[1]}".encode() + block.tobytes())
     if frames == 0:
         return {"problem": "audio without samples"}
-    sizes = SIZES.search(file.extra_info)
-    pairs = [(file.frames, frames)]
-    pairs += [tuple(map(int, sizes.groups()))] if sizes else []
-    for promised, held in pairs:
-        if promised < STREAMED and held < WHOLE * promised:
-            return {"problem": "unreadable audio"}
+    if _is_cut(file, frames, beginning):
+        return {"problem": "unreadable audio"}
     return {
         "duration": round(frames / file.samplerate, 4),
         "sample_rate": file.samplerate,
         "signal_sha": digest.hexdigest()[:16],
     }
+
+
+def _is_cut(file: soundfile.SoundFile, frames: int, beginning: bytes) -> bool:
+    """Whether a file holds less than its header says."""
+    pairs = [(file.frames, frames)]
+    if sizes := SIZES.search(file.extra_info):
+        pairs += [(int(sizes[1]), int(sizes[2]))]
+    if count := SPHERE.match(beginning):
+        pairs += [(int(count[1]), frames)]
+    return bool(CUT_OGG.search(file.extra_info)) or any(
+        promised < STREAMED and held < WHOLE * promised
+        for promised, held in pairs
+    )

@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 from lam_sb.files import DamagedError, file_stamp, read_checked, write_checked
 
 # Raised by hand when readers give something else of the same file.
-FORMAT = 3
+FORMAT = 4
 FEW = 500  # files that are not worth starting processes for
 Stamps = Mapping[str, "Mapping[str, int] | None"]
 
