@@ -151,7 +151,7 @@ def make_corpus(
 def write_wav(path: Path, number: int, count: int = 3200) -> None:
     """Write a file that no other number gives; 0.2 s long."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    samples = np.full(count, number, dtype=np.int16)
+    samples = np.array([number] * (count - 1) + [-1], np.int16)  # no silence
     soundfile.write(path, samples, RATE)
 
 

@@ -69,17 +69,21 @@ def check_audio(path: Path) -> dict:
 def _decode(file: soundfile.SoundFile, beginning: bytes) -> dict:
     if file.samplerate not in RATES:
         return {"problem": "audio with a sample rate that is none of speech"}
-    frames, digest = 0, hashlib.sha256(f"{file.samplerate}".encode())
+    frames, is_silent = 0, True
+    digest = hashlib.sha256(f"{file.samplerate}".encode())
     size = max(1, BLOCK // file.channels)
     while len(block := file.read(size, dtype="float32", always_2d=True)):
         if not np.isfinite(block).all():
             return {"problem": "audio with samples that are no numbers"}
         frames += len(block)
+        is_silent = is_silent and not np.ptp(block)
         digest.update(f"{block.shape[1]}".encode() + block.tobytes())
     if frames == 0:
         return {"problem": "audio without samples"}
     if _is_cut(file, frames, beginning):
         return {"problem": "unreadable audio"}
+    if is_silent:  # what an interrupted copy may leave
+        return {"problem": "audio of digital silence"}
     return {
         "duration": round(frames / file.samplerate, 4),
         "sample_rate": file.samplerate,

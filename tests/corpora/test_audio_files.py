@@ -76,6 +76,17 @@ def test_samples_that_are_no_numbers_are_a_problem(tmp_path):
     assert problem == "audio with samples that are no numbers"
 
 
+@pytest.mark.parametrize("level", [0, -0.25])
+def test_digital_silence_is_a_problem(level, tmp_path):
+    wav = np.full((RATE, 2), level, np.float32)
+    soundfile.write(tmp_path / "a.wav", wav, RATE)
+    problem = check_audio(tmp_path / "a.wav")["problem"]
+    assert problem == "audio of digital silence"
+    wav[-1] += 0.01  # one sample that differs
+    soundfile.write(tmp_path / "a.wav", wav, RATE)
+    assert check_audio(tmp_path / "a.wav")["duration"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("name", "beginning"),
     [

@@ -6,10 +6,8 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from conftest import RATE, write_table
+from conftest import write_table, write_wav
 from toy_originals import CHINESE, ENGLISH, esd_names, write_named
 from toy_podcasts import all_rows, prepare
 
@@ -84,9 +82,7 @@ def test_songs_videos_and_copies_are_counted_not_read(tmp_path):
 def test_original_names_are_found_anywhere_in_wav_or_flac(suffix, tmp_path):
     for number, name in enumerate(ravdess_names()):
         path = tmp_path / "r/speech/all" / Path(name).with_suffix(f".{suffix}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        samples = np.full(3200, number, dtype=np.int16)
-        soundfile.write(path, samples, RATE)
+        write_wav(path, number)
     rows = all_rows(prepare(tmp_path / "r", "ravdess"))
     assert len(rows) == 40
     wav = rows["03-01-01-01-02-01-01"]["wav"]
