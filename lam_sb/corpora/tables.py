@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def read_table(path: Path) -> Table:
     ------
     UserError
         No such file, no UTF-8, no such JSON, two columns of one name, or a
-        row with more fields than columns.
+        row with more fields than columns, or a quote that is not closed.
 
     Example
     -------
@@ -111,19 +111,18 @@ def read_table(path: Path) -> Table:
 def _csv_table(text: str, path: Path) -> Table:
     header = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=header.count)  # of equals, the first
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    columns = [name.strip() for name in next(lines, [])]
+    lines = _csv_lines(text, delimiter, path)
+    _, columns = next(lines)
     twice = [c for c, n in Counter(columns).items() if n > 1 and c]
     if twice:
         raise UserError(
             f"{path} has two columns '{twice[0]}'; rename or remove one."
         )
     rows, blank = [], 0
-    for line in lines:
-        values = [value.strip() for value in line]
+    for number, values in lines:
         if any(values[len(columns) :]):
             raise UserError(
-                f"{path}, line {lines.line_num}, has {len(values)} fields, but "
+                f"{path}, line {number}, has {len(values)} fields, but "
                 f"there are {len(columns)} columns: put quotes around a value "
                 f"that holds '{delimiter}'."
             )
@@ -133,6 +132,28 @@ def _csv_table(text: str, path: Path) -> Table:
         else:
             blank += 1
     return Table(path.name, columns, rows, blank)
+
+
+def _csv_lines(
+    text: str, delimiter: str, path: Path
+) -> Iterator[tuple[int, list[str]]]:
+    """Last line and values of each row; refuse a quote that swallows rows."""
+    whole = io.StringIO(text.removesuffix("\n") + "\n", newline="")
+    lines = csv.reader(whole, delimiter=delimiter)
+    first = 1
+    try:
+        for line in lines:
+            for value in line:
+                if delimiter in value and set(value) & {"\n", "\r"}:
+                    raise csv.Error("two rows in one value")
+            yield lines.line_num, [value.strip() for value in line]
+            first = lines.line_num + 1
+    except csv.Error:  # also of a value that is too long
+        raise UserError(
+            f'{path}, line {first}: a quote (") opens a value that its line '
+            'does not close. Close it there, write "" for a quote within a '
+            "value, and leave line breaks out."
+        ) from None
 
 
 def _json_rows(text: str, path: Path) -> list[dict[str, str]]:
