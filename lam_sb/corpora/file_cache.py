@@ -1,7 +1,8 @@
-"""Reading many files once: what was read is kept by size and time."""
+"""Reading many files once: what was read is kept by size and times."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ Stamps = Mapping[str, "Mapping[str, int] | None"]
 
 
 def file_stamps(folder: Path, paths: Iterable[str]) -> Stamps:
-    """Size and time of each file, None where it is missing, by sorted path.
+    """Size and times of each file, None where it is missing, by sorted path.
 
     Asked for in threads, as network drives are slow to answer.
     """
@@ -35,7 +36,9 @@ def read_files(
     what: str,
     prefer: str,
 ) -> dict[str, dict]:
-    """Read each file, unless it was read before and has its size and time.
+    """Read each file, unless it was read before and has its size and times.
+
+    What had a problem is read again: it may have been the drive's.
 
     Arguments
     ---------
@@ -53,7 +56,8 @@ def read_files(
     prefer : str
         ``threads`` or ``processes``.
     """
-    cache = _kept(cache_path)
+    place = os.path.realpath(folder)  # times of an image's files may agree
+    cache = _kept(cache_path, place)
     contents = {p: _cached(s, cache.get(p), what) for p, s in stamps.items()}
     new = [path for path, content in contents.items() if content is None]
     new_contents = Parallel(n_jobs=-1 if len(new) > FEW else 1, prefer=prefer)(
@@ -62,17 +66,19 @@ def read_files(
     for path, content in zip(new, new_contents, strict=True):
         contents[path] = {**stamps[path], **content}
     if contents != cache:
-        write_checked(cache_path, {"format": FORMAT, "files": contents})
+        kept = {"format": FORMAT, "folder": place, "files": contents}
+        write_checked(cache_path, kept)
     return contents
 
 
-def _kept(cache_path: Path) -> dict[str, dict]:
-    """Read what was kept; empty without it, or if it is damaged."""
+def _kept(cache_path: Path, place: str) -> dict[str, dict]:
+    """Read what was kept of a folder; empty without it, or if it is damaged."""
     try:
         kept = read_checked(cache_path)
     except (FileNotFoundError, DamagedError):
         return {}
-    return kept["files"] if kept.get("format") == FORMAT else {}
+    is_same = (kept.get("format"), kept.get("folder")) == (FORMAT, place)
+    return kept["files"] if is_same else {}
 
 
 def _cached(
@@ -80,5 +86,6 @@ def _cached(
 ) -> Mapping | None:
     if stamp is None:
         return {"problem": f"missing {what}"}
-    is_same = entry is not None and stamp.items() <= entry.items()
-    return entry if is_same else None
+    if entry is None or "problem" in entry:
+        return None
+    return entry if stamp.items() <= entry.items() else None

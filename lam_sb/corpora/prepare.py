@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -172,7 +173,7 @@ def write_corpus(
     files = [f for u in utterances for f in (u.path, u.alignment) if f]
     stamps = file_stamps(folder, files)
     given = (corpus, options, dropped, facts, [*notes], utterances, stamps)
-    fingerprint = _fingerprint(*given)
+    fingerprint = _fingerprint(os.path.realpath(folder), *given)
     if _is_done(save_folder, fingerprint):
         return
     audio = read_files(

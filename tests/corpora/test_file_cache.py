@@ -48,16 +48,17 @@ def reads(monkeypatch) -> list[str]:
 
 
 def test_a_second_preparation_reads_no_audio(
-    damaged, save, monkeypatch, tmp_path
+    damaged, ten_speakers, save, monkeypatch, tmp_path
 ):
     def refuse(path: str):
         raise AssertionError(f"{path} was read again")
 
     first = prepare(damaged, save)
+    prepare(ten_speakers, tmp_path / "m")
     monkeypatch.setattr(soundfile, "SoundFile", refuse)
     monkeypatch.setattr(Path, "read_bytes", refuse)
     assert prepare(damaged, save) == first
-    prepare(damaged, save, max_duration=1.0)  # other options, same audio
+    prepare(ten_speakers, tmp_path / "m", max_duration=1.0)  # same audio
     with pytest.raises(AssertionError, match="was read again"):
         prepare(damaged, tmp_path / "new")
 
@@ -89,6 +90,54 @@ def test_a_file_of_another_time_is_read_again(ten_speakers, save, reads):
     assert reads == ["007.wav"]
 
 
+def test_other_audio_of_the_same_size_and_time_is_read(
+    ten_speakers, save, reads
+):
+    before = prepare(ten_speakers, save)
+    path = ten_speakers / "007.wav"
+    time = path.stat().st_mtime_ns
+    write_wav(path, 70)
+    os.utime(path, ns=(time, time))  # as archives and images do
+    reads.clear()
+    after = prepare(ten_speakers, save)
+    assert reads == ["007.wav"]
+    shas = [
+        {i: r["audio_sha"] for s in SPLITS for i, r in m[s].items()}
+        for m in (before, after)
+    ]
+    assert {i for i in shas[0] if shas[0][i] != shas[1][i]} == {"007"}
+
+
+def test_another_folder_is_read_whatever_its_times(
+    ten_speakers, save, tmp_path, monkeypatch
+):
+    same = {"size": 1, "mtime_ns": 1, "ctime_ns": 1}
+    monkeypatch.setattr("lam_sb.corpora.file_cache.file_stamp", lambda _: same)
+    prepare(ten_speakers, save)
+    noisy = shutil.copytree(ten_speakers, tmp_path / "noisy")
+    for path in noisy.glob("*.wav"):
+        write_wav(path, 1000 + int(path.stem))
+    assert prepare(noisy, save) == prepare(noisy, tmp_path / "new")
+
+
+def test_a_drive_that_failed_once_is_asked_again(
+    ten_speakers, save, monkeypatch
+):
+    def failing(path: Path) -> dict:
+        if path.name == "007.wav":
+            return {"problem": "unreadable audio"}
+        return check_audio(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lam_sb.corpora.prepare, "check_audio", failing)
+        report = prepare(ten_speakers, save)["prep_report"]
+        assert report["skipped"] == {"007": "unreadable audio"}
+    options = {"max_duration": 5.0}  # prepared anew, with what is known
+    assert (
+        prepare(ten_speakers, save, **options)["prep_report"]["skipped"] == {}
+    )
+
+
 def test_what_an_earlier_version_kept_is_read_again(ten_speakers, save, reads):
     before = prepare(ten_speakers, save)
     path = save / "audio_cache.json"
@@ -111,7 +160,8 @@ def test_a_file_that_appears_is_taken_in(damaged, save, reads):
     reads.clear()
     write_wav(damaged / "train-neutral-0.wav", 97)
     assert "train-neutral-0" in prepare(damaged, save)["train"]
-    assert reads == ["train-neutral-0.wav"]
+    broken = ["train-happy-0.wav", "valid-angry-0.wav"]
+    assert sorted(reads) == sorted(["train-neutral-0.wav", *broken])
 
 
 def test_a_corpus_that_moved_has_the_same_manifests(ten_speakers, tmp_path):
