@@ -143,6 +143,9 @@ def differing_data(there: Mapping | None, now: Mapping | None) -> list[str]:
 def check_not_tested(rows: Mapping[str, Mapping]) -> None:
     """Refuse labelled source rows whose very audio is tested.
 
+    Rows are compared by their files and, where manifests have ``signal_sha``,
+    by their samples, which are the same in any lossless format.
+
     Raises
     ------
     UserError
@@ -150,12 +153,14 @@ def check_not_tested(rows: Mapping[str, Mapping]) -> None:
     """
     for target, test in rows["target_test"].items():
         for source in rows["source_train"]:
-            trained = {
-                row["audio_sha"]
-                for part in ("source_train", "source_valid")
-                for row in rows[part][source].values()
-            }
-            count = sum(r["audio_sha"] in trained for r in test.values())
+            trained = set().union(
+                *(
+                    _audio(row)
+                    for part in ("source_train", "source_valid")
+                    for row in rows[part][source].values()
+                )
+            )
+            count = sum(bool(_audio(row) & trained) for row in test.values())
             if count:
                 raise UserError(
                     f"{count} of the {len(test)} test rows of {target} are "
@@ -163,3 +168,8 @@ def check_not_tested(rows: Mapping[str, Mapping]) -> None:
                     "audio: give two corpora that share none, or, to train "
                     "within the target, --bound within with protocol: speakers."
                 )
+
+
+def _audio(row: Mapping) -> set[str]:
+    """Hashes of a row's file and, where they are known, of its samples."""
+    return {row["audio_sha"], row.get("signal_sha", row["audio_sha"])}

@@ -115,3 +115,14 @@ def test_the_source_under_another_name_is_no_target(rows):
     message = r"1 of the 4 test rows of other are labelled rows of .* one too"
     with pytest.raises(UserError, match=message):
         check_not_tested(rows)
+
+
+def test_the_same_samples_in_another_file_are_the_same_audio(rows):
+    rows["target_test"] |= {"other": part("other")}
+    trained = rows["source_train"]["one"]["source_train1"]
+    tested = rows["target_test"]["other"]["other0"]
+    trained["signal_sha"], tested["signal_sha"] = "0a", "0b"
+    check_not_tested(rows)
+    tested["signal_sha"] = "0a"  # as of a WAV and a FLAC file
+    with pytest.raises(UserError, match="1 of the 3 test rows of other"):
+        check_not_tested(rows)

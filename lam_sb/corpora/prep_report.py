@@ -107,7 +107,13 @@ class PrepReport:
             s: {u.speaker for u in rows} - {UNKNOWN}
             for s, rows in splits.items()
         }
+        shared = {
+            f"{a}+{b}": sorted(speakers[a] & speakers[b])
+            for a, b in itertools.combinations(SPLITS, 2)
+        }
         limits = [self._absent(absent), self._unknown_speakers()]
+        if not options.makes_splits:
+            limits.append(self._shared_speakers(shared))
         limits += [self.phones.get("problem"), self._approximate()]
         limits.append(self._longer())
         return {
@@ -122,12 +128,22 @@ class PrepReport:
             "emotions_absent": absent,
             "speaker_labels": speakers_known(u.speaker for u in self.kept),
             "speakers": {s: len(names) for s, names in speakers.items()},
-            "speakers_in_two_splits": {
-                f"{a}+{b}": sorted(speakers[a] & speakers[b])
-                for a, b in itertools.combinations(SPLITS, 2)
-            },
+            "speakers_in_two_splits": shared,
             "skipped": dict(sorted(self.skipped.items())),
         }
+
+    def _shared_speakers(self, shared: Mapping[str, Sequence[str]]) -> str:
+        """Say that splits, which are then the corpus's own, share speakers."""
+        counts = [
+            f"{len(names)} in {two}" for two, names in shared.items() if names
+        ]
+        if not counts:
+            return ""
+        return (
+            f"The own splits of {self.corpus} share speakers "
+            f"({', '.join(counts)}): what is tested on it may be too good, if "
+            "its labels train or choose; folds make splits that share none."
+        )
 
     def _longer(self) -> str:
         count = self.alignments.get(LONGER, 0)

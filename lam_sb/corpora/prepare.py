@@ -327,6 +327,7 @@ def _row(
     return {
         "wav": str(Path("{data_root}", u.path)),
         "audio_sha": audio[u.path]["audio_sha"],
+        "signal_sha": audio[u.path]["signal_sha"],
         "sample_rate": audio[u.path]["sample_rate"],
         "duration": audio[u.path]["duration"],
         "emo": u.emo,

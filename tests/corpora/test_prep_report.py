@@ -146,6 +146,20 @@ def test_speakers_in_two_official_splits_are_named(damaged, save):
         "train+test": ["a"],
         "valid+test": [],
     }
+    (note,) = (n for n in report["notes"] if "share speakers" in n)
+    assert "The own splits of toy share speakers (1 in train+test)" in note
+
+
+@pytest.mark.parametrize(
+    "options", [{"folds": 3}, {"protocol": "transductive"}, {}]
+)
+def test_splits_that_are_made_share_no_speakers(options, tmp_path, save):
+    lines = by_speaker(10)
+    if options:  # left aside
+        lines = [r | {"split": SPLITS[n % 3]} for n, r in enumerate(lines)]
+    folder = write_corpus_of(tmp_path / "toy", lines)
+    report = prepare(folder, save, **options)["prep_report"]
+    assert not any("share speakers" in note for note in report["notes"])
 
 
 def test_an_unknown_speaker_stands_in_no_two_splits(tmp_path, save):

@@ -20,6 +20,7 @@ from toy_corpora import (
     write_corpus_of,
 )
 
+from lam_sb.corpora.audio import check_audio
 from lam_sb.corpora.manifests import SPLITS
 from lam_sb.corpora.options import PrepOptions
 from lam_sb.corpora.prepare import prepare_corpus
@@ -68,6 +69,7 @@ def test_a_row_has_the_fields_of_the_contract_and_no_others(tmp_path, save):
         "001": {
             "wav": "{data_root}/001.wav",
             "audio_sha": sha[:16],
+            "signal_sha": check_audio(folder / "001.wav")["signal_sha"],
             "sample_rate": 16000,
             "duration": 0.2,
             "emo": "happy",

@@ -37,7 +37,8 @@ MEANINGS = {
         "the test too, once the emotions are taken off",
     },
     "protocol": {
-        "speakers": "no test speaker is trained on",
+        "speakers": "no test speaker is trained on, unless a corpus's own "
+        "splits share speakers",
         "transductive": "the target's test rows are its unlabelled training "
         "rows too",
     },
