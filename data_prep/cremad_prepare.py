@@ -19,7 +19,7 @@ from lam_sb.corpora.readers import prepare_by_file_name
 from lam_sb.corpora.tables import find_column, read_table
 from lam_sb.errors import UserError
 
-FILE_NAME = r"(\d{4})_[A-Z]{3}_([A-Z]{3})_[A-Z]{2}"
+FILE_NAME = r"(\d{4})_[A-Z]{3}_(ANG|HAP|NEU|SAD|DIS|FEA)_[A-Z]{2}"
 EMOTIONS = {
     **{"ANG": "anger", "HAP": "happy", "NEU": "neutral", "SAD": "sad"},
     **{"DIS": "disgust", "FEA": "fear"},

@@ -19,6 +19,7 @@ UNSUPPORTED_SUFFIXES = (
     *(".m4a", ".mp4", ".aac", ".wma", ".amr", ".3gp", ".webm", ".mkv"),
 )
 UNSUPPORTED = "audio of a format that is not supported"
+UNREADABLE = "unreadable audio"
 # What libsndfile says of a file that ends before its header says it does.
 SIZES = re.compile(
     r"^ *(?:data|SSND|Data Size +|Riff size|riff) : (\d+) \(should be (\d+)\)",
@@ -29,6 +30,8 @@ CUT_OGG = re.compile("^Ogg ?: Junk after the last page", re.MULTILINE)
 SPHERE = re.compile(rb"NIST_1A\n.*?^sample_count -i (\d+)", re.DOTALL | re.M)
 STREAMED = 0x7FFFFF00  # bytes or frames; what writes to a pipe claims more
 WHOLE = 0.95  # of what a header promises: those of whole files are a bit off
+ENDLESS = 2**62  # frames; what libsndfile says of FLAC without a length
+MIXED = 0.1  # of the channels' swing, which their mean has at least
 
 
 def check_audio(path: Path) -> dict:
@@ -39,14 +42,15 @@ def check_audio(path: Path) -> dict:
     Returns
     -------
     dict
-        ``duration`` in seconds; ``sample_rate`` in Hz; ``audio_sha``, the
+        ``duration`` and ``silent_end``, the zeros at the end, in seconds;
+        ``sample_rate`` in Hz; ``audio_sha``, the
         beginning of the SHA-256 of the file, 16 digits; ``signal_sha``, that
         of its samples, which are the same in any lossless format.
     """
     beginning = b""
     try:
         if not path.is_file():  # a pipe would be waited for
-            return {"problem": "unreadable audio"}
+            return {"problem": UNREADABLE}
         with open(path, "rb") as file:
             beginning = part = file.read(BLOCK)
             digest = hashlib.sha256()
@@ -63,30 +67,38 @@ def check_audio(path: Path) -> dict:
         is_other = path.suffix.lower() in UNSUPPORTED_SUFFIXES or (
             UNSUPPORTED_BEGINNING.match(beginning)
         )
-        return {"problem": UNSUPPORTED if is_other else "unreadable audio"}
+        return {"problem": UNSUPPORTED if is_other else UNREADABLE}
 
 
 def _decode(file: soundfile.SoundFile, beginning: bytes) -> dict:
     if file.samplerate not in RATES:
         return {"problem": "audio with a sample rate that is none of speech"}
-    frames, is_silent = 0, True
+    if file.frames > ENDLESS:
+        return {"problem": UNSUPPORTED}
+    frames, heard, swing, mixed = 0, 0, 0.0, 0.0
     digest = hashlib.sha256(f"{file.samplerate}".encode())
     size = max(1, BLOCK // file.channels)
     while len(block := file.read(size, dtype="float32", always_2d=True)):
         if not np.isfinite(block).all():
             return {"problem": "audio with samples that are no numbers"}
+        sounding = np.flatnonzero(block.any(1))
+        heard = frames + 1 + int(sounding[-1]) if len(sounding) else heard
         frames += len(block)
-        is_silent = is_silent and not np.ptp(block)
+        swing = max(swing, np.ptp(block))
+        mixed = max(mixed, np.ptp(block.mean(1)))  # as it is encoded
         digest.update(f"{block.shape[1]}".encode() + block.tobytes())
     if frames == 0:
         return {"problem": "audio without samples"}
     if _is_cut(file, frames, beginning):
-        return {"problem": "unreadable audio"}
-    if is_silent:  # what an interrupted copy may leave
+        return {"problem": UNREADABLE}
+    if swing == 0:  # what an interrupted copy may leave
         return {"problem": "audio of digital silence"}
+    if mixed < MIXED * swing:  # one is wired the wrong way round
+        return {"problem": "audio whose channels cancel each other"}
     return {
         "duration": round(frames / file.samplerate, 4),
         "sample_rate": file.samplerate,
+        "silent_end": round((frames - heard) / file.samplerate, 4),
         "signal_sha": digest.hexdigest()[:16],
     }
 

@@ -22,12 +22,26 @@ def audio_files(
 ) -> Iterator[str]:
     """Audio anywhere in a folder, as paths relative to it.
 
-    Links are followed; hidden files (``._x.wav`` of macOS) are left out.
+    Links are followed, each folder once; hidden files (``._x.wav`` of macOS)
+    are left out.
     """
-    for parent, _, names in os.walk(folder, followlinks=True):
+    for parent, names in _walk(folder):
         for name in names:
             if name.lower().endswith(suffixes) and name[0] != ".":
                 yield os.path.relpath(os.path.join(parent, name), folder)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Folders and the names of their files; by name, each folder once."""
+    seen: set[str] = set()
+    for parent, below, names in os.walk(folder, followlinks=True):
+        below.sort()
+        place = os.path.realpath(parent)
+        if place in seen:  # a link to where it lies, or to what was seen
+            below.clear()
+        else:
+            seen.add(place)
+            yield parent, sorted(names)
 
 
 def files_by_name(
@@ -56,8 +70,8 @@ def unsupported_audio(folder: Path) -> str:
 
     The sentence begins with a space; it is empty if there is none.
     """
-    for parent, _, names in os.walk(folder, followlinks=True):
-        for name in sorted(names):
+    for parent, names in _walk(folder):
+        for name in names:
             if name.lower().endswith(UNSUPPORTED_SUFFIXES) and name[0] != ".":
                 return f" {how_to_convert(os.path.join(parent, name))}"
     return ""

@@ -59,8 +59,9 @@ class PrepReport:
         self.corpus = corpus
         self.kept = list(listed)
         self.skipped = dict(dropped)
-        self.alignments: dict[str, int] = {}  # these two filled from outside
+        self.alignments: dict[str, int] = {}  # these three filled from outside
         self.phones: dict[str, object] = {}
+        self.silent_ends = 0
         self.steps: list[dict] = []
         self._count("listed", dropped)
 
@@ -115,7 +116,7 @@ class PrepReport:
         if not options.makes_splits:
             limits.append(self._shared_speakers(shared))
         limits += [self.phones.get("problem"), self._approximate()]
-        limits.append(self._longer())
+        limits += [self._longer(), self._silent_ends()]
         return {
             "corpus": self.corpus,
             "options": asdict(options),
@@ -153,6 +154,15 @@ class PrepReport:
             f"The alignments of {count} utterances of {self.corpus} end behind "
             "the audio, and are not used: are they of other files, or are "
             "their times in milliseconds instead of seconds?"
+        )
+
+    def _silent_ends(self) -> str:
+        if not self.silent_ends:
+            return ""
+        return (
+            f"{self.silent_ends} files of {self.corpus} end in digital silence "
+            "of a second and a quarter of the file, or more: were they copied "
+            "whole? If they were filled up, cut that off."
         )
 
     def _absent(self, absent: Mapping[str, Sequence[str]]) -> str:

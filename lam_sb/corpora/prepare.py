@@ -71,7 +71,7 @@ def prepare_corpus(
         Holds the readers: ``csv_prepare.py`` for a folder with a labels.csv,
         ``<corpus>_prepare.py`` for any other.
     reader : str, optional
-        Name to take instead of the corpus's own to find its reader.
+        Name to take instead of the corpus's own, or of the table's reader.
     **corpus_options
         What the reader understands besides.
 
@@ -93,7 +93,7 @@ def prepare_corpus(
             "--source_folder and --target_folder to those of the corpora."
         )
     has_table = (folder / "labels.csv").is_file()
-    name = "csv" if has_table else reader or corpus
+    name = reader or ("csv" if has_table else corpus)
     path = Path(readers_folder) / f"{name}_prepare.py"
     prepare = _load_reader(path)
     if prepare is None:
@@ -262,6 +262,7 @@ def _drop_unusable(
             f"{reasons} (more than "
             f"{MISSING_AUDIO_LIMIT:.0%}; the first: {first}). {hint}"
         )
+    report.silent_ends = sum(_ends_silent(audio[u.path]) for u in report.kept)
     durations = [audio[u.path]["duration"] for u in report.kept]
     report.drop(
         "duration", lambda u: _out_of_range(audio[u.path]["duration"], options)
@@ -287,6 +288,10 @@ def _drop_unusable(
             "official splits",
             lambda u: None if u.split else "in no official split",
         )
+
+
+def _ends_silent(facts: Mapping) -> bool:
+    return facts["silent_end"] >= max(1.0, facts["duration"] / 4)
 
 
 def _out_of_range(seconds: float, options: PrepOptions) -> str | None:

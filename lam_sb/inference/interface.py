@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from speechbrain.inference.interfaces import Pretrained
 
+from lam_sb.corpora.audio import check_audio
 from lam_sb.corpora.manifests import EMOTIONS
 from lam_sb.errors import UserError
 from lam_sb.features.audio import SAMPLE_RATE, load_audio
@@ -137,8 +138,12 @@ class EmotionClassifier(Pretrained):
         Raises
         ------
         UserError
-            The file cannot be read, or as `encode_batch`.
+            The file cannot be read to its end or is silent, or as
+            `encode_batch`.
         """
+        problem = check_audio(Path(path)).get("problem")
+        if problem:
+            raise UserError(f"{path} is {problem}.")
         return self.classify_batch(load_audio(path)[None])
 
     def forward(

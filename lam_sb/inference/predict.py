@@ -22,7 +22,12 @@ from lam_sb.files import file_stamp, one_writer
 from lam_sb.inference.interface import EmotionClassifier
 from lam_sb.inference.plot import draw_files
 from lam_sb.inference.table import PredictionTable, place_of
-from lam_sb.inference.windows import batches_of, find_files, list_windows
+from lam_sb.inference.windows import (
+    CUT,
+    batches_of,
+    find_files,
+    list_windows,
+)
 from lam_sb.training.standardisation import mean_and_std
 
 BATCH_SECONDS = 60.0  # padded, that are encoded at once
@@ -85,7 +90,8 @@ def _fill(
             file.flush()
             for path, window in lost:
                 why = f"cannot be decoded from {window['window'][0]:.1f} s on"
-                unusable.setdefault(path, why)
+                if unusable.get(path, CUT) == CUT:
+                    unusable[path] = why
             bar.update(len(batch) + len(lost))
 
 

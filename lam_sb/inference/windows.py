@@ -7,15 +7,17 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from joblib import Parallel, delayed
 from speechbrain.dataio import audio_io
 
+from lam_sb.corpora.audio import UNREADABLE, check_audio
 from lam_sb.corpora.folders import audio_files
 from lam_sb.features.plan import Row
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff")
 LONGEST = 8.0  # seconds of a window
 SHORTEST = 0.1  # of a file, as corpora are prepared
-MOST_HOURS = 48  # of a file; a damaged header may claim years
+CUT = "is damaged, or ends before it should: the rest of it is left out"
 
 
 def find_files(paths: Sequence[str]) -> list[str]:
@@ -47,7 +49,7 @@ def windows_of(duration: float) -> list[tuple[float, float]]:
 
 
 def list_windows(files: Sequence[str]) -> tuple[list[Row], dict[str, str]]:
-    """List the windows of all files, by their headers.
+    """List the windows of all files, each of which is decoded once for it.
 
     Returns
     -------
@@ -55,25 +57,40 @@ def list_windows(files: Sequence[str]) -> tuple[list[Row], dict[str, str]]:
         Path and, as of a manifest, ``wav``, ``duration``, no phones, and
         ``window``, start and end in seconds.
     unusable : dict[str, str]
-        Why, by path, a file has none.
+        Why, by path, a file has none, or not all that it should have.
     """
     windows: list[Row] = []
     unusable: dict[str, str] = {}
-    for path in files:
+    checked = Parallel(n_jobs=-1, prefer="threads")(
+        delayed(check_audio)(Path(path)) for path in files
+    )
+    for path, facts in zip(files, checked, strict=True):
+        problem = facts.get("problem")
+        if problem not in (None, UNREADABLE):
+            unusable[path] = f"is {problem}"
+            continue
         try:
-            info = audio_io.info(path)
-            duration = info.num_frames / info.sample_rate
+            duration = _duration(path)
         except (RuntimeError, OSError, ZeroDivisionError) as error:
             unusable[path] = f"cannot be read: {error}"
             continue
         if duration < SHORTEST:
             unusable[path] = f"is shorter than {SHORTEST} seconds"
             continue
+        if problem:  # what can be decoded is used all the same
+            unusable[path] = CUT
         windows += [
             (path, _row(path, start, end))
             for start, end in windows_of(duration)
         ]
     return windows, unusable
+
+
+def _duration(path: str) -> float:
+    if not Path(path).is_file():  # a pipe would be waited for
+        raise OSError("it is no file")
+    info = audio_io.info(path)
+    return info.num_frames / info.sample_rate
 
 
 def _row(path: str, start: float, end: float) -> dict:

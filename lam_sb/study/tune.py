@@ -150,7 +150,7 @@ def scores_of(findings: Findings, grid: Mapping[str, dict]) -> list[Choice]:
     Raises
     ------
     UserError
-        A setting without a result on each corpus.
+        A setting without a result on each corpus, or that tested other rows.
     """
     if not findings.tables:
         problems = " ".join(findings.problems) or "there is no result yet"
@@ -158,11 +158,27 @@ def scores_of(findings: Findings, grid: Mapping[str, dict]) -> list[Choice]:
     # Settings under another `normalise` stand in tables of their own.
     scores = {k: s for t in findings.tables for k, s in t.scores.items()}
     columns = list(dict.fromkeys(column for _, column in scores))
+    for column in columns:
+        _check_rows(column, [s for (_, c), s in scores.items() if c == column])
     choices = [
         _choice(settings, _row(scores, name, columns))
         for name, settings in grid.items()
     ]
     return sorted(choices, key=lambda choice: -choice.value)
+
+
+def _check_rows(column: Column, scores: Sequence[Score]) -> None:
+    """Refuse settings that did not test the same rows under the same labels."""
+    tested = {
+        tuple(sorted(zip(s.predictions.ids, s.predictions.labels, strict=True)))
+        for s in scores
+    }
+    if len(tested) > 1:
+        raise UserError(
+            f"The settings cannot be compared: on {column.target} they tested "
+            "other rows, or under other labels. Leave what decides that out "
+            "of the grid."
+        )
 
 
 def _row(

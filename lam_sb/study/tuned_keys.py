@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 
 from lam_sb.config import check
+from lam_sb.corpora.options import PrepOptions
 from lam_sb.errors import UserError
 
 # Keys of a study that may be set beside those of the system.
@@ -15,6 +17,8 @@ STUDY_KEYS = {
     *("requeue", "sbatch", "keep_weights", "dry_run", "print_commands"),
     "report_only",
 }
+# Keys under which other rows are tested, so that their scores say nothing.
+OF_ROWS = {"hold_out_shots", *(field.name for field in fields(PrepOptions))}
 
 
 def check_tuning(path: str, overrides: Mapping[str, object]) -> None:
@@ -36,7 +40,7 @@ def settings_of(grid: object) -> dict[str, dict]:
     Raises
     ------
     UserError
-        No mapping of lists.
+        No mapping of lists, or of keys that decide which rows are tested.
 
     Example
     -------
@@ -55,6 +59,11 @@ def settings_of(grid: object) -> dict[str, dict]:
             '--grid "{gamma: [0, 0.1, 0.5], normalise: [domain, speaker]}".'
         )
     for key, values in grid.items():
+        if key in OF_ROWS and values[1:]:
+            raise UserError(
+                f"grid: {key} decides which rows are tested, so its settings "
+                f"cannot be compared; choose one: --{key} {values[0]}."
+            )
         if len({_word(value) for value in values}) < len(values):
             raise UserError(f"grid: two values of {key} would have one name.")
     found = {}

@@ -82,9 +82,32 @@ def test_digital_silence_is_a_problem(level, tmp_path):
     soundfile.write(tmp_path / "a.wav", wav, RATE)
     problem = check_audio(tmp_path / "a.wav")["problem"]
     assert problem == "audio of digital silence"
-    wav[-1] += 0.01  # one sample that differs
+    wav[-1] += 0.01  # one moment that differs
     soundfile.write(tmp_path / "a.wav", wav, RATE)
     assert check_audio(tmp_path / "a.wav")["duration"] == 1.0
+
+
+@pytest.mark.parametrize("left", [0, 0.05, 0.3])
+def test_channels_that_cancel_each_other_are_a_problem(left, tmp_path):
+    wav = np.stack([NOISE, left * NOISE[::-1] - NOISE], 1)
+    soundfile.write(tmp_path / "a.wav", wav, RATE)
+    problem = check_audio(tmp_path / "a.wav").get("problem")
+    cancel = "audio whose channels cancel each other"
+    assert problem == (None if left == 0.3 else cancel)
+    wav[:, 1] = 0  # one channel alone
+    soundfile.write(tmp_path / "a.wav", wav, RATE)
+    assert check_audio(tmp_path / "a.wav")["duration"] == 1.0
+
+
+def test_flac_without_a_length_is_to_be_converted(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, NOISE, RATE)
+    content = bytearray(path.read_bytes())
+    assert content[:4] == b"fLaC"
+    content[21] &= 0xF0  # of 36 bits, the first four
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    assert check_audio(path)["problem"] == UNSUPPORTED
 
 
 @pytest.mark.parametrize(

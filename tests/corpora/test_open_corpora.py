@@ -96,8 +96,12 @@ def test_cremad_is_read_in_its_own_names(tmp_path):
         for actor in range(1001, 1006)
         for emotion in ("ANG", "HAP", "NEU", "SAD", "DIS", "FEA")
     ]
-    folder = write_named(tmp_path / "cremad", names)
-    rows = all_rows(prepare(folder, "cremad"))
+    odd = "AudioWAV/1001_DFA_XXX_XX.wav"
+    folder = write_named(tmp_path / "cremad", [*names, odd])
+    manifests = prepare(folder, "cremad")
+    report = manifests["prep_report"]
+    assert report["skipped"] == {odd: "another kind of file name"}
+    rows = all_rows(manifests)
     assert {r["gender"] for r in rows.values()} == {"unknown"}
     lines = [
         {"ActorID": a, "Age": 51, "Sex": s}
@@ -162,6 +166,19 @@ def test_esd_gives_one_of_its_languages_under_any_name(
     assert dropped == {f"language {other}": 45}
     with pytest.raises(UserError, match=r"language is 'de'.*both, en, zh"):
         prepare(folder, "esd", language="de")
+
+
+def test_the_reader_that_is_named_goes_before_a_table(tmp_path):
+    folder = write_named(tmp_path / "esd", esd_names())
+    lines = [
+        {"path": path.relative_to(folder)} for path in folder.rglob("*.wav")
+    ]
+    write_table(folder / "labels.csv", lines)
+    assert {r["emo"] for r in all_rows(prepare(folder, "esd")).values()} == {
+        None
+    }
+    rows = all_rows(prepare(folder, "mine", reader="esd"))
+    assert {r["emo"] for r in rows.values()} > {"angry", "sad"}
 
 
 def test_the_subfolders_of_esd_are_splits_only_if_asked_for(tmp_path):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import EMOTIONS, write_wav
+import soundfile
+from conftest import EMOTIONS, RATE, write_wav
 from toy_corpora import (
     by_speaker,
     in_splits,
@@ -220,3 +222,26 @@ def test_what_a_reader_dropped_is_counted_as_listed(ten_speakers, save):
     counts = {"no agreement": 2, "tie": 1}
     assert report["steps"][0]["dropped"] == counts
     assert report["skipped"] == gone
+
+
+@pytest.mark.parametrize(
+    ("sound", "silence", "is_said"),
+    [
+        (1.0, 1.0, True),
+        (1.0, 0.9, False),
+        (5.0, 1.5, False),
+        (30.0, 20.0, True),
+    ],
+)
+def test_files_that_end_in_silence_are_counted(
+    sound, silence, is_said, tmp_path, save
+):
+    folder = write_corpus_of(tmp_path / "toy", by_speaker(5))
+    tone = np.sin(np.arange(int(sound * RATE)))
+    wav = np.pad(tone, (0, int(silence * RATE)))
+    soundfile.write(folder / "001.wav", wav, RATE)
+    soundfile.write(folder / "002.wav", wav[::-1], RATE)  # it begins so
+    notes = prepare(folder, save)["prep_report"]["notes"]
+    said = [n for n in notes if "end in digital silence" in n]
+    assert len(said) == is_said
+    assert all(n.startswith("1 files of toy") for n in said)

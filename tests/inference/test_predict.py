@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import shutil
 from pathlib import Path
@@ -22,7 +21,7 @@ from lam_sb.errors import UserError
 from lam_sb.features.audio import load_audio
 from lam_sb.files import one_writer
 from lam_sb.inference import predict
-from lam_sb.inference.windows import list_windows, windows_of
+from lam_sb.inference.windows import windows_of
 from lam_sb.tensors import opened_tensors, save_tensors
 
 COLUMNS = ["path", "start", "end", "label", *EMOTIONS, "confidence"]
@@ -64,18 +63,6 @@ def noise(path, seconds, rate=16000, seed=0, channels=1):
     wav = rng.normal(0, 0.1, (int(seconds * rate), channels))
     soundfile.write(path, wav, rate)
     return path
-
-
-def test_windows_are_equal_and_of_4_to_8_seconds():
-    for duration in (0.5, 7.99, 8.0, 8.01, 16.0, 100.0, 3600.1):
-        windows = windows_of(duration)
-        assert windows[0][0] == 0
-        assert windows[-1][1] == pytest.approx(duration)
-        lengths = [end - start for start, end in windows]
-        assert max(lengths) <= 8 + 1e-6
-        assert max(lengths) - min(lengths) < 1e-6
-        assert len(windows) == 1 or min(lengths) >= 4
-        assert all(a[1] == b[0] for a, b in itertools.pairwise(windows))
 
 
 def test_short_files_get_what_their_run_said(call, exported, three):
@@ -338,11 +325,22 @@ def test_no_model_is_said(tmp_path, train_on, three):
     assert not (tmp_path / "o.csv").exists()
 
 
-def test_headers_alone_are_read_for_the_windows(tmp_path):
-    noise(tmp_path / "a.wav", 9)
-    windows, unusable = list_windows([str(tmp_path / "a.wav"), "gone.wav"])
-    assert [row["window"] for _, row in windows] == [(0, 4.5), (4.5, 9.0)]
-    assert list(unusable) == ["gone.wav"]
+def test_a_file_that_ends_too_early_or_is_silent_is_said(
+    call, tmp_path, exported, wavlm, capsys
+):
+    cut, silent = tmp_path / "cut.wav", tmp_path / "silent.wav"
+    noise(cut, 6)
+    cut.write_bytes(cut.read_bytes()[: 44 + 2 * 32000])  # 2 s of it
+    soundfile.write(silent, np.zeros(32000), 16000)
+    rows = call(cut, silent)
+    assert [(r["path"], r["end"]) for r in rows] == [(str(cut), "2.000")]
+    said = capsys.readouterr().out
+    assert f"{cut} is damaged, or ends before it should" in said
+    assert f"{silent} is audio of digital silence" in said
+    model = load(exported[1], wavlm)
+    for path, problem in ((cut, "unreadable audio"), (silent, "audio of dig")):
+        with pytest.raises(UserError, match=f"{path} is {problem}"):
+            model.classify_file(path)
 
 
 def test_the_table_is_read_by_pandas(call, tmp_path):

@@ -43,6 +43,7 @@ def test_each_combination_has_a_name_of_its_own():
         ({"gama": [0.1]}, "no key 'gama'. Did you mean 'gamma'?"),
         ({"gamma": [0.1, "much"]}, "gamma is 'much'; it takes a number"),
         ({"scale": ["a b", "a_b"]}, "two values of scale"),
+        ({"max_duration": [5, 9]}, "which rows are tested, .*--max_duration 5"),
     ],
 )
 def test_a_grid_that_no_run_takes_is_refused_at_once(grid, message):
@@ -80,14 +81,18 @@ def estimate(value, error, df=9.0):
     return Estimate(value, 0.0, 1.0, error, df, 10, 5, 0)
 
 
-def findings_of(scores):
+def findings_of(scores, rows="ab"):
     """Findings of estimates by setting and corpus that was left out."""
+    labels = [ord(name) % 4 for name in rows]
+    tested = SimpleNamespace(ids=np.array([*rows]), labels=np.array(labels))
     table = {}
     for name, by_corpus in scores.items():
         run = SimpleNamespace(results={"system": name})
         for corpus, found in by_corpus.items():
             column = Column("tiny", "others", corpus)
-            table[name, column] = SimpleNamespace(runs=[run], estimate=found)
+            table[name, column] = SimpleNamespace(
+                runs=[run], estimate=found, predictions=tested
+            )
     return SimpleNamespace(
         tables=[SimpleNamespace(scores=table)] if table else [],
         problems=["6 of the study's 6 runs are not done yet."],
@@ -106,6 +111,21 @@ def test_settings_of_several_tables_are_compared():
     assert [choice.settings["normalise"] for choice in found] == [
         *("speaker", "domain")
     ]
+
+
+@pytest.mark.parametrize("rows", ["ba", "abc", "bc"])
+def test_settings_that_tested_other_rows_are_not_compared(rows):
+    one, two = grid = settings_of({"normalise": ["domain", "speaker"]})
+    tables = [
+        *findings_of({one: {"a": estimate(0.5, 0)}}).tables,
+        *findings_of({two: {"a": estimate(0.9, 0)}}, rows).tables,
+    ]
+    findings = SimpleNamespace(tables=tables, problems=[])
+    if rows == "ba":  # the same in another order
+        assert scores_of(findings, grid)
+        return
+    with pytest.raises(UserError, match="on a they tested other rows"):
+        scores_of(findings, grid)
 
 
 def test_the_best_mean_over_the_corpora_is_chosen():
