@@ -245,16 +245,10 @@ def file_stamp(path: Path) -> dict[str, int] | None:
     Returns
     -------
     dict[str, int] | None
-        Its ``size`` in bytes, ``mtime_ns`` and, as archives and images give
-        other files the same of both, ``ctime_ns``, when it was put there;
-        None if it cannot be found.
+        Its ``size`` in bytes and ``mtime_ns``; None if it cannot be found.
     """
     try:
         stat = os.stat(path)
     except OSError:
         return None
-    return {
-        "size": stat.st_size,
-        "mtime_ns": stat.st_mtime_ns,
-        "ctime_ns": stat.st_ctime_ns,
-    }
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}

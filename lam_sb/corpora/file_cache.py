@@ -8,7 +8,8 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 
-from lam_sb.files import DamagedError, file_stamp, read_checked, write_checked
+from lam_sb.corpora.audio import UNREADABLE
+from lam_sb.files import DamagedError, read_checked, write_checked
 
 # Raised by hand when readers give something else of the same file.
 FORMAT = 4
@@ -19,13 +20,24 @@ Stamps = Mapping[str, "Mapping[str, int] | None"]
 def file_stamps(folder: Path, paths: Iterable[str]) -> Stamps:
     """Size and times of each file, None where it is missing, by sorted path.
 
-    Asked for in threads, as network drives are slow to answer.
+    Among them when it was put there or changed: archives and images give other
+    files the same size and time of writing. Asked for in threads, as network
+    drives are slow to answer.
     """
     paths = sorted(set(paths))
     stamps = Parallel(n_jobs=16, prefer="threads", batch_size=FEW)(
-        delayed(file_stamp)(folder / path) for path in paths
+        delayed(_stamp)(folder / path) for path in paths
     )
     return dict(zip(paths, stamps, strict=True))
+
+
+def _stamp(path: Path) -> dict[str, int] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    names = ("st_size", "st_mtime_ns", "st_ctime_ns")
+    return {name: getattr(stat, name) for name in names}
 
 
 def read_files(
@@ -38,7 +50,7 @@ def read_files(
 ) -> dict[str, dict]:
     """Read each file, unless it was read before and has its size and times.
 
-    What had a problem is read again: it may have been the drive's.
+    What could not be read is tried again: it may have been the drive's fault.
 
     Arguments
     ---------
@@ -86,6 +98,6 @@ def _cached(
 ) -> Mapping | None:
     if stamp is None:
         return {"problem": f"missing {what}"}
-    if entry is None or "problem" in entry:
+    if entry is None or entry.get("problem") == UNREADABLE:
         return None
     return entry if stamp.items() <= entry.items() else None

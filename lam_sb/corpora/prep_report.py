@@ -160,9 +160,9 @@ class PrepReport:
         if not self.silent_ends:
             return ""
         return (
-            f"{self.silent_ends} files of {self.corpus} end in digital silence "
-            "of a second and a quarter of the file, or more: were they copied "
-            "whole? If they were filled up, cut that off."
+            f"{self.silent_ends} files of {self.corpus} end in digital "
+            "silence, for a second and a quarter of the file at least: were "
+            "they copied whole? If they were filled up, cut that off."
         )
 
     def _absent(self, absent: Mapping[str, Sequence[str]]) -> str:

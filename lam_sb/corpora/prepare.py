@@ -22,7 +22,7 @@ from lam_sb.corpora.alignments import (
     phones_of,
     read_alignments,
 )
-from lam_sb.corpora.audio import UNSUPPORTED, check_audio
+from lam_sb.corpora.audio import CANCELLING, UNSUPPORTED, check_audio
 from lam_sb.corpora.file_cache import file_stamps, read_files
 from lam_sb.corpora.folders import how_to_convert, listing
 from lam_sb.corpora.manifests import SPLITS, Utterance, write_manifest
@@ -96,6 +96,11 @@ def prepare_corpus(
     name = reader or ("csv" if has_table else corpus)
     path = Path(readers_folder) / f"{name}_prepare.py"
     prepare = _load_reader(path)
+    if prepare is None and reader:
+        raise UserError(
+            f"{corpus}: there is no reader '{reader}' ({path}); its option "
+            "reader names one of those in data_prep/."
+        )
     if prepare is None:
         held = "a labels.csv" if has_table else "no labels.csv"
         raise UserError(
@@ -253,14 +258,11 @@ def _drop_unusable(
     if sum(lost.values()) > MISSING_AUDIO_LIMIT * listed:
         reasons = ", ".join(f"{n} {r}" for r, n in sorted(lost.items()))
         first = next((i for i, r in report.skipped.items() if r in lost), "-")
-        other = [p for p, a in audio.items() if a.get("problem") == UNSUPPORTED]
-        hint = f"Is {folder} complete? It holds: {listing(folder)}."
-        if other:
-            hint = how_to_convert(folder / other[0])
         raise UserError(
             f"{report.corpus}: of {listed} rows in the label table, "
             f"{reasons} (more than "
-            f"{MISSING_AUDIO_LIMIT:.0%}; the first: {first}). {hint}"
+            f"{MISSING_AUDIO_LIMIT:.0%}; the first: {first}). "
+            + _how_to_mend(folder, audio)
         )
     report.silent_ends = sum(_ends_silent(audio[u.path]) for u in report.kept)
     durations = [audio[u.path]["duration"] for u in report.kept]
@@ -288,6 +290,18 @@ def _drop_unusable(
             "official splits",
             lambda u: None if u.split else "in no official split",
         )
+
+
+def _how_to_mend(folder: Path, audio: Mapping) -> str:
+    by_problem = {a.get("problem"): p for p, a in reversed(audio.items())}
+    if UNSUPPORTED in by_problem:
+        return how_to_convert(folder / by_problem[UNSUPPORTED])
+    if CANCELLING in by_problem:
+        return (
+            "Take one channel of such files, for example: ffmpeg -i IN.wav "
+            '-af "pan=mono|c0=c0" OUT.wav.'
+        )
+    return f"Is {folder} complete? It holds: {listing(folder)}."
 
 
 def _ends_silent(facts: Mapping) -> bool:

@@ -141,10 +141,11 @@ class EmotionClassifier(Pretrained):
             The file cannot be read to its end or is silent, or as
             `encode_batch`.
         """
+        wav = load_audio(path)
         problem = check_audio(Path(path)).get("problem")
         if problem:
-            raise UserError(f"{path} is {problem}.")
-        return self.classify_batch(load_audio(path)[None])
+            raise UserError(f"{path} cannot be classified: {problem}.")
+        return self.classify_batch(wav[None])
 
     def forward(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None

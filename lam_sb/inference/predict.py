@@ -18,7 +18,7 @@ from lam_sb.arguments import predict_arguments
 from lam_sb.errors import UserError
 from lam_sb.features.encoding import read_ahead
 from lam_sb.features.plan import Row
-from lam_sb.files import file_stamp, one_writer
+from lam_sb.files import one_writer
 from lam_sb.inference.interface import EmotionClassifier
 from lam_sb.inference.plot import draw_files
 from lam_sb.inference.table import PredictionTable, place_of
@@ -49,13 +49,13 @@ def predict(argv: Sequence[str]) -> None:
     """
     given = predict_arguments(argv)
     files = find_files(given.paths)
+    model = load_model(given)
     windows, unusable = list_windows(files)
     if not windows:
         reasons = "; ".join(f"{p} {why}" for p, why in unusable.items())
         raise UserError(
             f"There is no audio to classify. {reasons or 'No file was found.'}"
         )
-    model = load_model(given)
     if given.adapt:  # before anything is written
         _check_adaptable(model, len(windows))
     table = PredictionTable(Path(given.csv), model.labels)
@@ -140,8 +140,7 @@ def _settings(
         digest.update(Path(path).read_bytes())
     adapted = None
     if given.adapt:
-        stamps = [file_stamp(Path(path)) for path, _ in windows]
-        content = [[place_of(window) for window in windows], stamps]
+        content = [[*place_of(w), w[1]["audio_sha"]] for w in windows]
         adapted = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return {
         "model": digest.hexdigest(),
@@ -240,9 +239,11 @@ def _line(
 
 def _report(out: Path, rows: Sequence[dict], unusable: dict[str, str]) -> None:
     """Say what is there, and what is not."""
+    classified = {row["path"] for row in rows}
     for path, why in islice(unusable.items(), NAMED):
-        print(f"Left out: {path} {why}")
+        what = "In part" if path in classified else "Left out"
+        print(f"{what}: {path} {why}")
     if len(unusable) > NAMED:
         print(f"... and {len(unusable) - NAMED} more files")
-    files = len({row["path"] for row in rows})
+    files = len(classified)
     print(f"{files} file{'s' * (files != 1)}: {out}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lam_sb.errors import UserError
 from lam_sb.features.plan import Row
-from lam_sb.files import file_stamp, read_checked, whole_file, write_checked
+from lam_sb.files import read_checked, whole_file, write_checked
 
 Place = tuple[str, str, str]  # path, start and end, as the table writes them
 
@@ -56,7 +56,7 @@ class PredictionTable:
             A table of other settings, of other files or of somebody else.
         """
         wanted = {place_of(window) for window in windows}
-        files = {path: file_stamp(Path(path)) for path, _, _ in wanted}
+        files = {path: row["audio_sha"] for path, row in windows}
         rows = self._rows_of(settings, files) if self.path.exists() else []
         rows = [row for row in rows if _place(row) in wanted]
         write_checked(self.stamp, {"settings": settings, "files": files})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 from speechbrain.dataio import audio_io
+from tqdm import tqdm
 
 from lam_sb.corpora.audio import UNREADABLE, check_audio
 from lam_sb.corpora.folders import audio_files
@@ -54,20 +55,20 @@ def list_windows(files: Sequence[str]) -> tuple[list[Row], dict[str, str]]:
     Returns
     -------
     windows : list[Row]
-        Path and, as of a manifest, ``wav``, ``duration``, no phones, and
-        ``window``, start and end in seconds.
+        Path and, as of a manifest, ``wav``, ``audio_sha``, ``duration``, no
+        phones, and ``window``, start and end in seconds.
     unusable : dict[str, str]
         Why, by path, a file has none, or not all that it should have.
     """
     windows: list[Row] = []
     unusable: dict[str, str] = {}
-    checked = Parallel(n_jobs=-1, prefer="threads")(
-        delayed(check_audio)(Path(path)) for path in files
-    )
-    for path, facts in zip(files, checked, strict=True):
+    threads = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
+    checked = threads(delayed(check_audio)(Path(path)) for path in files)
+    bar = tqdm(checked, "checking", len(files), unit="file", disable=None)
+    for path, facts in zip(files, bar, strict=True):
         problem = facts.get("problem")
         if problem not in (None, UNREADABLE):
-            unusable[path] = f"is {problem}"
+            unusable[path] = f"cannot be classified: {problem}"
             continue
         try:
             duration = _duration(path)
@@ -80,7 +81,7 @@ def list_windows(files: Sequence[str]) -> tuple[list[Row], dict[str, str]]:
         if problem:  # what can be decoded is used all the same
             unusable[path] = CUT
         windows += [
-            (path, _row(path, start, end))
+            (path, _row(path, start, end, facts.get("audio_sha", "")))
             for start, end in windows_of(duration)
         ]
     return windows, unusable
@@ -93,9 +94,9 @@ def _duration(path: str) -> float:
     return info.num_frames / info.sample_rate
 
 
-def _row(path: str, start: float, end: float) -> dict:
-    row = {"wav": path, "duration": end - start, "window": (start, end)}
-    return row | {"phones": [], "phone_set": ""}
+def _row(path: str, start: float, end: float, sha: str) -> dict:
+    row = {"wav": path, "audio_sha": sha, "duration": end - start}
+    return row | {"window": (start, end), "phones": [], "phone_set": ""}
 
 
 def batches_of(windows: Iterable[Row], seconds: float) -> Iterator[list[Row]]:

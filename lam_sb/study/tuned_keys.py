@@ -5,10 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 
 from lam_sb.config import check
-from lam_sb.corpora.options import PrepOptions
 from lam_sb.errors import UserError
 
 # Keys of a study that may be set beside those of the system.
@@ -18,7 +16,10 @@ STUDY_KEYS = {
     "report_only",
 }
 # Keys under which other rows are tested, so that their scores say nothing.
-OF_ROWS = {"hold_out_shots", *(field.name for field in fields(PrepOptions))}
+OF_ROWS = {
+    *("protocol", "split_seed", "folds", "fold", "hold_out_shots"),
+    *("min_duration", "max_duration", "label_map"),
+}
 
 
 def check_tuning(path: str, overrides: Mapping[str, object]) -> None:
@@ -62,7 +63,7 @@ def settings_of(grid: object) -> dict[str, dict]:
         if key in OF_ROWS and values[1:]:
             raise UserError(
                 f"grid: {key} decides which rows are tested, so its settings "
-                f"cannot be compared; choose one: --{key} {values[0]}."
+                f"cannot be compared; give all of them one, as --{key}."
             )
         if len({_word(value) for value in values}) < len(values):
             raise UserError(f"grid: two values of {key} would have one name.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import soundfile
 from conftest import RATE
 from toy_corpora import by_speaker, prepare, write_corpus_of
 
-from lam_sb.corpora.audio import UNSUPPORTED, check_audio
+from lam_sb.corpora.audio import CANCELLING, UNSUPPORTED, check_audio
 from lam_sb.errors import UserError
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
@@ -87,16 +88,51 @@ def test_digital_silence_is_a_problem(level, tmp_path):
     assert check_audio(tmp_path / "a.wav")["duration"] == 1.0
 
 
-@pytest.mark.parametrize("left", [0, 0.05, 0.3])
-def test_channels_that_cancel_each_other_are_a_problem(left, tmp_path):
-    wav = np.stack([NOISE, left * NOISE[::-1] - NOISE], 1)
-    soundfile.write(tmp_path / "a.wav", wav, RATE)
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_the_last_page_of_an_ogg_file_is_its_end(subtype, tmp_path):
+    path = tmp_path / "a.ogg"
+    wav = np.tile(NOISE, 5)
+    soundfile.write(path, wav, RATE, format="OGG", subtype=subtype)
+    content = path.read_bytes()
+    pages = [m.start() for m in re.finditer(b"OggS", content)]
+    for end in (pages[-2], pages[-1], pages[-1] + 20, pages[-1] + 90):
+        path.write_bytes(content[:end])
+        assert check_audio(path)["problem"] == "unreadable audio"
+    for behind in (b"", b"\0", b"TAG" + bytes(125), bytes(70_000)):
+        path.write_bytes(content + behind)
+        assert check_audio(path)["duration"] == 5.0
+
+
+OTHER = np.random.default_rng(1).normal(0, 0.1, RATE).astype(np.float32)
+CLICK = np.zeros(RATE, np.float32)
+CLICK[500] = 0.9
+STEREO = {
+    "wired the wrong way round": (NOISE, -NOISE, True),
+    "nearly": (NOISE, 0.1 * OTHER - NOISE, True),
+    "with other levels": (NOISE + 0.3, -NOISE, True),
+    "the same": (NOISE, NOISE, False),
+    "two microphones": (NOISE, OTHER, False),
+    "one alone": (NOISE, 0 * NOISE, False),
+    "an offset": (0.1 * NOISE + 0.4, 0.1 * NOISE, False),
+    "an opposite click": (0.1 * NOISE + CLICK, 0.1 * NOISE - CLICK, False),
+}
+
+
+@pytest.mark.parametrize("kind", STEREO)
+def test_channels_that_cancel_each_other_are_a_problem(kind, tmp_path):
+    *wav, cancel = STEREO[kind]
+    soundfile.write(tmp_path / "a.wav", np.stack(wav, 1), RATE, subtype="FLOAT")
     problem = check_audio(tmp_path / "a.wav").get("problem")
-    cancel = "audio whose channels cancel each other"
-    assert problem == (None if left == 0.3 else cancel)
-    wav[:, 1] = 0  # one channel alone
-    soundfile.write(tmp_path / "a.wav", wav, RATE)
-    assert check_audio(tmp_path / "a.wav")["duration"] == 1.0
+    assert problem == (CANCELLING if cancel else None)
+
+
+def test_a_corpus_wired_the_wrong_way_round_is_told_what_to_do(tmp_path):
+    folder = write_corpus_of(tmp_path / "toy", by_speaker(5))
+    for n in (1, 2):
+        wav = np.stack([NOISE, -NOISE], 1)
+        soundfile.write(folder / f"{n:03d}.wav", wav, RATE)
+    with pytest.raises(UserError, match=f"2 {CANCELLING} .*ffmpeg .*pan=mono"):
+        prepare(folder, tmp_path / "m")
 
 
 def test_flac_without_a_length_is_to_be_converted(tmp_path):
@@ -122,9 +158,9 @@ def test_flac_without_a_length_is_to_be_converted(tmp_path):
 )
 def test_formats_that_are_not_read_are_named(name, beginning, tmp_path):
     (tmp_path / name).write_bytes(beginning + bytes(900))
-    assert check_audio(tmp_path / name) == {"problem": UNSUPPORTED}
+    assert check_audio(tmp_path / name)["problem"] == UNSUPPORTED
     (tmp_path / "a.raw").write_bytes(bytes(900))
-    assert check_audio(tmp_path / "a.raw") == {"problem": "unreadable audio"}
+    assert check_audio(tmp_path / "a.raw")["problem"] == "unreadable audio"
     assert check_audio(tmp_path / "gone.wav") == {"problem": "unreadable audio"}
 
 

@@ -111,8 +111,8 @@ def test_other_audio_of_the_same_size_and_time_is_read(
 def test_another_folder_is_read_whatever_its_times(
     ten_speakers, save, tmp_path, monkeypatch
 ):
-    same = {"size": 1, "mtime_ns": 1, "ctime_ns": 1}
-    monkeypatch.setattr("lam_sb.corpora.file_cache.file_stamp", lambda _: same)
+    same = {"st_size": 1, "st_mtime_ns": 1, "st_ctime_ns": 1}
+    monkeypatch.setattr("lam_sb.corpora.file_cache._stamp", lambda _: same)
     prepare(ten_speakers, save)
     noisy = shutil.copytree(ten_speakers, tmp_path / "noisy")
     for path in noisy.glob("*.wav"):
@@ -160,8 +160,7 @@ def test_a_file_that_appears_is_taken_in(damaged, save, reads):
     reads.clear()
     write_wav(damaged / "train-neutral-0.wav", 97)
     assert "train-neutral-0" in prepare(damaged, save)["train"]
-    broken = ["train-happy-0.wav", "valid-angry-0.wav"]
-    assert sorted(reads) == sorted(["train-neutral-0.wav", *broken])
+    assert sorted(reads) == ["train-neutral-0.wav", "valid-angry-0.wav"]
 
 
 def test_a_corpus_that_moved_has_the_same_manifests(ten_speakers, tmp_path):

@@ -335,11 +335,13 @@ def test_a_file_that_ends_too_early_or_is_silent_is_said(
     rows = call(cut, silent)
     assert [(r["path"], r["end"]) for r in rows] == [(str(cut), "2.000")]
     said = capsys.readouterr().out
-    assert f"{cut} is damaged, or ends before it should" in said
-    assert f"{silent} is audio of digital silence" in said
+    assert f"In part: {cut} is damaged, or ends before it should" in said
+    assert f"Left out: {silent} cannot be classified: audio of dig" in said
     model = load(exported[1], wavlm)
     for path, problem in ((cut, "unreadable audio"), (silent, "audio of dig")):
-        with pytest.raises(UserError, match=f"{path} is {problem}"):
+        with pytest.raises(
+            UserError, match=f"{path} cannot be classified: {problem}"
+        ):
             model.classify_file(path)
 
 
