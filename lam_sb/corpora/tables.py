@@ -138,20 +138,22 @@ def _csv_lines(
     text: str, delimiter: str, path: Path
 ) -> Iterator[tuple[int, list[str]]]:
     """Last line and values of each row; refuse a quote that swallows rows."""
-    csv.field_size_limit(2**31 - 1)  # what a quote swallows may be long
     whole = io.StringIO(text.removesuffix("\n") + "\n", newline="")
     lines = csv.reader(whole, delimiter=delimiter)
     first = 1
-    for line in lines:
-        for value in line:
-            if delimiter in value and set(value) & {"\n", "\r"}:
-                raise UserError(
-                    f'{path}, line {first}: a quote (") opens a value that '
-                    'its line does not close. Close it there, write "" for a '
-                    "quote within a value, and leave line breaks out."
-                )
-        yield lines.line_num, [value.strip() for value in line]
-        first = lines.line_num + 1
+    try:
+        for line in lines:
+            for value in line:
+                if delimiter in value and set(value) & {"\n", "\r"}:
+                    raise csv.Error("a value runs on over a line's end")
+            yield lines.line_num, [value.strip() for value in line]
+            first = lines.line_num + 1
+    except csv.Error as error:  # also of a value that is too long
+        raise UserError(
+            f'{path}, line {first}: {error}. Is a quote (") not closed there? '
+            'Close it, write "" for a quote within a value, and leave line '
+            "breaks out."
+        ) from None
 
 
 def _json_rows(text: str, path: Path) -> list[dict[str, str]]:

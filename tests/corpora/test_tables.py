@@ -99,7 +99,7 @@ def test_a_row_of_too_many_fields_is_named_by_its_line(prepare):
 QUOTES = [
     ['a.wav{d}"I never{d}sad', "b.wav{d}good{d}happy", 'c.wav{d}"Oh, no{d}sad'],
     ["a.wav{d}good{d}happy", 'b.wav{d}"I never{d}sad'],  # the last row
-    ['a.wav{d}"Oh{d}sad', *["b.wav{d}good{d}happy"] * 20_000],  # long
+    ['a.wav{d}"Oh{d}sad', *["b.wav{d}good{d}happy"] * 20_000],  # too long
 ]
 
 
@@ -113,17 +113,15 @@ def test_a_quote_that_is_not_closed_swallows_no_rows(
     lines = ["path{d}text{d}emotion", *rows]
     path.write_text("\n".join(lines).replace("{d}", delimiter) + end)
     line = 2 if len(rows) != 2 else 3
-    with pytest.raises(UserError, match=f"line {line}: a quote .* not close"):
+    with pytest.raises(UserError, match=f"line {line}: .*a quote .* not clos"):
         read_table(path)
 
 
 def test_closed_quotes_are_read(tmp_path):
     path = tmp_path / "labels.csv"
     text = 'path,text\na.wav,"no, ""never"", no"\nb.wav,so "he" said\n'
-    path.write_text(text + f'c.wav,"two\nlines"\nd.wav,{"o" * 200_000}\n')
-    *texts, long = (row["text"] for row in read_table(path).rows)
-    assert len(long) == 200_000
-    assert texts == [
+    path.write_text(text + 'c.wav,"two\nlines"\n')
+    assert [row["text"] for row in read_table(path).rows] == [
         'no, "never", no',
         'so "he" said',
         "two\nlines",
