@@ -153,13 +153,12 @@ def check_not_tested(rows: Mapping[str, Mapping]) -> None:
     """
     for target, test in rows["target_test"].items():
         for source in rows["source_train"]:
-            trained = set().union(
-                *(
-                    _audio(row)
-                    for part in ("source_train", "source_valid")
-                    for row in rows[part][source].values()
-                )
-            )
+            trained = {
+                sha
+                for part in ("source_train", "source_valid")
+                for row in rows[part][source].values()
+                for sha in _audio(row)
+            }
             count = sum(bool(_audio(row) & trained) for row in test.values())
             if count:
                 raise UserError(
